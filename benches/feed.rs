@@ -1,0 +1,168 @@
+//! What the feed costs a write, and how soon a write is seen on another instance: `cargo bench --bench feed`
+//! (needs MariaDB; about half a minute). Under `cargo test` a few writes are made and nothing is measured.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hyperdesk::config::Config;
+use hyperdesk::db::{Db, DbMetrics, Error};
+use hyperdesk::feed::{self, NewEvent};
+use hyperdesk::helpdesk::store;
+use hyperdesk::transaction;
+use prometheus::Registry;
+use serde_json::json;
+use support::{Hyperdesk, Raw, Schema, User};
+
+/// Conversations that are written to, each by one writer at a time.
+const WRITERS: usize = 16;
+/// Each round writes with the feed and without it, so that a machine whose speed drifts hurts both alike.
+const ROUNDS: usize = 5;
+const WRITES_PER_S: u64 = 1_000;
+
+fn main() {
+    let measuring = std::env::args().any(|argument| argument == "--bench");
+    tokio::runtime::Runtime::new().unwrap().block_on(measure(measuring));
+}
+
+async fn measure(measuring: bool) {
+    let schema = Schema::fresh().await;
+    let start = || Hyperdesk::builder(&schema).env("WEB_CONCURRENCY", 1).env("DB_POOL_SIZE", 20).start();
+    let (one, two) = (start().await, start().await);
+    let eve = User::register(one.addr(), "eve").await;
+    let mut conversations = Vec::new();
+    for number in 0..WRITERS {
+        let asker = User::register(one.addr(), &format!("asker{number}")).await;
+        let opened = asker.post("/conversations", json!({ "title": "Printer" })).await.expect_status(201);
+        let id = opened.json()["id"].as_str().unwrap().to_owned();
+        eve.post(&format!("/expert/conversations/{id}/claim"), json!({})).await.expect_status(200);
+        conversations.push((asker, id));
+    }
+    throughput(&schema, &conversations, measuring).await;
+    visibility(&two, &eve, conversations, if measuring { 10 } else { 1 }).await;
+}
+
+/// The transaction of POST /messages, with the feed's row and without.
+async fn throughput(schema: &Schema, conversations: &[(User, String)], measuring: bool) {
+    let vars = HashMap::from([
+        ("DATABASE_URL".to_owned(), schema.url()),
+        ("DB_POOL_SIZE".to_owned(), WRITERS.to_string()),
+    ]);
+    let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
+    let target = config.database.clone().expect("a database");
+    let db = Arc::new(Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool"));
+    let length = Duration::from_millis(if measuring { 2_000 } else { 50 });
+    let (mut ratios, mut best) = (Vec::new(), (0.0f64, 0.0f64));
+    for _ in 0..if measuring { ROUNDS } else { 1 } {
+        let without = write_for(&db, conversations, length, false).await;
+        let with = write_for(&db, conversations, length, true).await;
+        ratios.push(with / without);
+        best = (best.0.max(with), best.1.max(without));
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "messages posted a second with the feed's row: {:.2} of those without (median of {}; best {:.0} of {:.0})",
+        ratios[ratios.len() / 2],
+        ratios.len(),
+        best.0,
+        best.1
+    );
+}
+
+async fn write_for(db: &Arc<Db>, conversations: &[(User, String)], length: Duration, fed: bool) -> f64 {
+    let written = Arc::new(AtomicU64::new(0));
+    let begun = Instant::now();
+    let mut writers = tokio::task::JoinSet::new();
+    for (asker, conversation) in conversations {
+        let (db, written) = (db.clone(), written.clone());
+        let (asker, conversation) = (asker.id as u64, conversation.parse().unwrap());
+        writers.spawn(async move {
+            while begun.elapsed() < length {
+                write(&db, asker, conversation, fed).await.unwrap();
+                written.fetch_add(1, Relaxed);
+            }
+        });
+    }
+    writers.join_all().await;
+    written.load(Relaxed) as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn write(db: &Db, asker: u64, conversation: u64, fed: bool) -> Result<(), Error> {
+    transaction!(db, db => {
+        store::conversation_bump(db, conversation, asker).await?;
+        let id = store::message_insert(db, conversation, asker, "It is on.").await?;
+        store::message_by_id(db, id).await?;
+        if fed {
+            feed::record(db, &NewEvent::message(conversation, id)).await?;
+        }
+        Ok::<_, Error>(())
+    })
+}
+
+/// Posts to one instance at a fixed rate; eve's stream on the other shows when each message is there.
+async fn visibility(two: &Hyperdesk, eve: &User, conversations: Vec<(User, String)>, seconds: u64) {
+    let since = hyperdesk::clock::Timestamp::now();
+    let path = format!("/api/messages/updates?since={since}");
+    let client = two.client();
+    let polled = client.get(&path).bearer(&eve.token).send().await.expect_status(200);
+    let cursor = polled.header("x-updates-cursor").unwrap().to_owned();
+    let mut stream = Raw::connect(two.addr()).await;
+    let head = format!(
+        "GET /api/updates/stream?cursor={cursor} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        eve.token
+    );
+    stream.write(head).await.unwrap();
+    let total = WRITES_PER_S * seconds;
+    let begun = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut writers = tokio::task::JoinSet::new();
+    for (asker, conversation) in conversations {
+        let next = next.clone();
+        writers.spawn(async move {
+            let mut answered = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Relaxed);
+                if number >= total {
+                    return answered;
+                }
+                let due = begun + Duration::from_micros(number * 1_000_000 / WRITES_PER_S);
+                tokio::time::sleep_until(due.into()).await;
+                let content = format!("message {number}.");
+                let body = json!({ "conversationId": conversation, "content": content });
+                asker.post("/messages", body).await.expect_status(201);
+                answered.push((number, due, Instant::now()));
+            }
+        });
+    }
+    let mut seen = HashMap::new();
+    while seen.len() < total as usize {
+        let event = stream.read_through(b"\n\n").await.unwrap();
+        let now = Instant::now();
+        for number in numbers(&String::from_utf8_lossy(&event)) {
+            seen.entry(number).or_insert(now);
+        }
+    }
+    let answered: Vec<_> = writers.join_all().await.into_iter().flatten().collect();
+    let rate = total as f64 / answered.iter().map(|(_, _, at)| *at - begun).max().unwrap().as_secs_f64();
+    let after = answered.iter().map(|(number, _, at)| seen[number].saturating_duration_since(*at));
+    let due = answered.iter().map(|(number, due, _)| seen[number].saturating_duration_since(*due));
+    println!("{rate:.0} writes/s; a message's way from its writer's answer to a stream on another instance:");
+    println!("  {}", spread(after.collect()));
+    println!("  from the moment its POST was due: {}", spread(due.collect()));
+}
+
+fn numbers(event: &str) -> impl Iterator<Item = u64> {
+    event.split("\"content\":\"message ").skip(1).filter_map(|rest| rest.split('.').next()?.parse().ok())
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", at(0.5), at(0.99), at(1.0))
+}

@@ -1,0 +1,2 @@
+-- bookstore.mark_version
+SELECT version FROM bookstore_marks WHERE user_id = ?

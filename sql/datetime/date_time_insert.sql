@@ -1,0 +1,2 @@
+-- datetime.date_time_insert
+INSERT INTO date_times (at) VALUES (?)

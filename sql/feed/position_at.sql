@@ -1,0 +1,2 @@
+-- feed.position_at
+SELECT at FROM events WHERE seq = ?

@@ -1,0 +1,2 @@
+-- helpdesk.conversation_count_waiting
+SELECT COUNT(*) FROM conversations WHERE status = 'waiting'

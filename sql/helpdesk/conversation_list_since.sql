@@ -1,0 +1,17 @@
+-- helpdesk.conversation_list_since
+SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
+    c.created_at, c.updated_at, c.last_message_at, COUNT(u.id),
+    CAST(COALESCE(SUM(u.sender_id = c.initiator_id), 0) AS UNSIGNED),
+    CAST(COALESCE(SUM(u.sender_id = c.assigned_expert_id), 0) AS UNSIGNED)
+FROM (
+    (SELECT id FROM conversations WHERE initiator_id = ? AND updated_at > ? ORDER BY updated_at, id LIMIT ?)
+    UNION
+    (SELECT id FROM conversations WHERE assigned_expert_id = ? AND updated_at > ? ORDER BY updated_at, id LIMIT ?)
+) mine
+JOIN conversations c ON c.id = mine.id
+JOIN users i ON i.id = c.initiator_id
+LEFT JOIN users x ON x.id = c.assigned_expert_id
+LEFT JOIN messages u ON u.conversation_id = c.id AND u.is_read = 0
+GROUP BY c.id
+ORDER BY c.updated_at, c.id
+LIMIT ?

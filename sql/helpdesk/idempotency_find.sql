@@ -1,0 +1,2 @@
+-- helpdesk.idempotency_find
+SELECT request_hash, response FROM idempotency_keys WHERE user_id = ? AND key_hash = ?

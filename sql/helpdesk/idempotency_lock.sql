@@ -1,0 +1,2 @@
+-- helpdesk.idempotency_lock: the lock is the connection's and goes with it; MySQL's names have 64 characters
+SELECT GET_LOCK(CONCAT('hyperdesk.idempotency.', MD5(DATABASE())), 0)

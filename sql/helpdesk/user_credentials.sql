@@ -1,0 +1,2 @@
+-- helpdesk.user_credentials
+SELECT id, password_digest FROM users WHERE username = ?

@@ -1,0 +1,2 @@
+-- helpdesk.user_exists
+SELECT id FROM users WHERE username = ?

@@ -1,0 +1,35 @@
+-- The update feed: one row for every change that a client can see, written by the transaction that makes the
+-- change (an outbox). `seq` and `at` are given after the commit, by the sequencer: see src/feed.
+
+CREATE TABLE IF NOT EXISTS events (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    -- Gapless, in the order in which changes became visible; NULL until numbered.
+    seq BIGINT NULL,
+    -- Strictly increasing with seq; NULL until numbered.
+    at DATETIME(6) NULL,
+    -- opened, message, read, claimed, unclaimed, resolved, signed_out
+    kind VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    conversation_id BIGINT NULL,
+    message_id BIGINT NULL,
+    initiator_id BIGINT NULL,
+    -- Assigned after the change.
+    expert_id BIGINT NULL,
+    -- Assigned before an unclaim.
+    former_expert_id BIGINT NULL,
+    -- The session of a sign-out, and until when it must be remembered.
+    sid BINARY(16) NULL,
+    sid_expires_at DATETIME(6) NULL,
+    UNIQUE KEY events_seq (seq),
+    KEY events_at (at)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS feed_head (
+    id TINYINT NOT NULL PRIMARY KEY,
+    -- The last number given, and its time.
+    seq BIGINT NOT NULL,
+    at DATETIME(6) NOT NULL,
+    -- Tells this feed from another one in the same place, such as after a restore.
+    epoch BIGINT UNSIGNED NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+INSERT IGNORE INTO feed_head (id, seq, at, epoch) VALUES (1, 0, NOW(6), UUID_SHORT());

@@ -1,0 +1,2 @@
+-- stock.quantity
+SELECT quantity FROM hyper_stock WHERE id = 1

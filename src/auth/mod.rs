@@ -1,0 +1,31 @@
+//! Who is calling: tokens, passwords and sessions, without HTTP and without SQL.
+//!
+//! - [`token`]: the JWT (HS256) that every request carries, made and checked without a database.
+//! - [`password`]: argon2id hashing off the async threads, within a bounded queue; old bcrypt hashes.
+//! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
+//! - [`oauth`]: the secrets and the access tokens of client programs.
+//!
+//! A request is authenticated by verifying its token ([`token::Keys::verify`]) and then asking whether
+//! its session was signed out ([`session::Revocations::is_revoked`]). Both are done for every poll, so
+//! neither allocates nor waits.
+//!
+//! The error types here say what was wrong but not which HTTP answer that makes: the chassis answers
+//! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.
+
+pub mod oauth;
+pub mod password;
+pub mod session;
+pub mod token;
+
+/// What tells callers apart, shared by the chassis and the services that sign people in.
+#[derive(Debug)]
+pub struct Auth {
+    /// Signs and checks tokens.
+    pub keys: token::Keys,
+    /// Sessions that were signed out.
+    pub revocations: session::Revocations,
+    /// Seconds a new token is valid.
+    pub token_ttl_seconds: u64,
+    /// Whether cookies are for another site over TLS.
+    pub production: bool,
+}

@@ -1,0 +1,114 @@
+//! The message board: a text and a picture, and the newest five of them.
+//!
+//! | URL | what it does |
+//! |---|---|
+//! | POST /upload/ | stores the picture, then makes the post (`posts::upload`) |
+//! | GET /readMessages | the newest five posts (`posts::newest`) |
+//! | GET /media/:name | a picture, for readers without a CDN and for a CDN that asks us (`pictures::show`) |
+//!
+//! Invariants:
+//! - A post is there only for a picture that was stored: it is made after the store said so.
+//! - Every picture that was begun is in `board_posts` or in `board_uploads`, so what became of no post is
+//!   found again and deleted, without ever listing a bucket that others may use too (`pictures::sweep`).
+//! - At most [`UPLOADS_AT_ONCE_MAX`] pictures are on their way to the store, and [`MEDIA_AT_ONCE_MAX`] on
+//!   their way to readers: memory has a limit however slow either side is.
+
+pub mod model;
+mod pictures;
+mod posts;
+pub mod routes;
+mod storage;
+pub mod store;
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use tokio::sync::Semaphore;
+
+use crate::chassis::{Answer, Request};
+use crate::db::Db;
+use crate::services::Parts;
+
+use routes::Route;
+use storage::Storage;
+
+/// Uploads under way, at most; beyond it 503. Each holds up to four copies of its picture for a moment:
+/// the body, the parser's, the field's, and what the store's client has buffered.
+pub const UPLOADS_AT_ONCE_MAX: usize = 16;
+/// Pictures in memory on their way to readers, at most; beyond it 503.
+pub const MEDIA_AT_ONCE_MAX: usize = 64;
+
+/// The message board service.
+pub struct Board {
+    db: Arc<Db>,
+    storage: Storage,
+    cdn_base_url: Option<String>,
+    orphan_seconds: u64,
+    uploads: Semaphore,
+    media: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+/// What only the board counts.
+struct Metrics {
+    uploads: IntCounterVec,
+    orphans_swept: IntCounter,
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let uploads = IntCounterVec::new(
+            Opts::new("board_uploads_total", "Uploads by what became of them."),
+            &["outcome"],
+        )?;
+        for outcome in posts::OUTCOMES {
+            uploads.with_label_values(&[outcome]);
+        }
+        let orphans_swept =
+            IntCounter::new("board_orphans_swept_total", "Pictures deleted because no post came of them.")?;
+        registry.register(Box::new(uploads.clone()))?;
+        registry.register(Box::new(orphans_swept.clone()))?;
+        Ok(Self { uploads, orphans_swept })
+    }
+}
+
+impl Board {
+    /// Makes it, and begins to sweep.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, the store's address is none, or a metric's name is taken.
+    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+        let pictures = &parts.config.pictures;
+        let board = Arc::new(Self {
+            db: parts.db.clone(),
+            storage: Storage::new(pictures, &parts.registry)?,
+            cdn_base_url: pictures.cdn_base_url.clone(),
+            orphan_seconds: pictures.orphan_seconds,
+            uploads: Semaphore::new(UPLOADS_AT_ONCE_MAX),
+            media: Arc::new(Semaphore::new(MEDIA_AT_ONCE_MAX)),
+            metrics: Metrics::new(&parts.registry).map_err(|error| error.to_string())?,
+        });
+        // Without a runtime, as in a test of the routes alone, nothing is uploaded and nothing to be swept.
+        if let Ok(background) = tokio::runtime::Handle::try_current() {
+            background.spawn(pictures::sweep(Arc::downgrade(&board)));
+        }
+        Ok(board)
+    }
+
+    /// Answers one request.
+    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+        let board = self.clone();
+        match route {
+            Route::Upload => {
+                let content_type = request.headers.get(CONTENT_TYPE).cloned();
+                Answer::detached(posts::upload(board, content_type, std::mem::take(&mut request.body)))
+            }
+            Route::ReadMessages => Answer::detached(posts::newest(board)),
+            Route::Media => {
+                let name = request.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+                Answer::detached(pictures::show(board, name, request.headers.get(IF_NONE_MATCH).cloned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How a caller reads their own writes at once, although the reader may lag by any time, or stand still.
+//!
+//! Every transaction that changes something in the shop also counts up its user's row in `bookstore_marks`. The
+//! count travels to the reader with the change: **a reader that has the count has the change.** So a caller's
+//! reads need only know the count to ask for, their mark. They get it
+//! - from this process, which remembers the marks of those who wrote through it lately;
+//! - from the cookie that the answer to each write sets, on whatever instance the next request lands.
+//!
+//! A caller with a mark is read for on the reader if its count is as high, else on the writer; a caller without
+//! a mark is read for on the reader. What is a caller's own in itself (their books, their purchases, a book
+//! they sell) is always read from the writer, so that it also holds for a client that keeps no cookies behind
+//! a balancer; there only the public list, and the stock of a book just bought, can be as old as the reader.
+//!
+//! Where there is no reader there are no marks to keep.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+
+use crate::chassis::{Response, response};
+use crate::db::{Connection, Error};
+
+use super::store;
+
+/// Users whose marks this process remembers. One too many makes it forget another, whose cookie still knows.
+pub const MARKS_MAX: usize = 10_000;
+/// Seconds a browser keeps the mark: longer than a replica stands still unnoticed.
+pub const COOKIE_AGE_S: u64 = 86_400;
+const COOKIE_NAME: &str = "hyperdesk_books";
+
+/// What a caller's reads must at least have seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whose.
+    pub user: u64,
+    /// How many of their changes.
+    pub version: u64,
+}
+
+/// The marks that this process remembers.
+#[derive(Default)]
+pub struct Marks(Mutex<HashMap<u64, u64>>);
+
+impl Marks {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a mark.
+    pub fn add(&self, mark: Mark) {
+        let mut marks = self.lock();
+        if marks.len() >= MARKS_MAX && !marks.contains_key(&mark.user) {
+            let any = marks.keys().next().copied();
+            any.and_then(|user| marks.remove(&user));
+        }
+        let version = marks.entry(mark.user).or_default();
+        *version = mark.version.max(*version);
+    }
+
+    /// The mark of a caller, from here or from their cookie, whichever is higher.
+    pub fn find(&self, user: u64, headers: &HeaderMap) -> Option<Mark> {
+        let here = self.lock().get(&user).copied();
+        let version = here.max(from_cookie(user, headers))?;
+        Some(Mark { user, version })
+    }
+
+    /// Forgets a mark that the reader has reached.
+    fn reached(&self, mark: Mark) {
+        let mut marks = self.lock();
+        if marks.get(&mark.user).is_some_and(|version| *version <= mark.version) {
+            marks.remove(&mark.user);
+        }
+    }
+
+    /// Whether what this connection leads to has seen all that the mark asks for.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn are_reached(&self, db: &mut Connection, mark: Option<Mark>) -> Result<bool, Error> {
+        let Some(mark) = mark else { return Ok(true) };
+        let reached = store::mark_version(db, mark.user).await? >= mark.version;
+        if reached {
+            self.reached(mark);
+        }
+        Ok(reached)
+    }
+}
+
+/// The version in the cookie, where it is this user's: several may share a browser.
+fn from_cookie(user: u64, headers: &HeaderMap) -> Option<u64> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == COOKIE_NAME)?;
+    let (whose, version) = value.split_once('.')?;
+    (whose.parse() == Ok(user)).then(|| version.parse().ok()).flatten()
+}
+
+/// The same answer with the caller's mark in a cookie.
+pub fn with_mark(response: Response, mark: Mark, production: bool) -> Response {
+    let attributes = if production { "HttpOnly; SameSite=None; Secure" } else { "HttpOnly; SameSite=Lax" };
+    let Mark { user, version } = mark;
+    let cookie = format!("{COOKIE_NAME}={user}.{version}; Path=/; Max-Age={COOKIE_AGE_S}; {attributes}");
+    match HeaderValue::from_str(&cookie) {
+        Ok(cookie) => response::with_header(response, SET_COOKIE, cookie),
+        Err(_) => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookies(text: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(text))])
+    }
+
+    #[test]
+    fn the_higher_mark_counts_and_only_ones_own() {
+        let marks = Marks::default();
+        assert_eq!(marks.find(7, &HeaderMap::new()), None);
+        assert_eq!(marks.find(7, &cookies("a=b; hyperdesk_books=8.3")), None);
+        assert_eq!(marks.find(7, &cookies("hyperdesk_books=7.x")), None);
+        let asked = cookies("a=b; hyperdesk_books=7.3");
+        assert_eq!(marks.find(7, &asked), Some(Mark { user: 7, version: 3 }));
+        marks.add(Mark { user: 7, version: 5 });
+        marks.add(Mark { user: 7, version: 4 });
+        assert_eq!(marks.find(7, &asked), Some(Mark { user: 7, version: 5 }));
+        marks.reached(Mark { user: 7, version: 4 });
+        assert!(marks.find(7, &HeaderMap::new()).is_some());
+        marks.reached(Mark { user: 7, version: 5 });
+        assert_eq!(marks.find(7, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let marks = Marks::default();
+        for user in 0..=u64::try_from(MARKS_MAX).unwrap() {
+            marks.add(Mark { user, version: 1 });
+        }
+        assert_eq!(marks.lock().len(), MARKS_MAX);
+    }
+}

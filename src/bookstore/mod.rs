@@ -1,0 +1,127 @@
+//! The bookstore: many look around, some buy, few sell. Reads go to a reader where there is one, writes to the
+//! writer.
+//!
+//! | method, path | who | read from |
+//! |---|---|---|
+//! | GET /books, GET /books/:id | anyone | the reader |
+//! | GET /delivery-providers | anyone | the reader |
+//! | POST /books | users | |
+//! | GET /books/mine | users | the writer |
+//! | PUT, DELETE /books/:id | its seller | |
+//! | POST /books/:id/purchases | users | |
+//! | GET /purchases/:id | its buyer | the writer |
+//! | POST /purchases/:id/payment, /delivery | its buyer | |
+//!
+//! What always holds:
+//! - No more copies are sold than there were: one conditional UPDATE takes them, in the purchase's transaction.
+//! - Money is a whole number of cents here, DECIMAL in the database, text on the wire; a price is fixed when
+//!   the book is bought.
+//! - A caller reads their own writes at once: [`marks`]. A reader that is away is replaced by the writer within
+//!   the same request: [`reading!`](crate::reading).
+//! - A book that is deleted is only no longer offered: its purchases stay, can be paid and delivered.
+//!
+//! Users are the help desk's, and so is signing in: an instance with `SERVICES=bookstore` serves those whose
+//! token another instance made. Their sign-outs come by the feed, which runs wherever users are let in.
+
+mod books;
+pub mod marks;
+pub mod model;
+mod purchases;
+pub mod routes;
+pub mod store;
+
+use std::sync::Arc;
+
+use crate::auth::Auth;
+use crate::chassis::{Answer, Error, Request, Response};
+use crate::db::Db;
+use crate::feed::Feed;
+use crate::services::Parts;
+
+use marks::{Mark, Marks};
+use model::{Change, NewBook, Search};
+use routes::Route;
+
+/// The bookstore service.
+pub struct Bookstore {
+    db: Arc<Db>,
+    auth: Arc<Auth>,
+    marks: Marks,
+    /// Kept for what it brings: the sign-outs of the users who come in here.
+    _feed: Arc<Feed>,
+}
+
+impl Bookstore {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+        Ok(Arc::new(Self {
+            db: parts.db.clone(),
+            auth: parts.auth.clone(),
+            marks: Marks::default(),
+            _feed: parts.feed()?,
+        }))
+    }
+
+    /// Answers one request.
+    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+    }
+
+    /// Reads what a request says, and hands it to its handler.
+    fn work(self: &Arc<Self>, route: Route, request: &mut Request) -> Result<Answer, Error> {
+        let shop = self.clone();
+        let user = request.caller.map(|caller| caller.user_id);
+        // A route that lets only users in always has one.
+        let caller = || user.ok_or(Error::unauthorized("Authentication required"));
+        let mark = || user.and_then(|user| self.mark(user, request));
+        Ok(match route {
+            Route::BookList => {
+                let (page, text) = (request.query("page"), request.query("q"));
+                let search = Search::of(page.as_deref(), text.as_deref()).map_err(Error::bad_request)?;
+                Answer::detached(books::list(shop, mark(), search))
+            }
+            Route::BookListMine => Answer::detached(books::mine(shop, caller()?)),
+            Route::Book { id } => Answer::detached(books::show(shop, user, mark(), id)),
+            Route::BookAdd => {
+                let book = NewBook::of(&request.fields("book")?, &request.body).map_err(Error::Invalid)?;
+                Answer::detached(books::add(shop, caller()?, book))
+            }
+            Route::BookChange { id } => {
+                let change = Change::of(&request.fields("book")?, &request.body).map_err(Error::Invalid)?;
+                Answer::detached(books::change(shop, caller()?, id, change))
+            }
+            Route::BookDelete { id } => Answer::detached(books::delete(shop, caller()?, id)),
+            Route::Buy { book } => {
+                let quantity = model::quantity(&request.fields("purchase")?).map_err(Error::invalid)?;
+                Answer::detached(purchases::buy(shop, caller()?, book, quantity))
+            }
+            Route::Purchase { id } => Answer::detached(purchases::show(shop, caller()?, id)),
+            Route::Pay { purchase } => {
+                let method = model::payment_method(&request.fields("payment")?);
+                Answer::detached(purchases::pay(shop, caller()?, purchase, method))
+            }
+            Route::Deliver { purchase } => {
+                let provider = request.fields("delivery")?.id("providerId");
+                Answer::detached(purchases::deliver(shop, caller()?, purchase, provider))
+            }
+            Route::ProviderList => Answer::detached(purchases::providers(shop)),
+        })
+    }
+
+    /// What this caller's reads must have seen.
+    fn mark(&self, user: u64, request: &Request) -> Option<Mark> {
+        self.db.has_reader().then(|| self.marks.find(user, &request.headers)).flatten()
+    }
+
+    /// The answer to a write, which the caller's reads from now on must have seen.
+    fn marked(&self, response: Response, mark: Mark) -> Response {
+        if !self.db.has_reader() {
+            return response;
+        }
+        self.marks.add(mark);
+        marks::with_mark(response, mark, self.auth.production)
+    }
+}

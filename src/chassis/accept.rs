@@ -1,0 +1,368 @@
+//! Event loops: each a thread with a runtime of its own that serves the connections given to it.
+//!
+//! The first loop accepts and hands each connection to the loop that has the fewest. One listener for all:
+//! with one per loop (SO_REUSEPORT) the kernel spreads by hash, unevenly, and closing one loses its queue.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use slab::Slab;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::auth::token::cache::Cache;
+use crate::metrics::LoopMetrics;
+
+use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
+use super::drain::Stage;
+use super::pipeline::{self, Scratch};
+use super::{Chassis, Service};
+
+/// Connections accepted but not yet taken over by their loop.
+const HANDOVER_MAX: usize = 1_024;
+/// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// Length of the kernel's queue of connections not accepted yet.
+const BACKLOG: i32 = 4_096;
+/// Clients being told at once that there is no room, at most; half of the descriptors kept for other things.
+pub(super) const REFUSALS_MAX: usize = 256;
+const _: () = assert!((REFUSALS_MAX as u64) < crate::config::DESCRIPTORS_RESERVED);
+/// How long telling one may take.
+const REFUSAL_MS_MAX: u64 = 1_000;
+/// The longest head of a request; beyond it 431 (or 414 for the URL).
+pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// What a client gets when all connections are in use: it costs no task and no parsing.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
+    content-length: 43\r\nconnection: close\r\n\r\n{\"error\":\"Service temporarily unavailable\"}";
+
+/// One event loop's own things. All of it is used on that loop's thread only, so no lock is ever waited for.
+pub(super) struct EventLoop<S: Service> {
+    pub(super) index: usize,
+    pub(super) chassis: Arc<Chassis<S>>,
+    scratch: Mutex<Scratch>,
+    tokens: Mutex<Cache>,
+    connections: Mutex<Slab<(Arc<Activity>, Option<AbortHandle>)>>,
+    tick: Arc<AtomicU32>,
+}
+
+impl<S: Service> EventLoop<S> {
+    fn new(index: usize, chassis: Arc<Chassis<S>>) -> Self {
+        let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
+        let seed = (seed ^ u64::from(std::process::id()) << 40).wrapping_add(index as u64) << 8;
+        Self {
+            index,
+            chassis,
+            scratch: Mutex::new(Scratch::new(seed)),
+            tokens: Mutex::default(),
+            connections: Mutex::new(Slab::new()),
+            tick: Arc::new(AtomicU32::new(1)),
+        }
+    }
+
+    pub(super) fn metrics(&self) -> &LoopMetrics {
+        self.chassis.http.event_loop(self.index)
+    }
+
+    pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Cache> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Slab<(Arc<Activity>, Option<AbortHandle>)>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection in a task of its own.
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<S>) {
+        let activity = Arc::new(Activity::default());
+        activity.enter(Phase::Idle, self.tick.load(Relaxed));
+        let key = self.connections().insert((activity.clone(), None));
+        self.metrics().connections_changed(1);
+        let open = Open { event_loop: self.clone(), key, _seat: seat };
+        let task = tokio::spawn(async move {
+            let event_loop = &open.event_loop;
+            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
+            let service = service_fn(|request| {
+                activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
+                let activity = &activity;
+                async move {
+                    let response = pipeline::serve(event_loop, peer, request).await;
+                    Ok::<_, Infallible>(connection::answered(response, activity, &event_loop.tick))
+                }
+            });
+            // A connection's end, however it comes about, is the client's business and no error of ours.
+            let _ended = http().serve_connection(io, service).await;
+        });
+        if let Some((_, abort)) = self.connections().get_mut(key) {
+            *abort = Some(task.abort_handle());
+        }
+    }
+
+    /// Ends the connections that took too long, and while closing those that do nothing.
+    fn sweep(&self) {
+        let tick = self.tick.load(Relaxed).wrapping_add(1).max(1);
+        self.tick.store(tick, Relaxed);
+        let closing = self.chassis.drain.stage() == Stage::Closing;
+        for (_, (activity, abort)) in self.connections().iter() {
+            let over = activity.is_overdue(tick) || (closing && activity.may_close(tick));
+            if over && let Some(abort) = abort {
+                abort.abort();
+            }
+        }
+    }
+}
+
+/// hyper's options, all written out.
+fn http() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .keep_alive(true)
+        .half_close(false)
+        .pipeline_flush(false)
+        .allow_multiple_spaces_in_request_line_delimiters(false)
+        .ignore_invalid_headers(false)
+        .title_case_headers(false)
+        .preserve_header_case(false)
+        .auto_date_header(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        // The sweep keeps this limit, and the idle one apart from it, without a timer per connection.
+        .header_read_timeout(None);
+    builder
+}
+
+/// A connection's place, from the moment it is accepted: the limit and the choice of a loop must count also
+/// those that their loop has not taken over yet.
+struct Seat<S: Service> {
+    chassis: Arc<Chassis<S>>,
+    index: usize,
+}
+
+impl<S: Service> Seat<S> {
+    /// On the loop that has the fewest connections, where one more may be open at all.
+    fn find(chassis: &Arc<Chassis<S>>) -> Option<Self> {
+        let taken = |index: usize| chassis.seats[index].load(Relaxed);
+        let loops = 0..chassis.seats.len();
+        if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
+            return None;
+        }
+        let index = loops.min_by_key(|&index| taken(index))?;
+        chassis.seats[index].fetch_add(1, Relaxed);
+        Some(Self { chassis: chassis.clone(), index })
+    }
+}
+
+impl<S: Service> Drop for Seat<S> {
+    fn drop(&mut self) {
+        self.chassis.seats[self.index].fetch_sub(1, Relaxed);
+    }
+}
+
+/// An accepted connection on its way to its loop.
+type Accepted<S> = (std::net::TcpStream, IpAddr, Seat<S>);
+type Handover<S> = mpsc::Sender<Accepted<S>>;
+
+/// Counts a connection while it is open.
+struct Open<S: Service> {
+    event_loop: Arc<EventLoop<S>>,
+    key: usize,
+    _seat: Seat<S>,
+}
+
+impl<S: Service> Drop for Open<S> {
+    fn drop(&mut self) {
+        self.event_loop.connections().try_remove(self.key);
+        self.event_loop.metrics().connections_changed(-1);
+    }
+}
+
+/// The running loops.
+pub struct Loops {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Loops {
+    /// Starts `count` loops that serve what `listener` accepts, until the drain is over.
+    ///
+    /// # Errors
+    /// When a thread or a runtime cannot be made.
+    pub fn start<S: Service>(
+        chassis: &Arc<Chassis<S>>,
+        listener: std::net::TcpListener,
+        count: usize,
+    ) -> io::Result<Self> {
+        let mut senders = Vec::new();
+        let mut threads = Vec::new();
+        for index in 1..count {
+            let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
+            senders.push(sender);
+            let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
+            threads.push(spawn(index, move || async move { serve_handed(&event_loop, receiver).await })?);
+        }
+        let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
+        threads.push(spawn(0, move || async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
+                Err(error) => tracing::error!(%error, "the listener cannot be used"),
+            }
+        })?);
+        Ok(Self { threads })
+    }
+
+    /// Whether every loop is still there; one that ended by itself means that the process must not go on.
+    #[must_use]
+    pub fn are_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+}
+
+fn spawn<F: Future<Output = ()>>(
+    index: usize,
+    run: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("loop-{index}")).spawn(move || runtime.block_on(run()))
+}
+
+/// The first loop: accepts, serves its share, and hands the rest over.
+async fn serve_accepted<S: Service>(
+    event_loop: &Arc<EventLoop<S>>,
+    listener: TcpListener,
+    others: &[Handover<S>],
+) {
+    let chassis = event_loop.chassis.clone();
+    let mut sweep = sweep_interval();
+    loop {
+        tokio::select! {
+            biased;
+            _ = sweep.tick() => event_loop.sweep(),
+            () = chassis.drain.reached(Stage::Closing) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => place(event_loop, others, stream, peer),
+                Err(error) => refused(&chassis, &error).await,
+            },
+        }
+    }
+    close(event_loop, others, listener);
+    loop {
+        sweep.tick().await;
+        event_loop.sweep();
+    }
+}
+
+/// Closing the listener resets what is still in the kernel's queue, so that is taken first; by asking the
+/// kernel itself, since the runtime knows only of what came before it last looked.
+fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], listener: TcpListener) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            place(event_loop, others, stream, peer);
+        }
+    }
+}
+
+/// The other loops: serve what they are handed.
+async fn serve_handed<S: Service>(event_loop: &Arc<EventLoop<S>>, mut handed: mpsc::Receiver<Accepted<S>>) {
+    let mut sweep = sweep_interval();
+    loop {
+        tokio::select! {
+            biased;
+            _ = sweep.tick() => event_loop.sweep(),
+            Some((stream, peer, seat)) = handed.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => event_loop.take(stream, peer, seat),
+                Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+            },
+        }
+    }
+}
+
+fn sweep_interval() -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    interval
+}
+
+/// Gives an accepted connection to the loop that has the fewest.
+fn place<S: Service>(
+    event_loop: &Arc<EventLoop<S>>,
+    others: &[Handover<S>],
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    // An answer is one write; waiting to fill a packet would only delay it.
+    let _best_effort = stream.set_nodelay(true);
+    let Some(seat) = Seat::find(&event_loop.chassis) else {
+        event_loop.chassis.connections_refused.inc();
+        // Where too many are being told already, the connection is just closed.
+        if let Ok(place) = event_loop.chassis.refusals.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                let _place = place;
+                refuse(stream).await;
+            });
+        }
+        return;
+    };
+    let Some(other) = seat.index.checked_sub(1).and_then(|index| others.get(index)) else {
+        event_loop.take(stream, peer.ip(), seat);
+        return;
+    };
+    // What cannot be handed over is dropped, which closes it: the loop is stuck, and so would be the client.
+    let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), seat)));
+    if !matches!(handed, Ok(Ok(()))) {
+        event_loop.chassis.connections_refused.inc();
+    }
+}
+
+/// Tells a client that there is no room, without waiting for its request; what it sends is thrown away until
+/// it closes, or a reset would take the answer from it.
+async fn refuse(mut stream: TcpStream) {
+    let told = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _best_effort = tokio::time::timeout(Duration::from_millis(REFUSAL_MS_MAX), told).await;
+}
+
+/// An accept that failed: the client went away again, or this process is out of something. Never the end of
+/// accepting, and never a tight loop.
+async fn refused<S: Service>(chassis: &Chassis<S>, error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        return;
+    }
+    if chassis.accept_errors.get().is_multiple_of(100) {
+        tracing::error!(%error, "connections cannot be accepted");
+    }
+    chassis.accept_errors.inc();
+    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+}
+
+/// Binds a listener: address reuse, so that a restart does not wait for old connections to fade.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,117 @@
+//! Reading a request's body within its limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::Error;
+
+/// A body may take this long, and longer by a second for each [`BODY_BYTES_PER_S_MIN`] of its route's limit.
+const BODY_MS_MAX: u64 = 10_000;
+/// The slowest upload that is waited for.
+const BODY_BYTES_PER_S_MIN: usize = 50_000;
+/// Bytes of bodies in memory at once, over all connections; beyond it 503.
+pub(super) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A body that is not wanted is read up to this length, so that its connection can be kept.
+const SKIP_BYTES_MAX: u64 = 16 * 1024;
+/// For so long.
+const SKIP_MS_MAX: u64 = 500;
+
+const SLOW: Error =
+    Error::Refused(StatusCode::REQUEST_TIMEOUT, std::borrow::Cow::Borrowed("Request body took too long"));
+
+/// A body in memory and its share of [`BODIES_BYTES_MAX`].
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
+    if body.is_end_stream() {
+        return Ok(Held::default());
+    }
+    // Said to be too long: refused before a byte of it is read, and before 100 Continue. What the client still
+    // sends is read and thrown away when the connection is closed.
+    let length = body.size_hint().exact();
+    if length.is_some_and(|length| length > bytes_max as u64) {
+        return Err(Error::too_large());
+    }
+    let limit = BODY_MS_MAX + (bytes_max / BODY_BYTES_PER_S_MIN) as u64 * 1_000;
+    let collected = timeout(Duration::from_millis(limit), collect(body, bytes_max, budget)).await;
+    collected.unwrap_or(Err(SLOW))
+}
+
+async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
+    let mut whole = BytesMut::new();
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Error::bad_request("Request body broke off")) };
+        let Some(piece) = frame.data_ref() else { continue };
+        if whole.len() + piece.len() > bytes_max {
+            return Err(Error::too_large());
+        }
+        // Paid for as it arrives: a claim of a length alone takes nothing from others.
+        let pay = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        let Ok(paid) = budget.clone().try_acquire_many_owned(pay) else {
+            return Err(Error::busy("memory for request bodies"));
+        };
+        match &mut share {
+            Some(share) => share.merge(paid),
+            None => share = Some(paid),
+        }
+        whole.extend_from_slice(piece);
+    }
+    Ok(Held { bytes: whole.freeze(), _share: share })
+}
+
+/// What a request's answer left unread of its body.
+#[derive(Default)]
+pub(super) enum Rest {
+    /// All of it.
+    Whole(Incoming),
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Nobody knows: reading it failed.
+    Broken,
+}
+
+impl Rest {
+    /// Reads the whole body, of at most `bytes_max` bytes.
+    pub(super) async fn read(&mut self, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
+        let Self::Whole(mut body) = std::mem::replace(self, Self::Broken) else { return Ok(Held::default()) };
+        let held = read(&mut body, bytes_max, budget).await?;
+        *self = Self::Nothing;
+        Ok(held)
+    }
+
+    /// Whether the next request may follow on the connection. A short body that was not wanted, such as
+    /// that of a request without a token, is read for it; a long one is not worth it.
+    pub(super) async fn passed(self, waits_for_100: bool) -> bool {
+        let Self::Whole(mut body) = self else { return matches!(self, Self::Nothing) };
+        if body.is_end_stream() {
+            return true;
+        }
+        if waits_for_100 || body.size_hint().exact().is_none_or(|bytes| bytes > SKIP_BYTES_MAX) {
+            return false;
+        }
+        let all = async {
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(Duration::from_millis(SKIP_MS_MAX), all).await.unwrap_or(false)
+    }
+}

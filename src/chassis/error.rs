@@ -1,0 +1,143 @@
+//! Whose fault is it? The one place that turns errors into answers.
+//!
+//! What the client did wrong is told to it and counted, not logged. What we or the database did wrong is
+//! answered by a constant text, and its cause is logged once, by the pipeline, with the request's id.
+
+use std::borrow::Cow;
+
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{HeaderName, StatusCode};
+use serde_json::json;
+
+use crate::db::{self, AsConflict};
+
+use super::response::{self, Response};
+
+/// Why a request was not answered as asked.
+#[derive(Debug)]
+pub enum Error {
+    /// 400 for a message whose bounds are unclear: the connection is closed after the answer.
+    Malformed(&'static str),
+    /// The client's mistake: status and the text of `{"error": …}`.
+    Refused(StatusCode, Cow<'static, str>),
+    /// 422 with all the texts of `{"errors": […]}`.
+    Invalid(Vec<Cow<'static, str>>),
+    /// Too much of something for now, by name: 503 (or 429 where one client is at fault) with `Retry-After`.
+    Busy(StatusCode, &'static str),
+    /// The database's fault: 503 when it is away, 500 when a statement does not fit.
+    Database(db::Error),
+    /// Something else we need is away, such as the picture store: 503; the text is for the log.
+    Unavailable(String),
+    /// Our mistake: 500; the text is for the log.
+    Internal(String),
+    /// An answer of the service's own making, such as OAuth2's errors.
+    Answer(Box<Response>),
+}
+
+impl Error {
+    /// 400
+    pub const fn bad_request(text: &'static str) -> Self {
+        Self::Refused(StatusCode::BAD_REQUEST, Cow::Borrowed(text))
+    }
+
+    /// 401
+    pub const fn unauthorized(text: &'static str) -> Self {
+        Self::Refused(StatusCode::UNAUTHORIZED, Cow::Borrowed(text))
+    }
+
+    /// 403
+    pub const fn forbidden(text: &'static str) -> Self {
+        Self::Refused(StatusCode::FORBIDDEN, Cow::Borrowed(text))
+    }
+
+    /// 404
+    pub const fn not_found(text: &'static str) -> Self {
+        Self::Refused(StatusCode::NOT_FOUND, Cow::Borrowed(text))
+    }
+
+    /// 409
+    pub const fn conflict(text: &'static str) -> Self {
+        Self::Refused(StatusCode::CONFLICT, Cow::Borrowed(text))
+    }
+
+    /// 413
+    pub const fn too_large() -> Self {
+        Self::Refused(StatusCode::PAYLOAD_TOO_LARGE, Cow::Borrowed("Request body too large"))
+    }
+
+    /// 422 with one text in `errors`.
+    pub fn invalid(text: &'static str) -> Self {
+        Self::Invalid(vec![Cow::Borrowed(text)])
+    }
+
+    /// 422 with one text in `error`.
+    pub const fn unprocessable(text: &'static str) -> Self {
+        Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, Cow::Borrowed(text))
+    }
+
+    /// 503: `what` is full.
+    pub const fn busy(what: &'static str) -> Self {
+        Self::Busy(StatusCode::SERVICE_UNAVAILABLE, what)
+    }
+
+    /// 429: this client does too much of `what`.
+    pub const fn too_many(what: &'static str) -> Self {
+        Self::Busy(StatusCode::TOO_MANY_REQUESTS, what)
+    }
+
+    /// The cause, where it is ours and belongs in the log.
+    pub(super) fn cause(&self) -> Option<String> {
+        match self {
+            Self::Database(error) => Some(error.to_string()),
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(cause.clone()),
+            Self::Busy(StatusCode::SERVICE_UNAVAILABLE, what) => Some(format!("{what} is full")),
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        match self {
+            Self::Malformed(text) => response::json(StatusCode::BAD_REQUEST, &json!({ "error": text })),
+            Self::Refused(status, text) => response::json(status, &json!({ "error": text })),
+            Self::Invalid(texts) => {
+                response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": texts }))
+            }
+            Self::Busy(StatusCode::TOO_MANY_REQUESTS, _) => {
+                later(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"Too many requests"}"#)
+            }
+            Self::Busy(status, _) => later(status, UNAVAILABLE),
+            Self::Database(db::Error::Duplicate(_) | db::Error::Internal(_)) | Self::Internal(_) => {
+                response::json_text(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"Internal server error"}"#)
+            }
+            Self::Database(_) | Self::Unavailable(_) => later(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+            Self::Answer(response) => *response,
+        }
+    }
+}
+
+const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
+
+/// An answer that asks to come back in some seconds, not all clients in the same one.
+fn later(status: StatusCode, text: &'static str) -> Response {
+    const SECONDS: [&str; 4] = ["1", "2", "3", "4"];
+    let now = crate::clock::Timestamp::now().micros().unsigned_abs() as usize;
+    let retry_after = HeaderValue::from_static(SECONDS[now % SECONDS.len()]);
+    response::with_header(response::json_text(status, text), RETRY_AFTER, retry_after)
+}
+
+/// The name of a header that is not in the standard list.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl AsConflict for Error {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_conflict())
+    }
+}

@@ -1,0 +1,75 @@
+//! Who calls, and may they? The only place where a route's access rule is applied.
+
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use http::{Method, request};
+
+use crate::auth::token::cache::Cache;
+use crate::auth::{Auth, session};
+use crate::clock::Timestamp;
+
+use super::cors::Cors;
+use super::request::Caller;
+use super::route::Access;
+use super::{Error, bearer};
+
+const REQUIRED: Error = Error::unauthorized("Authentication required");
+const NO_SESSION: Error = Error::unauthorized("No session found");
+const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
+
+/// Applies `access` to a request: the caller where one is told apart.
+pub(super) fn check(
+    auth: &Auth,
+    tokens: &mut Cache,
+    cors: &Cors,
+    access: Access,
+    head: &request::Parts,
+    now: Timestamp,
+) -> Result<Option<Caller>, Error> {
+    let headers = &head.headers;
+    let refusal = match access {
+        Access::Public => return Ok(None),
+        Access::Optional | Access::Session => NO_SESSION,
+        Access::User => REQUIRED,
+        Access::Client(scope) => return bearer::check(auth, scope, headers, &head.uri).map(Some),
+    };
+    let by_token = bearer_token(headers).and_then(|token| verify(auth, tokens, token, now));
+    // A token that is no good is refused as it is, except where the session itself is asked about: there
+    // the page may still send the token that just ran out, next to a cookie that is good.
+    let cookie_counts = || access != Access::User || !headers.contains_key(AUTHORIZATION);
+    let caller = match by_token {
+        Some(caller) => Some(caller),
+        None if cookie_counts() => by_cookie(auth, tokens, headers, now),
+        None => None,
+    };
+    if caller.is_some() && by_token.is_none() && changes_state(&head.method) && !cors.trusts(headers) {
+        return Err(FOREIGN_ORIGIN);
+    }
+    match caller {
+        None if access != Access::Optional => Err(refusal),
+        caller => Ok(caller),
+    }
+}
+
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
+fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn by_cookie(auth: &Auth, tokens: &mut Cache, headers: &HeaderMap, now: Timestamp) -> Option<Caller> {
+    let mut given = headers.get_all(COOKIE).iter().filter_map(|cookies| session::find(cookies.as_bytes()));
+    given.find_map(|token| verify(auth, tokens, token, now))
+}
+
+fn verify(auth: &Auth, tokens: &mut Cache, token: &[u8], now: Timestamp) -> Option<Caller> {
+    let claims = tokens.verify(&auth.keys, token, now).ok()?;
+    let revoked = auth.revocations.is_revoked(&claims.session);
+    let caller = Caller { user_id: claims.user_id, session: claims.session, expires_at: claims.expires_at };
+    (!revoked).then_some(caller)
+}
+
+/// Methods that are not safe (RFC 9110 §9.2.1).
+fn changes_state(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}

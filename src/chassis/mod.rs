@@ -1,0 +1,180 @@
+//! HTTP for every service, knowing none: event loops, the life of a request, the admin port, the drain.
+//!
+//! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
+//! - `pipeline`: one request from head to answer. Read this first.
+//! - `accept`: event loops and connections; `connection`: their limits. `body`, `identity`, `cors`: steps.
+//! - [`bearer`]: the part of `identity` that is for client programs.
+//! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
+
+mod accept;
+pub mod admin;
+pub mod bearer;
+mod body;
+mod connection;
+mod cors;
+pub mod drain;
+mod error;
+mod identity;
+mod pipeline;
+pub mod request;
+pub mod response;
+pub mod route;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use http::Method;
+use prometheus::{IntCounter, Registry};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
+
+pub use accept::{Loops, bind};
+pub use error::Error;
+pub use pipeline::DETACHED_MS_MAX;
+pub use request::Request;
+pub use response::Response;
+
+use cors::Cors;
+use drain::Drain;
+use route::{Miss, Route};
+
+/// Requests that wait for the database or for a password's hash, at most; beyond it 503.
+pub const DETACHED_MAX: usize = 2_048;
+
+/// An answer that is not there yet.
+pub type Later = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+
+/// What turns out later to be answered from memory after all, or by work.
+pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// How a request is answered.
+pub enum Answer {
+    /// From memory, here and now.
+    Now(Result<Response, Error>),
+    /// From memory, when something happens. Dropped when the client hangs up.
+    Held(Waiting),
+    /// By work on the background runtime, which is done even when the client hangs up.
+    Detached(Later),
+}
+
+impl Answer {
+    /// Something to wait for on the event loop; it must touch no database.
+    pub fn held(waiting: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self::Held(Box::pin(waiting))
+    }
+
+    /// Work for the background runtime.
+    pub fn detached(work: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
+        Self::Detached(Box::pin(work))
+    }
+}
+
+/// What the chassis serves.
+pub trait Service: Send + Sync + 'static {
+    /// All its URLs.
+    type Route: Route;
+
+    /// The route of a method and a path.
+    ///
+    /// # Errors
+    /// A [`Miss`] tells 404 from 405.
+    fn find(&self, method: &Method, path: &str) -> Result<Self::Route, Miss>;
+
+    /// Answers a request that may be made and whose body is there. What is answered later takes what it
+    /// needs out of `request`.
+    fn call(&self, route: Self::Route, request: &mut Request) -> Answer;
+}
+
+/// Everything that the event loops share.
+pub struct Chassis<S: Service> {
+    service: S,
+    auth: Arc<Auth>,
+    cors: Cors,
+    http: Arc<HttpMetrics>,
+    background: Handle,
+    detached: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    drain: Arc<Drain>,
+    trusted_proxy_hops: usize,
+    connections_max: usize,
+    seats: Vec<AtomicUsize>,
+    refusals: Arc<Semaphore>,
+    connections_refused: IntCounter,
+    accept_errors: IntCounter,
+    log_budget: pipeline::LogBudget,
+}
+
+impl<S: Service> Chassis<S> {
+    /// Puts a service on a chassis. Work that waits for the database runs on `background`.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub fn new(
+        config: &Config,
+        service: S,
+        auth: Arc<Auth>,
+        registry: &Registry,
+        background: Handle,
+        drain: Arc<Drain>,
+    ) -> Result<Self, prometheus::Error> {
+        let mut labels: Vec<RouteLabels> = S::Route::all()
+            .into_iter()
+            .map(|route| RouteLabels { method: route.spec().method, route: route.spec().label })
+            .collect();
+        labels.push(RouteLabels { method: "_OTHER", route: "_unmatched" });
+        let http = Arc::new(HttpMetrics::new(labels, config.web_concurrency));
+        registry.register(Box::new(HttpCollector(http.clone())))?;
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Self {
+            service,
+            auth,
+            cors: Cors::new(&config.frontend_origins),
+            http,
+            background,
+            detached: Arc::new(Semaphore::new(DETACHED_MAX)),
+            bodies: Arc::new(Semaphore::new(body::BODIES_BYTES_MAX)),
+            drain,
+            trusted_proxy_hops: config.trusted_proxy_hops,
+            connections_max: config.connections_max,
+            seats: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
+            refusals: Arc::new(Semaphore::new(accept::REFUSALS_MAX)),
+            connections_refused: counter(
+                "http_connections_refused_total",
+                "Connections turned away because all were in use.",
+            )?,
+            accept_errors: counter("http_accept_errors_total", "Connections that could not be accepted.")?,
+            log_budget: pipeline::LogBudget::new(),
+        })
+    }
+
+    /// How far stopping is; to be told to stop.
+    #[must_use]
+    pub fn drain(&self) -> &Arc<Drain> {
+        &self.drain
+    }
+
+    /// Client connections that are open, or accepted and about to be served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.seats.iter().map(|seats| seats.load(Relaxed)).sum()
+    }
+
+    /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.connections() == 0 && self.detached.available_permits() == DETACHED_MAX
+    }
+
+    fn unmatched_slot(&self) -> usize {
+        self.http.routes() - 1
+    }
+}

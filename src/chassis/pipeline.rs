@@ -1,0 +1,398 @@
+//! The life of one request, from its head to its answer: the functions to read first are [`serve`] and
+//! [`admit`].
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, Ready, ready};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+};
+use http::{Method, StatusCode, Version, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::clock::Timestamp;
+
+use super::accept::{EventLoop, HEAD_BYTES_MAX};
+use super::cors::Cors;
+use super::drain::Stage;
+use super::error::REQUEST_ID;
+use super::request::{Caller, Request};
+use super::response::{self, Body, Response};
+use super::route::{Miss, Route as _};
+use super::{Answer, Error, Later, Service, body, identity};
+
+/// The longest that work apart from the event loop may take, all its statements together. The contract's
+/// 5 s less the time to say so.
+pub const DETACHED_MS_MAX: u64 = 4_500;
+/// Longest `X-Request-Id` that is taken over.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Longest path and query. What is longer than a whole head may be gets 431 from hyper instead.
+const URL_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!(URL_BYTES_MAX < HEAD_BYTES_MAX);
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What must be known of a request after its head was handed to a handler.
+struct Asked {
+    id: HeaderValue,
+    /// Of the page, where it may call.
+    origin: Option<HeaderValue>,
+    /// Whether it is plain where it ends and whom it is for.
+    is_framed: Result<(), &'static str>,
+    is_head: bool,
+    begun: Instant,
+    at: Timestamp,
+    slot: usize,
+    label: &'static str,
+}
+
+/// What every request is asked for, found in one go: a look-up for each would take longer.
+#[derive(Default)]
+struct Noted<'h> {
+    id: Option<&'h HeaderValue>,
+    origin: Option<&'h HeaderValue>,
+    hosts: usize,
+    lengths: usize,
+    codings: usize,
+}
+
+impl<'h> Noted<'h> {
+    fn of(headers: &'h HeaderMap) -> Self {
+        let mut noted = Self::default();
+        for (name, value) in headers {
+            if name == HOST {
+                noted.hosts += 1;
+            } else if name == ORIGIN {
+                noted.origin = noted.origin.or(Some(value));
+            } else if name == REQUEST_ID {
+                noted.id = noted.id.or(Some(value));
+            } else if name == CONTENT_LENGTH {
+                noted.lengths += 1;
+            } else if name == TRANSFER_ENCODING {
+                noted.codings += 1;
+            }
+        }
+        noted
+    }
+
+    /// What makes a message ambiguous to the servers in front of us makes it no request (RFC 9112 §3.2, §6.3).
+    fn is_framed(&self, version: Version) -> Result<(), &'static str> {
+        if self.hosts > 1 || (self.hosts == 0 && version == Version::HTTP_11) {
+            return Err("Exactly one Host header is required");
+        }
+        // hyper itself leaves out the length, goes by the chunks, and closes after the answer (RFC 9112 §6.1).
+        if self.codings > 0 && self.lengths > 0 {
+            return Err("Content-Length and Transfer-Encoding exclude each other");
+        }
+        Ok(())
+    }
+}
+
+impl Asked {
+    /// The same in memory of its own: an id out of the loop's block, or out of the connection's read buffer,
+    /// would keep all of that for as long as the request is held.
+    fn detached(self) -> Self {
+        Self { id: HeaderValue::from_bytes(self.id.as_bytes()).unwrap_or(self.id), ..self }
+    }
+}
+
+/// The future of one answer. Nearly every request is answered at once, from memory: that costs no boxed
+/// future, and a connection that waits carries no room for work it does not do.
+pub(super) type Serving = Either<Ready<Response>, Pin<Box<dyn Future<Output = Response> + Send>>>;
+
+/// Answers one request, whatever happens.
+pub(super) fn serve<S: Service>(
+    event_loop: &Arc<EventLoop<S>>,
+    peer: IpAddr,
+    request: http::Request<Incoming>,
+) -> Serving {
+    let (mut head, body) = request.into_parts();
+    let noted = Noted::of(&head.headers);
+    let mut asked = Asked {
+        id: request_id(event_loop, noted.id),
+        origin: noted.origin.and_then(|origin| event_loop.chassis.cors.known(origin)),
+        is_framed: noted.is_framed(head.version),
+        is_head: head.method == Method::HEAD,
+        begun: Instant::now(),
+        at: Timestamp::now(),
+        slot: event_loop.chassis.unmatched_slot(),
+        label: "_unmatched",
+    };
+    if asked.is_head {
+        head.method = Method::GET;
+    }
+    let route = event_loop.chassis.service.find(&head.method, head.uri.path());
+    if let Ok(route) = route {
+        (asked.slot, asked.label) = (route.ordinal(), route.spec().label);
+    }
+    if !body.is_end_stream() {
+        return Either::Right(Box::pin(serve_body(event_loop.clone(), asked, peer, route, head, body)));
+    }
+    let answered = catch_unwind(AssertUnwindSafe(|| {
+        let (route, caller) = admit(event_loop, &asked, route, &head)?;
+        Ok(call(event_loop, &asked, (route, caller), head, peer, Bytes::new()))
+    }));
+    match answered.unwrap_or_else(|_| Err(panicked())) {
+        Ok(Answer::Now(result)) => Either::Left(ready(finish(event_loop, asked, false, result))),
+        Ok(answer) => Either::Right(Box::pin(serve_later(event_loop.clone(), asked.detached(), answer))),
+        Err(error) => Either::Left(ready(finish(event_loop, asked, false, Err(error)))),
+    }
+}
+
+/// The rest of a request that is answered later.
+async fn serve_later<S: Service>(event_loop: Arc<EventLoop<S>>, asked: Asked, answer: Answer) -> Response {
+    let _counted = event_loop.metrics().begin();
+    let settled = AssertUnwindSafe(settle(&event_loop, answer, body::Held::default())).catch_unwind().await;
+    finish(&event_loop, asked, false, settled.unwrap_or_else(|_| Err(panicked())))
+}
+
+/// The rest of a request that has a body.
+async fn serve_body<S: Service>(
+    event_loop: Arc<EventLoop<S>>,
+    asked: Asked,
+    peer: IpAddr,
+    route: Result<S::Route, Miss>,
+    head: request::Parts,
+    body: Incoming,
+) -> Response {
+    let _counted = event_loop.metrics().begin();
+    let waits = head.headers.contains_key(EXPECT);
+    let mut rest = body::Rest::Whole(body);
+    let answered = async {
+        let (route, caller) = admit(&event_loop, &asked, route, &head)?;
+        let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
+        let answer = call(&event_loop, &asked, (route, caller), head, peer, held.bytes.clone());
+        settle(&event_loop, answer, held).await
+    };
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
+    let is_last = !rest.passed(waits).await;
+    finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+}
+
+fn panicked() -> Error {
+    Error::Internal("the handler panicked".to_owned())
+}
+
+/// Lets a request in: well framed, for a route that there is, by somebody who may call it.
+fn admit<S: Service>(
+    event_loop: &EventLoop<S>,
+    asked: &Asked,
+    route: Result<S::Route, Miss>,
+    head: &request::Parts,
+) -> Result<(S::Route, Option<Caller>), Error> {
+    if head.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
+        return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
+    }
+    asked.is_framed.map_err(Error::Malformed)?;
+    let now = asked.at;
+    let chassis = &event_loop.chassis;
+    let route = route.map_err(|miss| missed(chassis, head, miss))?;
+    let (tokens, access) = (&mut event_loop.tokens(), route.spec().access);
+    let (auth, cors) = (&chassis.auth, &chassis.cors);
+    let caller = identity::check(auth, tokens, cors, access, head, now)?;
+    Ok((route, caller))
+}
+
+/// Hands a request to its service.
+fn call<S: Service>(
+    event_loop: &EventLoop<S>,
+    asked: &Asked,
+    (route, caller): (S::Route, Option<Caller>),
+    head: request::Parts,
+    peer: IpAddr,
+    body: Bytes,
+) -> Answer {
+    let request::Parts { method, uri, headers, .. } = head;
+    let client = client_address(&headers, peer, event_loop.chassis.trusted_proxy_hops);
+    let (came, at) = (asked.begun, asked.at);
+    let mut request =
+        Request { method, uri, headers, caller, body, client, event_loop: event_loop.index, came, at };
+    event_loop.chassis.service.call(route, &mut request)
+}
+
+/// Waits for an answer. The body's share of the memory lasts as long as the work on it.
+async fn settle<S: Service>(
+    event_loop: &EventLoop<S>,
+    answer: Answer,
+    held: body::Held,
+) -> Result<Response, Error> {
+    let mut answer = answer;
+    loop {
+        answer = match answer {
+            Answer::Now(result) => return result,
+            Answer::Held(waiting) => waiting.await,
+            Answer::Detached(work) => return detached(event_loop, work, held).await,
+        }
+    }
+}
+
+/// Runs work that waits for the database on the background runtime. It does not notice when the client hangs
+/// up: nothing is left half done, and no connection to the database is left with an answer unread.
+async fn detached<S: Service>(
+    event_loop: &EventLoop<S>,
+    work: Later,
+    held: body::Held,
+) -> Result<Response, Error> {
+    let chassis = &event_loop.chassis;
+    let Ok(place) = chassis.detached.clone().try_acquire_owned() else {
+        return Err(Error::busy("the queue of requests under way"));
+    };
+    let task = chassis.background.spawn(async move {
+        let (_place, _held) = (place, held);
+        timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
+    });
+    match task.await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
+        Err(_) => Err(panicked()),
+    }
+}
+
+fn missed<S: Service>(chassis: &super::Chassis<S>, head: &request::Parts, miss: Miss) -> Error {
+    let Miss::Method(allow) = miss else { return Error::not_found("Not found") };
+    let allow = HeaderValue::from_static(allow);
+    if head.method == Method::OPTIONS {
+        let mut response = response::empty(StatusCode::NO_CONTENT);
+        response.headers_mut().insert(ALLOW, allow);
+        chassis.cors.preflight(&head.headers, response.headers_mut());
+        return Error::Answer(Box::new(response));
+    }
+    let refusal = Error::Refused(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".into());
+    Error::Answer(Box::new(response::with_header(refusal.into_response(), ALLOW, allow)))
+}
+
+/// Turns errors into answers, logs those that are our fault, and adds what every answer has.
+fn finish<S: Service>(
+    event_loop: &EventLoop<S>,
+    asked: Asked,
+    is_last: bool,
+    result: Result<Response, Error>,
+) -> Response {
+    let chassis = &event_loop.chassis;
+    // After an unclear head, or a body that was not read, nobody knows where the next request begins.
+    let is_last = is_last || matches!(result, Err(Error::Malformed(_)));
+    let mut response = result.unwrap_or_else(|error| {
+        let cause = error.cause();
+        let response = error.into_response();
+        if let Some(cause) = cause
+            && chassis.log_budget.spend()
+        {
+            let request_id = asked.id.to_str().unwrap_or_default();
+            let status = response.status().as_u16();
+            let duration_ms = asked.begun.elapsed().as_secs_f64() * 1e3;
+            tracing::error!(request_id, route = asked.label, status, duration_ms, cause, "request failed");
+        }
+        response
+    });
+    if asked.is_head {
+        let length = response.body().size_hint().exact();
+        if let Some(length) = length {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *response.body_mut() = Body::empty();
+    }
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, asked.id);
+    Cors::mark(headers, asked.origin);
+    if is_last || chassis.drain.stage() != Stage::Serving {
+        headers.insert(CONNECTION, CLOSE);
+    }
+    event_loop.metrics().observe(asked.slot, response.status().as_u16(), asked.begun.elapsed());
+    response
+}
+
+/// The client's own id where it is harmless in a log, else a new one.
+fn request_id<S: Service>(event_loop: &EventLoop<S>, given: Option<&HeaderValue>) -> HeaderValue {
+    let is_sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+    };
+    given.filter(is_sane).cloned().unwrap_or_else(|| event_loop.scratch().request_id())
+}
+
+/// The address that the outermost trusted proxy saw. A client can write entries of its own in front, so only
+/// the last ones count, one for each proxy.
+fn client_address(headers: &HeaderMap, peer: IpAddr, hops: usize) -> IpAddr {
+    if hops == 0 {
+        return peer;
+    }
+    let entries = headers.get_all("x-forwarded-for").iter().rev();
+    let mut entries = entries.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+    entries.nth(hops - 1).and_then(|entry| entry.trim().parse().ok()).unwrap_or(peer)
+}
+
+/// Keeps the log readable, and the disk from filling, while something is down for everyone.
+pub(super) struct LogBudget(std::sync::Mutex<(u64, u32)>);
+
+/// Lines about failed requests in one second.
+const LOG_LINES_PER_S_MAX: u32 = 50;
+
+impl LogBudget {
+    pub(super) const fn new() -> Self {
+        Self(std::sync::Mutex::new((0, 0)))
+    }
+
+    fn spend(&self) -> bool {
+        let second = crate::clock::Timestamp::now().unix_seconds().unsigned_abs();
+        let mut spent = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if spent.0 != second {
+            if spent.1 > LOG_LINES_PER_S_MAX {
+                let left_out = spent.1 - LOG_LINES_PER_S_MAX;
+                tracing::error!(left_out, "more requests failed than were logged");
+            }
+            *spent = (second, 0);
+        }
+        spent.1 += 1;
+        spent.1 <= LOG_LINES_PER_S_MAX
+    }
+}
+
+/// What one event loop writes small values into.
+pub(super) struct Scratch {
+    block: bytes::BytesMut,
+    sequence: u64,
+}
+
+/// Size of the blocks that request ids are cut from: one allocation for thousands of them.
+const SCRATCH_BYTES: usize = 32 * 1024;
+
+impl Scratch {
+    /// `seed` makes the ids of one loop and one run differ from those of others.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { block: bytes::BytesMut::new(), sequence: seed }
+    }
+
+    /// 16 hexadecimal digits, unlike all others.
+    fn request_id(&mut self) -> HeaderValue {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        // SplitMix64: a bijection of the counter, so no two are alike, that looks random.
+        self.sequence = self.sequence.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.sequence;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let digits: [u8; 16] = std::array::from_fn(|i| HEX[(mixed >> (4 * i)) as usize & 15]);
+        self.value(&digits)
+    }
+
+    /// A header's value out of the current block.
+    pub(super) fn value(&mut self, text: &[u8]) -> HeaderValue {
+        if self.block.capacity() < text.len() {
+            // The same block again where nothing of it is in use any more.
+            self.block.reserve(SCRATCH_BYTES.max(text.len()));
+        }
+        self.block.extend_from_slice(text);
+        let bytes = self.block.split().freeze();
+        HeaderValue::from_maybe_shared(bytes).unwrap_or(HeaderValue::from_static("-"))
+    }
+}

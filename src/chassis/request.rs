@@ -1,0 +1,386 @@
+//! What a handler gets: the head, the caller, the whole body, and lenient ways to read them.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{Method, StatusCode, Uri};
+use serde_json::{Map, Value};
+
+use crate::auth::token::SessionId;
+use crate::clock::Timestamp;
+
+use super::Error;
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user's id; an OAuth2 client's where the route asks for one.
+    pub user_id: u64,
+    /// The session that the token belongs to.
+    pub session: SessionId,
+    /// When the token expires, in Unix seconds.
+    pub expires_at: i64,
+}
+
+/// A request whose caller may make it and whose body is there.
+#[derive(Debug)]
+pub struct Request {
+    /// Method; GET for HEAD.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// Who calls, where the route's access rule found out.
+    pub caller: Option<Caller>,
+    /// The body, within the route's limit.
+    pub body: Bytes,
+    /// The client's address, seen through the trusted proxies.
+    pub client: IpAddr,
+    /// The index of the event loop that serves it.
+    pub event_loop: usize,
+    /// When its head was there.
+    pub came: Instant,
+    /// The same by the calendar.
+    pub at: Timestamp,
+}
+
+impl Request {
+    /// The caller of a route that only lets callers in.
+    ///
+    /// # Errors
+    /// 401 where the route lets anyone in and nobody was told apart.
+    pub fn caller(&self) -> Result<Caller, Error> {
+        self.caller.ok_or(Error::unauthorized("Authentication required"))
+    }
+
+    /// The first value of a query parameter, decoded.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        let query = self.uri.query()?;
+        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a query parameter, decoded into `buffer` where it is escaped: for polls, which allocate
+    /// nothing. One that does not fit is cut off: no value that means anything is as long as the buffer.
+    #[must_use]
+    pub fn query_into<'b>(&'b self, name: &str, buffer: &'b mut [u8; QUERY_VALUE_BYTES]) -> Option<&'b [u8]> {
+        let raw = query_value(self.uri.query()?, name)?;
+        let is_escaped = raw.contains('%') || raw.contains('+');
+        let raw = raw.as_bytes();
+        if !is_escaped {
+            return Some(&raw[..raw.len().min(QUERY_VALUE_BYTES)]);
+        }
+        let mut length = 0;
+        let mut rest = raw.iter();
+        while let Some(&byte) = rest.next() {
+            let decoded = match byte {
+                b'+' => b' ',
+                b'%' => match rest.as_slice() {
+                    [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                        rest = rest.as_slice()[2..].iter();
+                        hex(*high) << 4 | hex(*low)
+                    }
+                    _ => byte,
+                },
+                _ => byte,
+            };
+            let Some(place) = buffer.get_mut(length) else { break };
+            *place = decoded;
+            length += 1;
+        }
+        Some(&buffer[..length])
+    }
+
+    /// The body's fields, JSON or form, those inside the object `wrapper` before those around it.
+    ///
+    /// # Errors
+    /// 400 for what is not a JSON object, 415 for another type.
+    pub fn fields(&self, wrapper: &str) -> Result<Fields, Error> {
+        Fields::parse(self.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes), &self.body, wrapper)
+    }
+}
+
+/// What follows `name=` where a pair of the query begins with it; nothing for a `name` alone.
+fn query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let mut rest = query;
+    loop {
+        if let Some(value) = rest.strip_prefix(name) {
+            match value.as_bytes() {
+                [] | [b'&', ..] => return Some(""),
+                [b'=', ..] => return value[1..].split('&').next(),
+                _ => {}
+            }
+        }
+        rest = rest.split_once('&')?.1;
+    }
+}
+
+/// Longest value that [`Request::query_into`] reads: a time or a cursor is shorter.
+pub const QUERY_VALUE_BYTES: usize = 64;
+
+const fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Named values of a body. Each is found under its camelCase and its snake_case name.
+#[derive(Debug, Default)]
+pub struct Fields {
+    inside: Map<String, Value>,
+    around: Map<String, Value>,
+}
+
+impl Fields {
+    fn parse(content_type: Option<&[u8]>, body: &[u8], wrapper: &str) -> Result<Self, Error> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let media = content_type.map(|value| value.split(|&byte| byte == b';').next().unwrap_or(value));
+        let mut around = match media.map(<[u8]>::trim_ascii) {
+            // A form never begins with a brace; JSON under this type is what curl sends without a -H.
+            Some(media) if is_form(media) && !body.trim_ascii_start().starts_with(b"{") => form(body)?,
+            Some(media) if is_form(media) => json(body)?,
+            Some(media) if !is_json(media) => {
+                return Err(Error::Refused(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    Cow::Borrowed("Content-Type must be application/json"),
+                ));
+            }
+            _ => json(body)?,
+        };
+        let inside = match around.remove(wrapper) {
+            Some(Value::Object(inside)) => inside,
+            Some(other) => {
+                around.insert(wrapper.to_owned(), other);
+                Map::new()
+            }
+            None => Map::new(),
+        };
+        Ok(Self { inside, around })
+    }
+
+    /// The value under `name` (camelCase), or under the same in snake_case; null counts as absent.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        let snake = snake_case(name);
+        [&self.inside, &self.around]
+            .into_iter()
+            .flat_map(|map| [map.get(name), map.get(&snake)])
+            .flatten()
+            .find(|value| !value.is_null())
+    }
+
+    /// A text; a number or a boolean reads as its text, as Rails stores it. Absent where it is neither.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        match self.value(name)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        }
+    }
+
+    /// An id, a number or its digits.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u64> {
+        super::route::id(&self.text(name)?).ok()
+    }
+}
+
+fn is_form(media: &[u8]) -> bool {
+    media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+fn is_json(media: &[u8]) -> bool {
+    media.eq_ignore_ascii_case(b"application/json")
+        || (media.len() > 5 && media[media.len() - 5..].eq_ignore_ascii_case(b"+json"))
+}
+
+/// Objects and arrays within each other; the contract's own need four. Values are read and dropped
+/// recursively: 1,000 brackets, which the parser's own limit of 1,024 lets through, overflow an event loop's
+/// stack in a debug build, and that ends the process.
+const JSON_DEPTH_MAX: usize = 64;
+
+fn is_too_deep(body: &[u8]) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for &byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > JSON_DEPTH_MAX {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+fn json(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    if is_too_deep(body) {
+        return Err(Error::bad_request("Request body is nested too deeply"));
+    }
+    // simd-json parses in place, hence the copy. It refuses integers beyond 64 bits, which are JSON all the
+    // same: what it refuses is read once more.
+    let value = simd_json::serde::from_slice(&mut body.to_vec()).or_else(|_| serde_json::from_slice(body));
+    match value {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Error::bad_request("Request body must be a JSON object")),
+        Err(_) => Err(Error::bad_request("Request body is not valid JSON")),
+    }
+}
+
+/// A form's pairs; `user[name]=…` goes into the object `user`, `links[]=…` into the array `links`, as Rails
+/// reads them. What is not UTF-8 is refused: a replacement character in its place would be stored as the text.
+fn form(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    let decoded = percent_encoding::percent_decode(body).decode_utf8();
+    if decoded.is_err() {
+        return Err(Error::bad_request("Request body is not valid UTF-8"));
+    }
+    let mut map = Map::new();
+    for (key, value) in form_urlencoded::parse(body) {
+        let value = Value::String(value.into_owned());
+        let (outer, inner) = match key.split_once('[') {
+            Some((outer, rest)) => (outer, rest.strip_suffix(']')),
+            None => (&*key, None),
+        };
+        match inner {
+            None => {
+                map.insert(key.into_owned(), value);
+            }
+            Some("") => push(&mut map, outer, value),
+            Some(inner) => {
+                let nested = map.entry(outer).or_insert_with(|| Value::Object(Map::new()));
+                let Value::Object(nested) = nested else { continue };
+                match inner.strip_suffix("][") {
+                    Some(list) => push(nested, list, value),
+                    None => {
+                        nested.insert(inner.to_owned(), value);
+                    }
+                }
+            }
+        }
+    }
+    Ok(map)
+}
+
+fn push(map: &mut Map<String, Value>, name: &str, value: Value) {
+    if let Value::Array(list) = map.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
+        list.push(value);
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(content_type: &str, body: &str) -> Result<Fields, Error> {
+        Fields::parse(Some(content_type.as_bytes()), body.as_bytes(), "message")
+    }
+
+    #[test]
+    fn either_case_wrapped_or_not() {
+        for body in [
+            r#"{"conversationId":"7"}"#,
+            r#"{"conversation_id":7}"#,
+            r#"{"message":{"conversation_id":"7"}}"#,
+            r#"{"message":{"conversationId":7},"conversation_id":8}"#,
+            r#"{"message":{"conversationId":null},"conversation_id":7}"#,
+        ] {
+            assert_eq!(parse("application/json", body).unwrap().id("conversationId"), Some(7), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_querys_first_value_counts() {
+        for query in [
+            "since=1",
+            "since=1&since=2",
+            "a=b&since=1",
+            "sinc=2&since=1&x",
+            "&since=1&",
+            "sincerity=3&since=1",
+        ] {
+            assert_eq!(query_value(query, "since"), Some("1"), "{query}");
+        }
+        for query in ["since", "since=", "a&since", "since&since=1"] {
+            assert_eq!(query_value(query, "since"), Some(""), "{query}");
+        }
+        for query in ["", "a=since=1", "a=b&sinc=1", "a=b&", "xsince=1"] {
+            assert_eq!(query_value(query, "since"), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_form_reads_as_rails_reads_it() {
+        let fields = parse(
+            "application/x-www-form-urlencoded; charset=utf-8",
+            "message[content]=a+b%26c&conversation_id=7&links[]=x&links[]=y&message[tags][]=t",
+        )
+        .unwrap();
+        assert_eq!(fields.text("content").as_deref(), Some("a b&c"));
+        assert_eq!(fields.id("conversationId"), Some(7));
+        assert_eq!(fields.value("links"), Some(&serde_json::json!(["x", "y"])));
+        assert_eq!(fields.value("tags"), Some(&serde_json::json!(["t"])));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let large = parse("application/json", r#"{"n":18446744073709551616}"#).unwrap();
+        assert!(large.value("n").is_some_and(Value::is_f64));
+        for body in ["[1]", "\"x\"", "{", "{\"a\":\"\\ud800\"}", "nonsense"] {
+            assert!(matches!(
+                parse("application/json", body),
+                Err(Error::Refused(StatusCode::BAD_REQUEST, _))
+            ));
+        }
+        assert!(matches!(
+            parse("text/plain", "{}"),
+            Err(Error::Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, _))
+        ));
+        assert!(parse("text/plain", "").is_ok());
+    }
+
+    #[test]
+    fn depth_is_counted_outside_of_texts_only() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(!is_too_deep(nested(JSON_DEPTH_MAX).as_bytes()));
+        assert!(is_too_deep(nested(JSON_DEPTH_MAX + 1).as_bytes()));
+        assert!(!is_too_deep(nested(2).repeat(1_000).as_bytes()));
+        let text = "[".repeat(JSON_DEPTH_MAX + 1);
+        assert!(!is_too_deep(format!(r#"{{"a":"\"{text}"}}"#).as_bytes()));
+        assert!(is_too_deep(format!(r#"["\\",{}]"#, nested(JSON_DEPTH_MAX)).as_bytes()));
+    }
+
+    #[test]
+    fn a_form_that_is_not_utf_8_is_refused() {
+        let form = "application/x-www-form-urlencoded";
+        for body in ["a=%FF", "a=%C3", "%ED%A0%80=a"] {
+            assert!(matches!(parse(form, body), Err(Error::Refused(StatusCode::BAD_REQUEST, _))), "{body}");
+        }
+        assert_eq!(parse(form, "a=%C3%A4%").unwrap().text("a").as_deref(), Some("ä%"));
+    }
+}

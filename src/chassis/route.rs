@@ -1,0 +1,165 @@
+//! The router's vocabulary: what a service's `routes.rs` says of each URL.
+//!
+//! A service finds its route by one `match` on the path's segments and describes it by a second one, without
+//! a wildcard: a new route cannot forget its label, its access rule or its limit.
+
+use http::Method;
+
+/// The most segments a path may have; longer ones are not found.
+pub const SEGMENTS_MAX: usize = 8;
+
+/// `Allow` of a URL that can be read.
+pub const GET: &str = "GET, HEAD, OPTIONS";
+/// `Allow` of a URL that can be posted to.
+pub const POST: &str = "POST, OPTIONS";
+/// `Allow` of a URL that can be replaced.
+pub const PUT: &str = "PUT, OPTIONS";
+/// `Allow` of a URL that can be read and posted to.
+pub const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
+/// `Allow` of a URL that can be read and replaced.
+pub const GET_PUT: &str = "GET, HEAD, PUT, OPTIONS";
+/// `Allow` of a URL that can be read, replaced and deleted.
+pub const GET_PUT_DELETE: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone; who it is does not matter.
+    Public,
+    /// Anyone; the caller is told apart where they can be.
+    Optional,
+    /// A signed-in user, by token or by cookie, where the client asks about the session itself: a token
+    /// that is no longer good does not hide a cookie that is, and the refusal reads "No session found".
+    Session,
+    /// A signed-in user.
+    User,
+    /// A client program with an OAuth2 access token, of this scope where one is named.
+    Client(Option<&'static str>),
+}
+
+/// What the chassis must know of a route before its handler runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Method, as documented and counted. HEAD is answered wherever GET is.
+    pub method: &'static str,
+    /// URL template, such as `/conversations/:id`.
+    pub label: &'static str,
+    /// Who may call.
+    pub access: Access,
+    /// The longest body accepted, in bytes; 0 for none.
+    pub body_bytes_max: usize,
+}
+
+impl Spec {
+    /// A GET without a body.
+    #[must_use]
+    pub const fn get(label: &'static str, access: Access) -> Self {
+        Self { method: "GET", label, access, body_bytes_max: 0 }
+    }
+
+    /// A POST with a body of at most `body_bytes_max` bytes.
+    #[must_use]
+    pub const fn post(label: &'static str, access: Access, body_bytes_max: usize) -> Self {
+        Self { method: "POST", label, access, body_bytes_max }
+    }
+
+    /// A PUT, likewise.
+    #[must_use]
+    pub const fn put(label: &'static str, access: Access, body_bytes_max: usize) -> Self {
+        Self { method: "PUT", label, access, body_bytes_max }
+    }
+
+    /// A DELETE without a body.
+    #[must_use]
+    pub const fn delete(label: &'static str, access: Access) -> Self {
+        Self { method: "DELETE", label, access, body_bytes_max: 0 }
+    }
+}
+
+/// Why no route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// Nothing is at this path: 404.
+    Path,
+    /// Something is, for these methods: 405 with `Allow`.
+    Method(&'static str),
+}
+
+/// A service's routes.
+pub trait Route: Copy + Send + Sync + 'static {
+    /// What the chassis must know.
+    fn spec(self) -> Spec;
+    /// Its place in [`Route::all`].
+    fn ordinal(self) -> usize;
+    /// One of each, for tables and tests.
+    fn all() -> Vec<Self>;
+}
+
+/// Splits a path at its slashes into `buffer`: `/a/b` is `["a", "b"]`, `/` is `[""]`. A path that does not
+/// begin with a slash, or has too many segments, is no segments at all and so matches nothing.
+#[must_use]
+pub fn segments<'p, 'b>(path: &'p str, buffer: &'b mut [&'p str; SEGMENTS_MAX]) -> &'b [&'p str] {
+    let Some(mut rest) = path.strip_prefix('/') else { return &[] };
+    let mut count = 0;
+    loop {
+        // Byte by byte: segments are shorter than what a search for them would cost.
+        let end = rest.bytes().position(|byte| byte == b'/');
+        let Some(place) = buffer.get_mut(count) else { return &[] };
+        count += 1;
+        match end {
+            Some(end) => (*place, rest) = (&rest[..end], &rest[end + 1..]),
+            None => {
+                *place = rest;
+                return &buffer[..count];
+            }
+        }
+    }
+}
+
+/// An id in a path: decimal digits without sign or leading zero, at most what a signed BIGINT holds. Anything
+/// else names nothing, so it is no route.
+///
+/// # Errors
+/// [`Miss::Path`].
+pub fn id(segment: &str) -> Result<u64, Miss> {
+    let canonical = !segment.is_empty()
+        && segment.len() <= 19
+        && segment.bytes().all(|byte| byte.is_ascii_digit())
+        && (segment.len() == 1 || !segment.starts_with('0'));
+    match segment.parse::<u64>() {
+        Ok(id) if canonical && i64::try_from(id).is_ok() => Ok(id),
+        _ => Err(Miss::Path),
+    }
+}
+
+/// Chooses among the routes of one URL by method.
+///
+/// # Errors
+/// [`Miss::Method`] with `allow` when none fits.
+pub fn by_method<R: Copy>(method: &Method, allow: &'static str, routes: &[(Method, R)]) -> Result<R, Miss> {
+    let found = routes.iter().find(|(known, _)| known == method);
+    found.map(|(_, route)| *route).ok_or(Miss::Method(allow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_without_allocating() {
+        let mut buffer = [""; SEGMENTS_MAX];
+        assert_eq!(segments("/", &mut buffer), [""]);
+        assert_eq!(segments("/a/b/", &mut buffer), ["a", "b", ""]);
+        assert_eq!(segments("*", &mut buffer), [""; 0]);
+        assert_eq!(segments("/1/2/3/4/5/6/7/8/9", &mut buffer), [""; 0]);
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        assert_eq!(id("42"), Ok(42));
+        assert_eq!(id("9223372036854775807"), Ok(i64::MAX as u64));
+        for wrong in ["", "007", "+1", "-1", "1e3", "9223372036854775808", "99999999999999999999", "٤"] {
+            assert_eq!(id(wrong), Err(Miss::Path), "{wrong}");
+        }
+    }
+}

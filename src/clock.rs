@@ -1,0 +1,321 @@
+//! Time as the service stores and shows it: microseconds since the Unix epoch, always UTC.
+//!
+//! The contract wants exactly `2026-01-15T10:30:00.123456Z`, and MySQL's `DATETIME(6)` holds the same
+//! resolution, so one `i64` is enough and comparing two times is comparing two integers. Formatting
+//! and the parsing of `since` happen in every poll, so both are written by hand and allocate nothing;
+//! the tests compare them with the `jiff` crate.
+//!
+//! Code that judges time (is this token expired?) takes `now: Timestamp` as a parameter, so tests
+//! choose the time and nothing has to be replaced behind its back.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
+
+/// The length of the one text form of a time, in bytes.
+pub const TEXT_BYTES: usize = 27;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
+
+/// The years that the text form, with its four digits, can show.
+const YEAR_MAX: i32 = 9999;
+/// 0000-01-01T00:00:00.000000Z.
+const MICROS_MIN: i64 = days_from_civil(0, 1, 1) * MICROS_PER_DAY;
+/// 9999-12-31T23:59:59.999999Z.
+const MICROS_MAX: i64 = days_from_civil(YEAR_MAX + 1, 1, 1) * MICROS_PER_DAY - 1;
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A moment taken apart into calendar fields, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    /// 0 to 9999, of the proleptic Gregorian calendar.
+    pub year: i32,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 59; leap seconds do not exist here, as they do not in the database.
+    pub second: u8,
+    /// 0 to 999 999.
+    pub micros: u32,
+}
+
+impl Timestamp {
+    /// The present, by the machine's clock. A clock set before 1970 reads as 1970.
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = since_epoch.as_secs() * 1_000_000 + u64::from(since_epoch.subsec_micros());
+        Self(i64::try_from(micros).unwrap_or(MICROS_MAX))
+    }
+
+    /// The moment `micros` microseconds after the Unix epoch (before it, if negative).
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down (towards the past).
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(MICROS_PER_SECOND)
+    }
+
+    /// The moment with these UTC calendar fields, or `None` where there is no such moment: a month of
+    /// 13, the 30th of February, second 60, a year outside 0 to 9999.
+    pub const fn from_civil(
+        year: i32,
+        month: u8,
+        day: u8,
+        hour: u8,
+        minute: u8,
+        second: u8,
+        micros: u32,
+    ) -> Option<Self> {
+        if year < 0 || year > YEAR_MAX || month < 1 || month > 12 {
+            return None;
+        }
+        if day < 1 || day > days_in_month(year, month) {
+            return None;
+        }
+        if hour > 23 || minute > 59 || second > 59 || micros >= MICROS_PER_SECOND as u32 {
+            return None;
+        }
+        let seconds = hour as i64 * 3600 + minute as i64 * 60 + second as i64;
+        let days = days_from_civil(year, month, day);
+        Some(Self(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + micros as i64))
+    }
+
+    /// The UTC calendar fields. A moment outside the years 0 to 9999 reads as the nearest one inside,
+    /// because the text form has no room for it and nothing in the service makes such times.
+    pub const fn to_civil(self) -> Civil {
+        let micros = clamp(self.0);
+        let (year, month, day) = civil_from_days(micros.div_euclid(MICROS_PER_DAY));
+        let of_day = micros.rem_euclid(MICROS_PER_DAY);
+        let seconds = of_day / MICROS_PER_SECOND;
+        Civil {
+            year,
+            month,
+            day,
+            hour: (seconds / 3600) as u8,
+            minute: (seconds / 60 % 60) as u8,
+            second: (seconds % 60) as u8,
+            micros: (of_day % MICROS_PER_SECOND) as u32,
+        }
+    }
+
+    /// The text form, `2026-01-15T10:30:00.123456Z`, in ASCII and without allocating.
+    pub const fn format(self) -> [u8; TEXT_BYTES] {
+        let civil = self.to_civil();
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put_digits(&mut text, 0, 4, civil.year as u32);
+        put_digits(&mut text, 5, 2, civil.month as u32);
+        put_digits(&mut text, 8, 2, civil.day as u32);
+        put_digits(&mut text, 11, 2, civil.hour as u32);
+        put_digits(&mut text, 14, 2, civil.minute as u32);
+        put_digits(&mut text, 17, 2, civil.second as u32);
+        put_digits(&mut text, 20, 6, civil.micros);
+        text
+    }
+
+    /// Appends the text form to `out`, without quotes.
+    pub fn write_to(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.format());
+    }
+
+    /// Reads a time as existing clients of the `since` parameter write it; `text` is already
+    /// percent-decoded. A date, then optionally `T` or a space and a time of hours and minutes,
+    /// optionally seconds, optionally one to nine decimals (what is finer than a microsecond is cut
+    /// off), then optionally a zone: `Z`, `+02:00`, `-0530`, `+02`, or ` 02:00`, which is what a
+    /// form-decoder makes of an unescaped `+`. Without a zone UTC is meant.
+    ///
+    /// `None` for anything else: other text before or after, a date that does not exist, a moment
+    /// that falls outside the years 0 to 9999 once its offset is applied.
+    pub fn parse_lenient(text: impl AsRef<[u8]>) -> Option<Self> {
+        let mut scan = Scan { rest: text.as_ref() };
+        let year = scan.digits(4)?;
+        scan.byte(b'-')?;
+        let month = scan.digits(2)?;
+        scan.byte(b'-')?;
+        let day = scan.digits(2)?;
+        if scan.rest.is_empty() {
+            return Self::from_civil(year as i32, month as u8, day as u8, 0, 0, 0, 0);
+        }
+        let (b'T' | b't' | b' ') = scan.next()? else {
+            return None;
+        };
+        let hour = scan.digits(2)?;
+        scan.byte(b':')?;
+        let minute = scan.digits(2)?;
+        let (second, micros) = scan.seconds()?;
+        let offset_seconds = scan.offset()?;
+        if !scan.rest.is_empty() {
+            return None;
+        }
+        let (year, month, day) = (year as i32, month as u8, day as u8);
+        let (hour, minute, second) = (hour as u8, minute as u8, second as u8);
+        let local = Self::from_civil(year, month, day, hour, minute, second, micros)?;
+        let micros = local.0 - offset_seconds * MICROS_PER_SECOND;
+        (MICROS_MIN..=MICROS_MAX).contains(&micros).then_some(Self(micros))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.format();
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.format();
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+/// What is left to read of a time's text.
+struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+impl Scan<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn byte(&mut self, wanted: u8) -> Option<()> {
+        (self.next()? == wanted).then_some(())
+    }
+
+    /// Exactly `count` decimal digits; at most nine, so that they fit.
+    fn digits(&mut self, count: usize) -> Option<u32> {
+        let (digits, rest) = self.rest.split_at_checked(count)?;
+        let mut value = 0;
+        for &digit in digits {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            value = value * 10 + u32::from(digit - b'0');
+        }
+        self.rest = rest;
+        Some(value)
+    }
+
+    /// The optional `:SS` and its optional decimals, as seconds and microseconds.
+    fn seconds(&mut self) -> Option<(u32, u32)> {
+        if self.rest.first() != Some(&b':') {
+            return Some((0, 0));
+        }
+        self.next();
+        let second = self.digits(2)?;
+        if self.rest.first() != Some(&b'.') {
+            return Some((second, 0));
+        }
+        self.next();
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&count) {
+            return None;
+        }
+        let kept = self.digits(count.min(6))?;
+        self.digits(count.saturating_sub(6))?;
+        Some((second, kept * 10u32.pow(6u32.saturating_sub(count as u32))))
+    }
+
+    /// The optional zone, as seconds east of UTC.
+    fn offset(&mut self) -> Option<i64> {
+        let sign = match self.next() {
+            None | Some(b'Z' | b'z') => return Some(0),
+            // A space stands where the client wrote a plus sign and forgot to escape it.
+            Some(b'+' | b' ') => 1,
+            Some(b'-') => -1,
+            Some(_) => return None,
+        };
+        let hours = self.digits(2)?;
+        let minutes = match self.rest.first() {
+            None => 0,
+            Some(b':') => {
+                self.next();
+                self.digits(2)?
+            }
+            Some(_) => self.digits(2)?,
+        };
+        if hours > 23 || minutes > 59 {
+            return None;
+        }
+        Some(sign * i64::from(hours * 3600 + minutes * 60))
+    }
+}
+
+/// Writes `value` as `count` decimal digits at `at`, from the last digit to the first.
+const fn put_digits(text: &mut [u8; TEXT_BYTES], at: usize, count: usize, mut value: u32) {
+    let mut left = count;
+    while left > 0 {
+        left -= 1;
+        text[at + left] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+const fn clamp(micros: i64) -> i64 {
+    if micros < MICROS_MIN {
+        MICROS_MIN
+    } else if micros > MICROS_MAX {
+        MICROS_MAX
+    } else {
+        micros
+    }
+}
+
+const fn days_in_month(year: i32, month: u8) -> u8 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 to a date. Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `days_from_civil`: years begin in March, so that the leap day is the last of its year, and every
+/// era of 400 years has the same 146 097 days.
+const fn days_from_civil(year: i32, month: u8, day: u8) -> i64 {
+    let year = year as i64 - if month <= 2 { 1 } else { 0 };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month as i64 + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day as i64 - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The date that is `days` after 1970-01-01; the inverse of [`days_from_civil`], from the same source.
+const fn civil_from_days(days: i64) -> (i32, u8, u8) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year as i32, month as u8, day as u8)
+}

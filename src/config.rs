@@ -1,0 +1,475 @@
+//! Every environment variable: its name, its default, what it is for, and what it may be.
+//!
+//! [`Config::from_vars`] reads them all and reports every mistake of one run together, before a port is bound
+//! or a database is asked. Nothing else in the crate reads the environment.
+//! The table in the README is compared with [`VARIABLES`] by a test.
+
+mod pictures;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::thread::available_parallelism;
+
+use url::Url;
+
+pub use pictures::{Bucket, Pictures};
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name in the environment.
+    pub name: &'static str,
+    /// The value taken where the variable is unset or empty; empty when there is none.
+    pub default: &'static str,
+    /// What it is for, in one line, as the README's table shows it.
+    pub meaning: &'static str,
+}
+
+macro_rules! variables {
+    ($($name:ident = $default:literal, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: Variable =
+            Variable { name: stringify!($name), default: $default, meaning: $meaning };)*
+        /// All of them, in the order of the README's table.
+        pub const VARIABLES: &[Variable] = &[$($name),*];
+    };
+}
+
+variables! {
+    PORT = "3000", "Port of the HTTP service; 0 takes a free one and logs it";
+    BIND_ADDRESS = "0.0.0.0", "Address that both ports listen on";
+    METRICS_PORT = "9464", "Port of /metrics, /live and /ready; keep it off the load balancer";
+    APP_ENV = "development", "development or production; production refuses weak settings and sets secure cookies";
+    SERVICES = "", "Comma-separated services to serve; default all in development, helpdesk in production";
+    DATABASE_URL = "", "mysql://user:password@host:port/name of the writer; wins over the RDS_ variables";
+    RDS_HOSTNAME = "", "Writer's host, as Elastic Beanstalk sets it";
+    RDS_PORT = "3306", "Writer's and reader's port, with RDS_HOSTNAME";
+    RDS_DB_NAME = "ebdb", "Database name, with RDS_HOSTNAME";
+    RDS_USERNAME = "", "User, with RDS_HOSTNAME";
+    RDS_PASSWORD = "", "Password, with RDS_HOSTNAME";
+    DATABASE_READER_URL = "", "URL of a read replica or reader endpoint; without one reads go to the writer";
+    RDS_READER_HOSTNAME = "", "Reader's host, with RDS_HOSTNAME";
+    DATABASE_SSL_MODE = "disabled", "disabled, required (encrypted, unverified) or verify_identity";
+    DATABASE_SSL_CA = "", "PEM file of the authorities to trust with verify_identity, such as the RDS bundle";
+    DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
+    WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
+    HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
+    SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes; required in production";
+    SECRET_KEY_BASE_PREVIOUS = "", "The key before this one: still accepted, no longer used to sign";
+    TOKEN_TTL_SECONDS = "86400", "Seconds a token and its session cookie are valid";
+    FRONTEND_URL = "http://localhost:5173,http://127.0.0.1:5173", "Comma-separated origins that browsers may call from, exact";
+    TRUSTED_PROXY_HOPS = "0", "Proxies in front whose X-Forwarded-For entry is believed: ALB 1, ALB and nginx 2";
+    CONNECTIONS_MAX = "", "Open client connections; default the file descriptor limit less a reserve of 512";
+    S3_BUCKET = "", "Bucket of the board's pictures; without one they go to UPLOAD_DIR";
+    S3_REGION = "", "Region of S3_BUCKET; wins over AWS_REGION";
+    AWS_REGION = "", "Region of S3_BUCKET where S3_REGION is not set";
+    S3_ENDPOINT = "", "http(s) URL of a service that speaks S3, such as MinIO; default AWS";
+    AWS_ACCESS_KEY_ID = "", "Key for S3_BUCKET, with AWS_SECRET_ACCESS_KEY; without both the instance's role is used";
+    AWS_SECRET_ACCESS_KEY = "", "Secret of AWS_ACCESS_KEY_ID";
+    CDN_BASE_URL = "", "http(s) URL that pictures are linked under; default relative links to /media/";
+    UPLOAD_DIR = "./.local/uploads", "Folder of the board's pictures where S3_BUCKET is not set";
+    UPLOAD_ORPHAN_SECONDS = "3600", "A picture whose upload failed half-way is deleted after this many seconds";
+    DRAIN_SECONDS = "8", "Seconds from SIGTERM to exit at the latest; below every platform's kill";
+    FEED_WINDOW_EVENTS = "50000", "Recent changes kept in memory for polls, at most";
+    FEED_WINDOW_BYTES = "67108864", "Bytes that these changes may take, at most";
+    FEED_RETENTION_SECONDS = "3600", "Seconds a change stays in the events table, for instances that start";
+    FEED_WAITERS_MAX = "", "Held polls and streams at once; default CONNECTIONS_MAX";
+    LOG_FORMAT = "json", "json or text";
+    RUST_LOG = "info", "Log filter, such as info or hyperdesk=debug";
+}
+
+/// Shortest secret that production accepts: 256 bits, the size of the HMAC's hash (RFC 7518 §3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+/// The key of development, so that tokens outlive a restart there. Production refuses it.
+const DEVELOPMENT_SECRET: &str = "hyperdesk-development-only-secret-key-base";
+/// More loops than this on one machine is a mistake in the variable.
+const WEB_CONCURRENCY_MAX: usize = 256;
+/// Descriptors kept for the database, the logs and the admin port.
+pub const DESCRIPTORS_RESERVED: u64 = 512;
+/// Connections allowed where the descriptor limit is unlimited: 100,000 idle ones take about 1 GB.
+const CONNECTIONS_DEFAULT_MAX: u64 = 100_000;
+
+/// Where variables come from: the process, or a map in tests.
+pub trait Vars {
+    /// The value of `name`, if it is set.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+impl Vars for HashMap<String, String> {
+    fn get(&self, name: &str) -> Option<String> {
+        HashMap::get(self, name).cloned()
+    }
+}
+
+/// The process's environment, under it a `.env` file where this is development.
+pub struct Environment {
+    dotenv: HashMap<String, String>,
+}
+
+impl Environment {
+    /// Reads `.env` of the working directory, unless `APP_ENV` says production. What is set in the
+    /// process wins over the file.
+    ///
+    /// # Errors
+    /// A text for the user when the file is there and cannot be read.
+    pub fn read() -> Result<Self, String> {
+        let production = std::env::var(APP_ENV.name).is_ok_and(|value| value == "production");
+        let mut dotenv = HashMap::new();
+        if !production && let Ok(lines) = dotenvy::from_filename_iter(".env") {
+            for line in lines {
+                let (name, value) = line.map_err(|error| format!(".env: {error}"))?;
+                dotenv.insert(name, value);
+            }
+        }
+        Ok(Self { dotenv })
+    }
+}
+
+impl Vars for Environment {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().or_else(|| self.dotenv.get(name).cloned())
+    }
+}
+
+/// A value that never reaches a log: its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Where a database is and who we are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseTarget {
+    /// Host name or address; resolved anew at each connect, because failover moves it.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+    /// Name of the schema.
+    pub name: String,
+}
+
+/// How the connection to the database is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// Plain TCP: inside one private network only.
+    Disabled,
+    /// Encrypted, the server's name unverified.
+    Required,
+    /// Encrypted and verified, against this PEM file or the public authorities.
+    VerifyIdentity(Option<String>),
+}
+
+/// What the process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppEnv {
+    /// Lenient: a built-in secret, plain cookies.
+    Development,
+    /// Strict.
+    Production,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The whole validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Port of the HTTP service.
+    pub port: u16,
+    /// Address of both listeners.
+    pub bind_address: IpAddr,
+    /// Port of the admin listener.
+    pub metrics_port: u16,
+    /// Development or production.
+    pub app_env: AppEnv,
+    /// Names of the services to serve.
+    pub services: Vec<String>,
+    /// The writer; absent only where no service in `services` needs one.
+    pub database: Option<DatabaseTarget>,
+    /// The reader, if there is one.
+    pub database_reader: Option<DatabaseTarget>,
+    /// Protection of both.
+    pub database_ssl: SslMode,
+    /// Connections to the writer, and as many to the reader.
+    pub db_pool_size: usize,
+    /// Event loops.
+    pub web_concurrency: usize,
+    /// Passwords hashed at once.
+    pub hash_concurrency: usize,
+    /// Signing key.
+    pub secret: Secret,
+    /// The key before, still accepted.
+    pub secret_previous: Option<Secret>,
+    /// Seconds a token is valid.
+    pub token_ttl_seconds: u64,
+    /// Allowed origins, exact.
+    pub frontend_origins: Vec<String>,
+    /// How many entries of X-Forwarded-For to believe, from the right.
+    pub trusted_proxy_hops: usize,
+    /// Open client connections.
+    pub connections_max: usize,
+    /// Where the board's pictures go.
+    pub pictures: Pictures,
+    /// Seconds from SIGTERM to exit.
+    pub drain_seconds: u64,
+    /// Recent changes in memory.
+    pub feed_window_events: usize,
+    /// Their bytes.
+    pub feed_window_bytes: usize,
+    /// Seconds a change stays in the database.
+    pub feed_retention_seconds: u64,
+    /// Held polls and streams.
+    pub feed_waiters_max: usize,
+    /// Log lines' form.
+    pub log_format: LogFormat,
+    /// Log filter.
+    pub log_filter: String,
+}
+
+impl Config {
+    /// Reads and validates every variable.
+    ///
+    /// `known_services` are the names that `SERVICES` may hold.
+    ///
+    /// # Errors
+    /// All mistakes at once, a line each, naming the variable and never its value where it is secret.
+    pub fn from_vars(vars: &dyn Vars, known_services: &[&str]) -> Result<Self, Vec<String>> {
+        let mut read = Reader { vars, mistakes: Vec::new() };
+        let app_env =
+            read.choice(APP_ENV, &[("development", AppEnv::Development), ("production", AppEnv::Production)]);
+        let cores = available_parallelism().map_or(1, usize::from);
+        let connections_max = read.number_or(CONNECTIONS_MAX, connections_default(), 1..=1_000_000);
+        let config = Self {
+            port: read.number(PORT, 0..=u16::MAX),
+            bind_address: read.parse(BIND_ADDRESS, "an IP address"),
+            metrics_port: read.number(METRICS_PORT, 0..=u16::MAX),
+            app_env,
+            services: read.services(app_env, known_services),
+            database: read.database(DATABASE_URL, RDS_HOSTNAME),
+            database_reader: read.database(DATABASE_READER_URL, RDS_READER_HOSTNAME),
+            database_ssl: read.ssl_mode(),
+            db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),
+            web_concurrency: read.number_or(WEB_CONCURRENCY, cores, 1..=WEB_CONCURRENCY_MAX),
+            hash_concurrency: read.number_or(HASH_CONCURRENCY, (cores / 2).max(1), 1..=64),
+            secret: read.secret(app_env),
+            secret_previous: read.text(SECRET_KEY_BASE_PREVIOUS).map(Secret),
+            token_ttl_seconds: read.number(TOKEN_TTL_SECONDS, 60..=31_536_000),
+            frontend_origins: read.origins(),
+            trusted_proxy_hops: read.number(TRUSTED_PROXY_HOPS, 0..=16),
+            connections_max,
+            pictures: read.pictures(),
+            drain_seconds: read.number(DRAIN_SECONDS, 1..=3600),
+            feed_window_events: read.number(FEED_WINDOW_EVENTS, 16..=10_000_000),
+            feed_window_bytes: read.number(FEED_WINDOW_BYTES, 65_536..=usize::MAX),
+            feed_retention_seconds: read.number(FEED_RETENTION_SECONDS, 60..=31_536_000),
+            feed_waiters_max: read.number_or(FEED_WAITERS_MAX, connections_max, 0..=1_000_000),
+            log_format: read.choice(LOG_FORMAT, &[("json", LogFormat::Json), ("text", LogFormat::Text)]),
+            log_filter: read.text(RUST_LOG).unwrap_or_default(),
+        };
+        if read.mistakes.is_empty() { Ok(config) } else { Err(read.mistakes) }
+    }
+}
+
+/// The descriptor limit after it was raised, less the reserve.
+fn connections_default() -> usize {
+    let limit = rlimit::Resource::NOFILE.get_hard().unwrap_or(1024);
+    let connections = limit.saturating_sub(DESCRIPTORS_RESERVED).clamp(64, CONNECTIONS_DEFAULT_MAX);
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// Reads variables and collects what is wrong with them.
+struct Reader<'a> {
+    vars: &'a dyn Vars,
+    mistakes: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The value, else the default, else nothing. An empty value counts as unset, as shells and
+    /// Elastic Beanstalk hand over cleared variables.
+    fn text(&self, variable: Variable) -> Option<String> {
+        let set = self.vars.get(variable.name).map(|value| value.trim().to_owned());
+        set.filter(|value| !value.is_empty())
+            .or_else(|| (!variable.default.is_empty()).then(|| variable.default.to_owned()))
+    }
+
+    fn mistake(&mut self, variable: Variable, expected: &str) {
+        self.mistakes.push(format!("{}: {expected}", variable.name));
+    }
+
+    fn parse<T: FromStr + Fallback>(&mut self, variable: Variable, expected: &str) -> T {
+        let text = self.text(variable).unwrap_or_default();
+        text.parse().unwrap_or_else(|_| {
+            self.mistake(variable, &format!("must be {expected}, is {text:?}"));
+            T::FALLBACK
+        })
+    }
+
+    fn number<T>(&mut self, variable: Variable, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Copy + fmt::Display,
+    {
+        let text = self.text(variable).unwrap_or_default();
+        match text.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                self.mistake(variable, &format!("must be a whole number from {low} to {high}, is {text:?}"));
+                *range.start()
+            }
+        }
+    }
+
+    fn number_or(&mut self, variable: Variable, default: usize, range: RangeInclusive<usize>) -> usize {
+        if self.text(variable).is_some() { self.number(variable, range) } else { default }
+    }
+
+    fn choice<T: Copy>(&mut self, variable: Variable, choices: &[(&str, T)]) -> T {
+        let text = self.text(variable).unwrap_or_default();
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            return *value;
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        self.mistake(variable, &format!("must be {}, is {text:?}", names.join(" or ")));
+        choices[0].1
+    }
+
+    fn services(&mut self, app_env: AppEnv, known: &[&str]) -> Vec<String> {
+        let Some(text) = self.text(SERVICES) else {
+            let all = if app_env == AppEnv::Production { &known[..1] } else { known };
+            return all.iter().map(|&name| name.to_owned()).collect();
+        };
+        let mut services: Vec<String> = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !known.contains(&name) {
+                self.mistake(SERVICES, &format!("knows {}, not {name:?}", known.join(", ")));
+            } else if !services.iter().any(|service| service == name) {
+                services.push(name.to_owned());
+            }
+        }
+        services
+    }
+
+    fn database(&mut self, url: Variable, host: Variable) -> Option<DatabaseTarget> {
+        if let Some(text) = self.text(url) {
+            return database_from_url(&text).map_err(|mistake| self.mistake(url, mistake)).ok();
+        }
+        let host_name = self.text(host)?;
+        let Some(user) = self.text(RDS_USERNAME) else {
+            self.mistake(RDS_USERNAME, &format!("is required with {}", host.name));
+            return None;
+        };
+        Some(DatabaseTarget {
+            host: host_name,
+            port: self.number(RDS_PORT, 1..=u16::MAX),
+            user,
+            password: Secret(self.text(RDS_PASSWORD).unwrap_or_default()),
+            name: self.text(RDS_DB_NAME).unwrap_or_default(),
+        })
+    }
+
+    fn ssl_mode(&mut self) -> SslMode {
+        let authorities = self.text(DATABASE_SSL_CA);
+        let mode =
+            self.choice(DATABASE_SSL_MODE, &[("disabled", 0), ("required", 1), ("verify_identity", 2)]);
+        match mode {
+            0 => SslMode::Disabled,
+            1 => SslMode::Required,
+            _ => SslMode::VerifyIdentity(authorities),
+        }
+    }
+
+    fn secret(&mut self, app_env: AppEnv) -> Secret {
+        let secret = self.text(SECRET_KEY_BASE);
+        if app_env == AppEnv::Production {
+            match &secret {
+                None => self.mistake(SECRET_KEY_BASE, "is required in production"),
+                Some(text) if text.len() < SECRET_BYTES_MIN || text == DEVELOPMENT_SECRET => {
+                    self.mistake(SECRET_KEY_BASE, "must be at least 32 random bytes in production");
+                }
+                Some(_) => {}
+            }
+            if self.text(SECRET_KEY_BASE_PREVIOUS).is_some_and(|text| text.len() < SECRET_BYTES_MIN) {
+                self.mistake(SECRET_KEY_BASE_PREVIOUS, "must be at least 32 random bytes in production");
+            }
+        }
+        Secret(secret.unwrap_or_else(|| DEVELOPMENT_SECRET.to_owned()))
+    }
+
+    fn origins(&mut self) -> Vec<String> {
+        let text = self.text(FRONTEND_URL).unwrap_or_default();
+        let mut origins = Vec::new();
+        for origin in text.split(',').map(|origin| origin.trim().trim_end_matches('/')) {
+            match Url::parse(origin) {
+                Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == origin => {
+                    origins.push(origin.to_owned());
+                }
+                _ => self.mistake(
+                    FRONTEND_URL,
+                    &format!("must hold origins such as https://desk.example.com, not {origin:?}"),
+                ),
+            }
+        }
+        origins
+    }
+}
+
+/// What stands in for a value that was refused, until the mistakes are reported.
+trait Fallback {
+    const FALLBACK: Self;
+}
+
+impl Fallback for IpAddr {
+    const FALLBACK: Self = Self::V4(std::net::Ipv4Addr::UNSPECIFIED);
+}
+
+/// Reads `mysql://user:password@host:port/name`; Rails' scheme `mysql2` is the same.
+fn database_from_url(text: &str) -> Result<DatabaseTarget, &'static str> {
+    const SHAPE: &str = "must be mysql://user:password@host:port/name";
+    let url = Url::parse(text).map_err(|_| SHAPE)?;
+    if !matches!(url.scheme(), "mysql" | "mysql2") {
+        return Err(SHAPE);
+    }
+    // Silently dropping a wish for encryption would be a hole; Rails' other options do not matter here.
+    if url.query_pairs().any(|(name, _)| name.to_ascii_lowercase().contains("ssl")) {
+        return Err("takes no ssl parameter: set DATABASE_SSL_MODE and DATABASE_SSL_CA");
+    }
+    let decode =
+        |part: &str| percent_encoding::percent_decode_str(part).decode_utf8().map(|text| text.into_owned());
+    let name = decode(url.path().trim_start_matches('/')).map_err(|_| SHAPE)?;
+    if name.is_empty() || url.username().is_empty() {
+        return Err(SHAPE);
+    }
+    Ok(DatabaseTarget {
+        host: url.host_str().ok_or(SHAPE)?.trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(3306),
+        user: decode(url.username()).map_err(|_| SHAPE)?,
+        password: Secret(decode(url.password().unwrap_or_default()).map_err(|_| SHAPE)?),
+        name,
+    })
+}

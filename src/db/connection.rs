@@ -1,0 +1,209 @@
+//! One connection in somebody's hands.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Params, Row};
+use tokio::time::timeout;
+
+use super::error::{dooms_the_pool, leaves_connection_usable};
+use super::metrics::DbMetrics;
+use super::pool::{Pool, PoolObject, STATEMENT_MS_MAX};
+use super::value::Columns;
+use super::{Error, Record, Statement};
+
+/// What a statement that returns no rows did.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Rows changed; a row set to what it was counts as none.
+    pub affected: u64,
+    /// The AUTO_INCREMENT value made, else 0.
+    pub last_id: u64,
+}
+
+/// How far the server is with what this connection asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In step, no transaction open: may go back to the pool.
+    Clean,
+    /// In step, a transaction open.
+    InTransaction,
+    /// An answer is still to come, or the connection broke.
+    OutOfStep,
+}
+
+/// A connection, for one caller at a time.
+///
+/// **It goes back to the pool only when it is clean.** A future can be dropped at any await; the answer to
+/// what it asked would then be read by the next user as the answer to theirs. So the state is out of step
+/// from before a statement is sent until its whole answer was read, and `drop` takes a connection that is
+/// not clean out of the pool for good. The server undoes what was not committed.
+pub struct Connection {
+    object: Option<PoolObject>,
+    state: State,
+    /// It may go back to the pool.
+    pooled: bool,
+    /// The server closed it, as opposed to not answering.
+    was_closed: bool,
+    metrics: DbMetrics,
+}
+
+impl Connection {
+    pub(super) fn new(object: PoolObject, metrics: DbMetrics) -> Self {
+        Self { object: Some(object), state: State::Clean, pooled: true, was_closed: false, metrics }
+    }
+
+    /// Ends it with its use here, for what a session keeps: a named lock goes with its connection.
+    pub(super) const fn keep_out_of_pool(&mut self) {
+        self.pooled = false;
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rows<T: Record>(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = self.ask(statement, params.into()).await?.0;
+        rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
+    }
+
+    /// The first row, if there is one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn first<T: Record>(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<Option<T>, Error> {
+        let rows = self.ask(statement, params.into()).await?.0;
+        rows.into_iter().next().map(|row| T::read(&mut Columns::new(row))).transpose()
+    }
+
+    /// No rows: what was done.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run(&mut self, statement: &Statement, params: impl Into<Params>) -> Result<Done, Error> {
+        Ok(self.ask(statement, params.into()).await?.1)
+    }
+
+    async fn ask(&mut self, statement: &Statement, params: Params) -> Result<(Vec<Row>, Done), Error> {
+        let begun = Instant::now();
+        let outcome = self
+            .in_step(async |conn| {
+                let rows = conn.exec::<Row, _, _>(statement.sql, params).await?;
+                let done = Done {
+                    affected: conn.affected_rows(),
+                    last_id: conn.last_insert_id().unwrap_or_default(),
+                };
+                Ok((rows, done))
+            })
+            .await;
+        self.metrics.statement(statement.name, begun.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        self.plain("transaction.begin", "START TRANSACTION").await?;
+        self.state = State::InTransaction;
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        self.end("transaction.commit", "COMMIT").await
+    }
+
+    pub(super) async fn rollback(&mut self) -> Result<(), Error> {
+        self.end("transaction.rollback", "ROLLBACK").await
+    }
+
+    /// Whether the server closed the connection, so that another one may do where this one did nothing yet.
+    pub(super) const fn was_closed(&self) -> bool {
+        self.was_closed
+    }
+
+    async fn end(&mut self, name: &'static str, text: &'static str) -> Result<(), Error> {
+        self.plain(name, text).await?;
+        self.state = State::Clean;
+        Ok(())
+    }
+
+    async fn plain(&mut self, name: &'static str, text: &'static str) -> Result<(), Error> {
+        // To roll back what broke is no call to the database: nothing is sent.
+        if self.state == State::OutOfStep {
+            return Err(broken());
+        }
+        let begun = Instant::now();
+        let outcome = self.in_step(async |conn| conn.query_drop(text).await).await;
+        self.metrics.statement(name, begun.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+
+    /// Runs one exchange with the server within the time limit and keeps account of the state.
+    async fn in_step<T>(
+        &mut self,
+        exchange: impl AsyncFnOnce(&mut mysql_async::Conn) -> Result<T, mysql_async::Error>,
+    ) -> Result<T, Error> {
+        let Some(object) = self.object.as_mut() else { return Err(broken()) };
+        if self.state == State::OutOfStep {
+            return Err(broken());
+        }
+        let before = std::mem::replace(&mut self.state, State::OutOfStep);
+        match timeout(Duration::from_millis(STATEMENT_MS_MAX), exchange(&mut object.conn)).await {
+            Ok(Ok(done)) => {
+                self.state = before;
+                Ok(done)
+            }
+            Ok(Err(error)) => {
+                if leaves_connection_usable(&error) {
+                    self.state = before;
+                } else {
+                    self.was_closed = true;
+                    if dooms_the_pool(&error)
+                        && let Some(pool) = PoolObject::pool(object)
+                    {
+                        pool.manager().abandon_like(object);
+                    }
+                }
+                Err(Error::from_driver(&error))
+            }
+            Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
+        }
+    }
+}
+
+fn broken() -> Error {
+    Error::Unavailable("the connection broke".to_owned())
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if (self.state != State::Clean || !self.pooled)
+            && let Some(object) = self.object.take()
+        {
+            if self.state != State::Clean {
+                self.metrics.discarded();
+            }
+            drop(PoolObject::take(object));
+        }
+    }
+}
+
+/// Takes a connection out of `pool`.
+pub(super) async fn take(pool: &Pool, metrics: &DbMetrics) -> Result<Connection, Error> {
+    use deadpool::managed::{PoolError, TimeoutType};
+    let begun = Instant::now();
+    let outcome = pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => error,
+        PoolError::Timeout(TimeoutType::Wait) => Error::Busy,
+        PoolError::Timeout(_) => Error::Unavailable("no answer while connecting".to_owned()),
+        other => Error::Unavailable(other.to_string()),
+    });
+    metrics.waited(begun.elapsed(), outcome.as_ref().err());
+    Ok(Connection::new(outcome?, metrics.clone()))
+}

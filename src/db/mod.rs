@@ -1,0 +1,179 @@
+//! The database: a pool of connections to the writer, one to a reader if there is one, statements from
+//! `sql/`, transactions that are run again when they lose, and migrations.
+//!
+//! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
+
+mod connection;
+mod error;
+mod metrics;
+pub mod migrations;
+pub mod pool;
+mod reader;
+mod statement;
+mod value;
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+
+use crate::config::{Config, DatabaseTarget};
+
+pub use connection::{Connection, Done};
+pub use error::Error;
+pub use metrics::DbMetrics;
+pub use reader::{Reading, within};
+pub use statement::Statement;
+pub use value::{Columns, Record};
+
+use pool::{Manager, Pool};
+use reader::Reader;
+
+/// A transaction that keeps losing is run this often before its caller is told.
+const TRANSACTION_RUNS_MAX: u32 = 4;
+/// Pause before a rerun: enough for the winner to finish.
+const RERUN_PAUSE_MS: u64 = 5;
+
+/// The database as services see it.
+pub struct Db {
+    writer: Pool,
+    reader: Option<Reader>,
+    metrics: DbMetrics,
+}
+
+impl Db {
+    /// Pools for `target` and the configured reader. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a pool cannot be built.
+    pub fn new(config: &Config, target: &DatabaseTarget, metrics: DbMetrics) -> Result<Self, Error> {
+        let pool = |target: &DatabaseTarget, must_write| {
+            pool::build(Manager::new(target, &config.database_ssl, must_write), config.db_pool_size)
+        };
+        let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
+        Ok(Self { writer: pool(target, true)?, reader: reader.map(Reader::new), metrics })
+    }
+
+    /// A connection to the writer.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] or [`Error::Unavailable`].
+    pub async fn writer(&self) -> Result<Connection, Error> {
+        connection::take(&self.writer, &self.metrics).await
+    }
+
+    /// A connection to the writer that is closed after its use, for a named lock that must not outlive it.
+    ///
+    /// # Errors
+    /// As [`Db::writer`].
+    pub async fn writer_once(&self) -> Result<Connection, Error> {
+        let mut connection = self.writer().await?;
+        connection.keep_out_of_pool();
+        Ok(connection)
+    }
+
+    /// A connection to the writer outside the pool, for a task that keeps one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn dedicated(&self) -> Result<Conn, Error> {
+        self.writer.manager().connect().await
+    }
+
+    /// The runs of one transaction on the writer, for [`transaction!`](crate::transaction).
+    ///
+    /// # Errors
+    /// As [`Db::writer`].
+    pub async fn transaction(&self) -> Result<Transaction, Error> {
+        let connection = self.writer().await?;
+        Ok(Transaction { connection, runs: 0, pool: self.writer.clone(), metrics: self.metrics.clone() })
+    }
+
+    /// Brings the pools' gauges up to date, before a scrape.
+    pub fn refresh_metrics(&self) {
+        self.metrics.refresh("writer", &self.writer);
+        if let Some(reader) = &self.reader {
+            self.metrics.refresh("reader", &reader.pool);
+        }
+    }
+}
+
+/// Runs a block in a transaction on the writer and commits it: `transaction!(db, tx => { … Ok(value) })`.
+///
+/// The block uses `tx` as a [`Connection`] and ends in a `Result`. A deadlock or a lock wait undoes the whole
+/// and runs it again; any other error undoes it and is the value. An error of the commit itself means that
+/// the outcome is unknown. (A macro, because a future that borrows what its closure borrowed cannot be
+/// shown to be `Send` for every lifetime.)
+#[macro_export]
+macro_rules! transaction {
+    ($db:expr, $tx:ident => $body:block) => {{
+        let mut transaction = $db.transaction().await?;
+        loop {
+            let $tx = transaction.begin().await?;
+            let outcome = async { $body }.await;
+            if let Some(outcome) = transaction.settle(outcome).await {
+                break outcome;
+            }
+        }
+    }};
+}
+
+/// A transaction's connection, and how often it was run.
+pub struct Transaction {
+    connection: Connection,
+    runs: u32,
+    pool: Pool,
+    metrics: DbMetrics,
+}
+
+impl Transaction {
+    /// Begins a run. A connection that the server closed while nobody used it is replaced, once: nothing was
+    /// asked of it yet.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn begin(&mut self) -> Result<&mut Connection, Error> {
+        self.runs += 1;
+        let begun = self.connection.begin().await;
+        if begun.is_err() && self.runs == 1 && self.connection.was_closed() {
+            self.connection = connection::take(&self.pool, &self.metrics).await?;
+            self.connection.begin().await?;
+        } else {
+            begun?;
+        }
+        Ok(&mut self.connection)
+    }
+
+    /// Commits or undoes a run; nothing when there is to be another.
+    pub async fn settle<T, E>(&mut self, outcome: Result<T, E>) -> Option<Result<T, E>>
+    where
+        E: From<Error> + AsConflict,
+    {
+        let outcome = match outcome {
+            Ok(value) => self.connection.commit().await.map(|()| value).map_err(E::from),
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else { return Some(outcome) };
+        // A connection that cannot even roll back is broken: dropping it undoes the transaction.
+        let undone = self.connection.rollback().await;
+        if self.runs == TRANSACTION_RUNS_MAX || !error.is_conflict() || undone.is_err() {
+            return Some(Err(error));
+        }
+        self.metrics.rerun();
+        let pause = RERUN_PAUSE_MS << self.runs;
+        // Half fixed, half random, so that two that lost to each other do not meet again.
+        tokio::time::sleep(Duration::from_millis(pause / 2 + pool::random_below(pause))).await;
+        None
+    }
+}
+
+/// Tells whether an error means that a transaction lost against another and may be run again.
+pub trait AsConflict {
+    /// Whether it does.
+    fn is_conflict(&self) -> bool;
+}
+
+impl AsConflict for Error {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict(_))
+    }
+}

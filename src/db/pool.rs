@@ -1,0 +1,290 @@
+//! deadpool's manager over `mysql_async`, and what keeps a pool honest: every wait is limited, a connection
+//! that is out of step with its server never goes back, and a database that is away is asked again at a
+//! measured pace.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{self, Object, PoolConfig, QueueMode, RecycleError, RecycleResult, Timeouts};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use tokio::time::timeout;
+
+use crate::config::{DatabaseTarget, SslMode};
+
+use super::Error;
+
+/// Longest wait for a connection to become free. Beyond it a 503 is kinder than a longer queue.
+pub const POOL_WAIT_MS_MAX: u64 = 1_000;
+/// Longest time to connect, log in and set the session up; a frozen server accepts and never greets.
+pub const CONNECT_MS_MAX: u64 = 2_000;
+/// A caller who waited this long for a connection and then left says that the database does not answer.
+const PATIENCE_MS_MIN: u64 = 500;
+/// Longest wait for the ping of a connection that idled.
+pub const RECYCLE_MS_MAX: u64 = 500;
+/// Longest wait for one statement's answer.
+pub const STATEMENT_MS_MAX: u64 = 3_000;
+/// The server's own limit for a statement: it gives up before we do, so that the connection stays in step.
+pub const SERVER_STATEMENT_MS_MAX: u64 = 2_500;
+/// How long a statement waits for a row lock, or for a table that is being altered, before the transaction is run again.
+pub const LOCK_WAIT_S_MAX: u64 = 1;
+/// An idle connection older than this is pinged before it is used.
+const PING_AFTER_IDLE_S: u64 = 1;
+/// A connection is replaced at this age, so that load follows a failover or a new replica.
+const AGE_S_MAX: u64 = 1_800;
+/// The server closes a connection of ours that idles this long. Not its default of 8 h: where the network lost
+/// us, this is when it lets go of our locks.
+const SESSION_IDLE_S_MAX: u64 = 600;
+/// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
+const TRANSACTION_IDLE_S_MAX: u64 = 10;
+/// Prepared statements kept per connection: more than the crate has, or each use would prepare anew.
+pub const STATEMENT_CACHE: usize = 256;
+/// Largest packet either way; the largest body and its escapes fit well.
+const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// First and longest pause between attempts to connect to a database that is away.
+const BACKOFF_MS: (u64, u64) = (50, 1_000);
+
+const _: () = assert!(STATEMENT_MS_MAX < TRANSACTION_IDLE_S_MAX * 1_000);
+const _: () = assert!(LOCK_WAIT_S_MAX * 1_000 < SERVER_STATEMENT_MS_MAX);
+const _: () = assert!(SERVER_STATEMENT_MS_MAX < STATEMENT_MS_MAX);
+
+/// A pooled connection and what it takes to judge it.
+pub struct Pooled {
+    pub(super) conn: Conn,
+    epoch: u64,
+    expires: Instant,
+}
+
+/// How the attempts to connect went of late.
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    next: Option<Instant>,
+    under_way: u32,
+}
+
+/// Makes and judges connections to one server.
+pub struct Manager {
+    opts: Opts,
+    must_write: bool,
+    epoch: AtomicU64,
+    attempts: Mutex<Attempts>,
+}
+
+impl Manager {
+    pub(super) fn new(target: &DatabaseTarget, ssl: &SslMode, must_write: bool) -> Self {
+        Self {
+            opts: options(target, ssl),
+            must_write,
+            epoch: AtomicU64::new(0),
+            attempts: Mutex::new(Attempts::default()),
+        }
+    }
+
+    /// Gives up every connection as old as `pooled`: the server behind them is gone or demoted. A straggler
+    /// from before the last such discovery tells nothing about those that were made after it.
+    pub(super) fn abandon_like(&self, pooled: &Pooled) {
+        let _stale = self.epoch.compare_exchange(pooled.epoch, pooled.epoch + 1, Relaxed, Relaxed);
+    }
+
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not.
+    fn may_connect(&self) -> Result<Attempt<'_>, Error> {
+        let mut attempts = self.attempts();
+        if attempts.failures > 0 {
+            let early = attempts.next.is_some_and(|next| Instant::now() < next);
+            if early || attempts.under_way > 0 {
+                return Err(Error::Unavailable("waiting to connect again".to_owned()));
+            }
+        }
+        attempts.under_way += 1;
+        Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None })
+    }
+
+    /// Opens a connection outside any pool, at the same measured pace.
+    pub(super) async fn connect(&self) -> Result<Conn, Error> {
+        let mut attempt = self.may_connect()?;
+        let limit = Duration::from_millis(CONNECT_MS_MAX);
+        let conn = match timeout(limit, self.connect_and_check()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Unavailable("no answer while connecting".to_owned())),
+        };
+        attempt.succeeded = Some(conn.is_ok());
+        conn
+    }
+
+    async fn connect_and_check(&self) -> Result<Conn, Error> {
+        // A refusal at login (wrong password, no such schema) is no mistake of a statement: nothing can
+        // be done with this database until somebody mends it.
+        let away = |error: &mysql_async::Error| Error::Unavailable(error.to_string());
+        let mut conn = Conn::new(self.opts.clone()).await.map_err(|error| away(&error))?;
+        if self.must_write {
+            let read_only: Option<bool> =
+                conn.query_first(IS_READ_ONLY).await.map_err(|error| away(&error))?;
+            if read_only == Some(true) {
+                return Err(Error::Unavailable(
+                    "the writer is read-only: a failover is under way".to_owned(),
+                ));
+            }
+        }
+        Ok(conn)
+    }
+}
+
+/// An attempt to connect. One that is dropped tells nothing of the database if its caller just left, and that
+/// it does not answer if the caller had waited for long.
+struct Attempt<'a> {
+    manager: &'a Manager,
+    begun: Instant,
+    succeeded: Option<bool>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut attempts = self.manager.attempts();
+        attempts.under_way -= 1;
+        match self.succeeded {
+            Some(true) => {
+                attempts.failures = 0;
+                attempts.next = None;
+                return;
+            }
+            None if self.begun.elapsed() < Duration::from_millis(PATIENCE_MS_MIN) => return,
+            Some(false) | None => {}
+        }
+        attempts.failures = attempts.failures.saturating_add(1);
+        let longest = (BACKOFF_MS.0 << attempts.failures.min(10)).min(BACKOFF_MS.1);
+        // Half fixed, half random, so that a fleet does not come back in step.
+        let pause = longest / 2 + random_below(longest / 2);
+        attempts.next = Some(Instant::now() + Duration::from_millis(pause));
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Pooled;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Pooled, Error> {
+        let epoch = self.epoch.load(Relaxed);
+        let conn = self.connect().await?;
+        let age = AGE_S_MAX + random_below(AGE_S_MAX / 4);
+        Ok(Pooled { conn, epoch, expires: Instant::now() + Duration::from_secs(age) })
+    }
+
+    /// Judges without I/O first: only a connection that finished all it was asked came back at all (see
+    /// `Connection`'s drop), so a ping here reads the ping's own answer and nothing older.
+    async fn recycle(&self, pooled: &mut Pooled, metrics: &managed::Metrics) -> RecycleResult<Error> {
+        if pooled.epoch != self.epoch.load(Relaxed) || Instant::now() >= pooled.expires {
+            return Err(RecycleError::message("outlived its server or its age"));
+        }
+        if metrics.last_used() > Duration::from_secs(PING_AFTER_IDLE_S) {
+            // Our own limit, so that what it means is drawn from it: with each idle connection asked in turn, a
+            // frozen server would cost one request the sum of all their waits.
+            let limit = Duration::from_millis(RECYCLE_MS_MAX);
+            if !matches!(timeout(limit, pooled.conn.ping()).await, Ok(Ok(()))) {
+                self.abandon_like(pooled);
+                return Err(RecycleError::message("did not answer a ping"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pool of connections to one server.
+pub type Pool = managed::Pool<Manager>;
+/// A connection out of such a pool.
+pub type PoolObject = Object<Manager>;
+
+pub(super) fn build(manager: Manager, size: usize) -> Result<Pool, Error> {
+    let config = PoolConfig {
+        max_size: size,
+        timeouts: Timeouts {
+            wait: Some(Duration::from_millis(POOL_WAIT_MS_MAX)),
+            // The manager's own limits come first.
+            create: Some(Duration::from_millis(CONNECT_MS_MAX + 100)),
+            recycle: Some(Duration::from_millis(RECYCLE_MS_MAX + 100)),
+        },
+        // The connection used last is the one whose caches are warm; the others age away.
+        queue_mode: QueueMode::Lifo,
+    };
+    Pool::builder(manager)
+        .config(config)
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// A random number below `limit`, good enough to spread things out.
+pub(super) fn random_below(limit: u64) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) % limit.max(1)
+}
+
+fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
+    let ssl = match ssl {
+        SslMode::Disabled => None,
+        SslMode::Required => Some(
+            SslOpts::default()
+                .with_danger_accept_invalid_certs(true)
+                .with_danger_skip_domain_validation(true),
+        ),
+        SslMode::VerifyIdentity(None) => Some(SslOpts::default()),
+        SslMode::VerifyIdentity(Some(path)) => {
+            Some(SslOpts::default().with_root_certs(vec![std::path::PathBuf::from(path).into()]))
+        }
+    };
+    OptsBuilder::default()
+        // Host and port, not a URL: so the name is resolved anew, off the runtime's threads, at each connect.
+        .ip_or_hostname(target.host.clone())
+        .tcp_port(target.port)
+        .user(Some(target.user.clone()))
+        .pass(Some(target.password.reveal().to_owned()))
+        .db_name(Some(target.name.clone()))
+        .ssl_opts(ssl)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        // Never the local socket that the server names: it may lead to another server than the one meant.
+        .prefer_socket(false)
+        .stmt_cache_size(STATEMENT_CACHE)
+        .max_allowed_packet(Some(PACKET_BYTES_MAX))
+        .wait_timeout(Some(SESSION_IDLE_S_MAX as usize))
+        .setup(vec![SESSION_SETUP])
+        .into()
+}
+
+/// A writer that was demoted: RDS and MariaDB set `read_only` (a number, or a word in MariaDB 12), Aurora
+/// `innodb_read_only`.
+const IS_READ_ONLY: &str =
+    "SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@global.innodb_read_only";
+
+/// What every session needs, in one round trip. The executable comments reach one vendor each: MariaDB
+/// skips those of MySQL 8, MySQL those that begin with `M!`. The limits in it are those named above.
+const SESSION_SETUP: &str = "SET SESSION time_zone = '+00:00', \
+    sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+    innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, wait_timeout = 600, \
+    /*M!100300 idle_transaction_timeout = 10, */ \
+    /*M!100108 max_statement_time = 2.5, */ /*!80000 max_execution_time = 2500, */ \
+    /*M!100108 tx_isolation = 'READ-COMMITTED' */ /*!80000 transaction_isolation = 'READ-COMMITTED' */";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_has_the_named_limits() {
+        for setting in [
+            format!("innodb_lock_wait_timeout = {LOCK_WAIT_S_MAX},"),
+            format!(" lock_wait_timeout = {LOCK_WAIT_S_MAX},"),
+            format!("idle_transaction_timeout = {TRANSACTION_IDLE_S_MAX},"),
+            format!(" wait_timeout = {SESSION_IDLE_S_MAX},"),
+            format!("max_execution_time = {SERVER_STATEMENT_MS_MAX},"),
+            format!("max_statement_time = {},", SERVER_STATEMENT_MS_MAX as f64 / 1_000.0),
+        ] {
+            assert!(SESSION_SETUP.contains(&setting), "{setting}");
+        }
+    }
+}

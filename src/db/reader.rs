@@ -1,0 +1,180 @@
+//! The reader: a replica, or a reader endpoint, whose data may be some seconds old and which may be away.
+//!
+//! Nobody waits long for it. A read that fails there is done again on the writer, within the same request. From
+//! then on reads go straight to the writer, while one task looks for the reader until it answers; so a dead
+//! reader costs one short wait, not one for each request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::connection::{self, Connection};
+use super::metrics::DbMetrics;
+use super::pool::Pool;
+use super::{Db, Error};
+
+/// Longest wait for a connection to the reader; the writer is the better choice then.
+pub const READER_WAIT_MS_MAX: u64 = 400;
+/// Longest wait for what a request asks of the reader, all its statements together.
+pub const READER_ANSWER_MS_MAX: u64 = 900;
+/// Pause between two looks for a reader that is away. (The pool's manager spaces out attempts, too.)
+const LOOK_AGAIN_MS: u64 = 200;
+
+/// The reader's pool and whether it is of use.
+pub(super) struct Reader {
+    pub(super) pool: Pool,
+    away: Arc<AtomicBool>,
+}
+
+impl Reader {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self { pool, away: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// A connection, unless the reader is away.
+    async fn take(&self, metrics: &DbMetrics) -> Option<Connection> {
+        if self.away.load(Relaxed) {
+            return None;
+        }
+        let limit = Duration::from_millis(READER_WAIT_MS_MAX);
+        match timeout(limit, connection::take(&self.pool, metrics)).await {
+            Ok(Ok(connection)) => Some(connection),
+            // It is there, but has enough to do.
+            Ok(Err(Error::Busy)) => None,
+            Ok(Err(error)) => {
+                self.suspect(&error.to_string());
+                None
+            }
+            Err(_) => {
+                self.suspect("no connection in time");
+                None
+            }
+        }
+    }
+
+    /// Sends reads to the writer until the reader was seen to answer.
+    fn suspect(&self, cause: &str) {
+        if self.away.swap(true, Relaxed) {
+            return;
+        }
+        tracing::warn!(cause, "the reader is away: reading from the writer");
+        let (pool, away) = (self.pool.clone(), self.away.clone());
+        tokio::spawn(async move {
+            while let Err(error) = pool.manager().connect().await {
+                tracing::debug!(%error, "the reader is still away");
+                sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+            }
+            away.store(false, Relaxed);
+            tracing::info!("the reader is back");
+        });
+    }
+}
+
+/// Runs a block of reads on the reader, and again on the writer where the reader is away or does not answer:
+/// `reading!(db, conn => { … Ok(value) })`.
+///
+/// The block uses `conn` as a [`Connection`], only reads, and ends in a `Result<_, db::Error>`. What it read may
+/// be some seconds old. (A macro for the reason that [`transaction!`](crate::transaction) is one.)
+#[macro_export]
+macro_rules! reading {
+    ($db:expr, $conn:ident => $body:block) => {{
+        let mut reading = $db.reading().await?;
+        loop {
+            let limit = reading.answer_limit();
+            let $conn = reading.connection();
+            let outcome = $crate::db::within(limit, async { $body }).await;
+            if let Some(outcome) = reading.settle(outcome).await {
+                break outcome;
+            }
+        }
+    }};
+}
+
+/// What is read for one request, and where from.
+pub struct Reading<'a> {
+    db: &'a Db,
+    connection: Connection,
+    on_reader: bool,
+}
+
+impl Reading<'_> {
+    /// How long the present run may take. On the writer only the statements' own limits count: there is
+    /// nowhere else to go.
+    #[must_use]
+    pub fn answer_limit(&self) -> Option<Duration> {
+        self.on_reader.then_some(Duration::from_millis(READER_ANSWER_MS_MAX))
+    }
+
+    /// Where to read now.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// The outcome, unless it is to be had from the writer.
+    pub async fn settle<T>(&mut self, outcome: Result<T, Error>) -> Option<Result<T, Error>> {
+        match outcome {
+            Err(Error::Unavailable(cause)) if self.on_reader => {
+                if let Some(reader) = &self.db.reader {
+                    reader.suspect(&cause);
+                }
+                self.on_reader = false;
+                self.db.metrics.fell_back();
+                match self.db.writer().await {
+                    // The reader's connection is out of step, or its server gone: dropped for good.
+                    Ok(writer) => self.connection = writer,
+                    Err(error) => return Some(Err(error)),
+                }
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+}
+
+/// The outcome of `work`, or an error when it takes longer than `limit`.
+///
+/// # Errors
+/// Its own, and [`Error::Unavailable`].
+pub async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(limit) = limit else { return work.await };
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::Unavailable("the reader did not answer in time".to_owned())),
+    }
+}
+
+impl Db {
+    /// Whether reads go to another server than writes.
+    #[must_use]
+    pub fn has_reader(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// A connection to the reader, whose data may be some seconds old; to the writer where there is no
+    /// reader or it is away, which is counted. What fails on it fails: see [`reading!`](crate::reading).
+    ///
+    /// # Errors
+    /// As [`Db::writer`].
+    pub async fn reader(&self) -> Result<Connection, Error> {
+        Ok(self.reading().await?.connection)
+    }
+
+    /// The runs of one request's reads, for [`reading!`](crate::reading).
+    ///
+    /// # Errors
+    /// As [`Db::writer`].
+    pub async fn reading(&self) -> Result<Reading<'_>, Error> {
+        if let Some(reader) = &self.reader
+            && let Some(connection) = reader.take(&self.metrics).await
+        {
+            return Ok(Reading { db: self, connection, on_reader: true });
+        }
+        self.metrics.fell_back();
+        Ok(Reading { db: self, connection: self.writer().await?, on_reader: false })
+    }
+}

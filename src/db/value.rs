@@ -1,0 +1,107 @@
+//! Rows into our types, and times as the driver hands them over.
+
+use mysql_async::prelude::FromValue;
+use mysql_async::{FromValueError, Row, Value};
+
+use crate::clock::Timestamp;
+
+use super::Error;
+
+/// The columns of one row, taken from left to right.
+pub struct Columns {
+    row: Row,
+    taken: usize,
+}
+
+impl Columns {
+    pub(crate) fn new(row: Row) -> Self {
+        Self { row, taken: 0 }
+    }
+
+    /// The next column.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when there is none or it is of another type: the statement does not fit the code.
+    pub fn take<T: FromValue>(&mut self) -> Result<T, Error> {
+        let at = self.taken;
+        self.taken += 1;
+        match self.row.take_opt::<T, _>(at) {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(_)) => Err(Error::Internal(format!("column {at} is of another type"))),
+            None => Err(Error::Internal(format!("there is no column {at}"))),
+        }
+    }
+}
+
+/// What a row is read into.
+pub trait Record: Sized {
+    /// Takes its columns in the order in which the statement selects them.
+    ///
+    /// # Errors
+    /// As [`Columns::take`].
+    fn read(columns: &mut Columns) -> Result<Self, Error>;
+}
+
+macro_rules! scalar_records {
+    ($($scalar:ty),+) => {
+        $(impl Record for $scalar {
+            fn read(columns: &mut Columns) -> Result<Self, Error> {
+                columns.take()
+            }
+        })+
+    };
+}
+
+scalar_records! { u32, u64, i64, bool, String, Vec<u8>, Timestamp, Option<u64> }
+
+macro_rules! tuple_records {
+    ($(($($column:ident),+);)+) => {
+        $(impl<$($column: FromValue),+> Record for ($($column,)+) {
+            fn read(columns: &mut Columns) -> Result<Self, Error> {
+                Ok(($(columns.take::<$column>()?,)+))
+            }
+        })+
+    };
+}
+
+tuple_records! { (A, B); (A, B, C); (A, B, C, D); }
+
+/// A `DATETIME(6)` in UTC on its way to a [`Timestamp`].
+pub struct TimestampIr(Timestamp);
+
+impl TryFrom<Value> for TimestampIr {
+    type Error = FromValueError;
+
+    fn try_from(value: Value) -> Result<Self, FromValueError> {
+        let Value::Date(year, month, day, hour, minute, second, micros) = value else {
+            return Err(FromValueError(value));
+        };
+        Timestamp::from_civil(year.into(), month, day, hour, minute, second, micros)
+            .map(Self)
+            .ok_or(FromValueError(value))
+    }
+}
+
+impl From<TimestampIr> for Timestamp {
+    fn from(intermediate: TimestampIr) -> Self {
+        intermediate.0
+    }
+}
+
+impl From<TimestampIr> for Value {
+    fn from(intermediate: TimestampIr) -> Self {
+        intermediate.0.into()
+    }
+}
+
+impl FromValue for Timestamp {
+    type Intermediate = TimestampIr;
+}
+
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        let civil = time.to_civil();
+        let year = u16::try_from(civil.year).unwrap_or_default();
+        Self::Date(year, civil.month, civil.day, civil.hour, civil.minute, civil.second, civil.micros)
+    }
+}

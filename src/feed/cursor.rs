@@ -1,0 +1,105 @@
+//! The cursor: a position in the feed, opaque to clients, the same on every instance.
+//!
+//! It names the feed (another one may stand in the same place after a restore), the position and the user.
+//! It grants nothing: the token says who asks, and a cursor of somebody else is refused. The check only tells
+//! a cursor from a text that happens to look like one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Length of the text.
+pub const TEXT_BYTES: usize = 38;
+const RAW_BYTES: usize = 28;
+
+/// A position in a user's feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which feed.
+    pub epoch: u64,
+    /// Everything up to this change was delivered.
+    pub seq: u64,
+    /// To whom.
+    pub user: u64,
+}
+
+/// The text is no cursor at all: 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no cursor")]
+pub struct Malformed;
+
+impl Cursor {
+    /// The text, ASCII that needs no escaping in a URL or a header.
+    #[must_use]
+    pub fn text(self) -> [u8; TEXT_BYTES] {
+        let mut raw = [0; RAW_BYTES];
+        raw[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        raw[8..16].copy_from_slice(&self.seq.to_be_bytes());
+        raw[16..24].copy_from_slice(&self.user.to_be_bytes());
+        raw[24..].copy_from_slice(&self.check().to_be_bytes());
+        let mut text = [0; TEXT_BYTES];
+        // The sizes fit each other, see the tests.
+        let _fits = URL_SAFE_NO_PAD.encode_slice(raw, &mut text);
+        text
+    }
+
+    /// Reads the text that [`Cursor::text`] wrote.
+    ///
+    /// # Errors
+    /// [`Malformed`] for any other.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Malformed> {
+        let text = text.as_ref();
+        if text.len() != TEXT_BYTES {
+            return Err(Malformed);
+        }
+        let mut raw = [0; RAW_BYTES + 2];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).map_err(|_| Malformed)?;
+        if length != RAW_BYTES {
+            return Err(Malformed);
+        }
+        let number =
+            |at: usize| raw[at..at + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let cursor = Self { epoch: number(0), seq: number(8), user: number(16) };
+        if cursor.check().to_be_bytes() == raw[24..RAW_BYTES] { Ok(cursor) } else { Err(Malformed) }
+    }
+
+    /// 32 bits that depend on all the others (the finisher of splitmix64).
+    fn check(self) -> u32 {
+        let mut mixed = 0x9e37_79b9_7f4a_7c15_u64;
+        for part in [self.epoch, self.seq, self.user] {
+            mixed = (mixed ^ part).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed ^= mixed >> 29;
+        }
+        (mixed >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        for seq in [0, 1, 38, u64::MAX] {
+            for user in [1, u64::MAX] {
+                let cursor = Cursor { epoch: 0x1234_5678_9abc_def0, seq, user };
+                let text = cursor.text();
+                assert!(text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
+                assert_eq!(Cursor::parse(text), Ok(cursor));
+            }
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let good = Cursor { epoch: 7, seq: 8, user: 9 }.text();
+        for text in ["", "0", "-1", "9223372036854775808", "letters", "👍", &"A".repeat(38), &"A".repeat(40)]
+        {
+            assert_eq!(Cursor::parse(text), Err(Malformed), "{text}");
+        }
+        for at in 0..TEXT_BYTES {
+            let mut bad = good;
+            bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(Cursor::parse(bad), Err(Malformed), "{at}");
+        }
+    }
+}

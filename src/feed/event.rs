@@ -1,0 +1,266 @@
+//! What the feed is made of: a change as its writer records it, as the tail reads it, and as the window
+//! keeps it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::auth::token::SessionId;
+use crate::clock::Timestamp;
+
+use super::resource::{Conversation, Message};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A conversation was opened; it waits.
+    Opened,
+    /// A message was posted.
+    Message,
+    /// A message was marked as read. The `since` polls never showed these: no `updatedAt` moves.
+    Read,
+    /// An expert took a conversation.
+    Claimed,
+    /// They gave it back; it waits again.
+    Unclaimed,
+    /// It is done.
+    Resolved,
+    /// A session was signed out.
+    SignedOut,
+}
+
+const KINDS: [(Kind, &str); 7] = [
+    (Kind::Opened, "opened"),
+    (Kind::Message, "message"),
+    (Kind::Read, "read"),
+    (Kind::Claimed, "claimed"),
+    (Kind::Unclaimed, "unclaimed"),
+    (Kind::Resolved, "resolved"),
+    (Kind::SignedOut, "signed_out"),
+];
+
+impl Kind {
+    /// As the column `kind` has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, text)| text)
+    }
+
+    /// `None` for a kind that only a newer version knows.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        KINDS.iter().find(|(_, known)| *known == text).map(|(kind, _)| *kind)
+    }
+}
+
+/// A change about to be committed: see [`super::store::record`]. Who takes part is read from the conversation's
+/// row, which the change's own transaction has locked.
+#[derive(Clone, Copy, Debug)]
+pub enum NewEvent {
+    /// Something happened to a conversation.
+    Conversation {
+        /// What.
+        kind: Kind,
+        /// Which.
+        conversation: u64,
+        /// The message that was posted or read.
+        message: Option<u64>,
+        /// Who gave it back.
+        former_expert: Option<u64>,
+    },
+    /// A session was signed out.
+    SignedOut {
+        /// Which.
+        session: SessionId,
+        /// When its last token will have expired.
+        until: Timestamp,
+    },
+}
+
+impl NewEvent {
+    const fn of(kind: Kind, conversation: u64) -> Self {
+        Self::Conversation { kind, conversation, message: None, former_expert: None }
+    }
+
+    /// A conversation was opened.
+    #[must_use]
+    pub const fn opened(conversation: u64) -> Self {
+        Self::of(Kind::Opened, conversation)
+    }
+
+    /// `message` was posted.
+    #[must_use]
+    pub const fn message(conversation: u64, message: u64) -> Self {
+        Self::Conversation { kind: Kind::Message, conversation, message: Some(message), former_expert: None }
+    }
+
+    /// `message` was marked as read.
+    #[must_use]
+    pub const fn read(conversation: u64, message: u64) -> Self {
+        Self::Conversation { kind: Kind::Read, conversation, message: Some(message), former_expert: None }
+    }
+
+    /// An expert took it.
+    #[must_use]
+    pub const fn claimed(conversation: u64) -> Self {
+        Self::of(Kind::Claimed, conversation)
+    }
+
+    /// `former_expert` gave it back.
+    #[must_use]
+    pub const fn unclaimed(conversation: u64, former_expert: u64) -> Self {
+        let former_expert = Some(former_expert);
+        Self::Conversation { kind: Kind::Unclaimed, conversation, message: None, former_expert }
+    }
+
+    /// Its expert resolved it.
+    #[must_use]
+    pub const fn resolved(conversation: u64) -> Self {
+        Self::of(Kind::Resolved, conversation)
+    }
+}
+
+/// A numbered change as the tail reads it, with its message as it is now.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its place in the feed.
+    pub seq: u64,
+    /// The outbox row's id.
+    pub id: u64,
+    /// The feed's time: strictly increasing with `seq`.
+    pub at: Timestamp,
+    /// What happened; `None` for a kind that this version does not know.
+    pub kind: Option<Kind>,
+    /// The conversation concerned.
+    pub conversation_id: Option<u64>,
+    /// Who asked.
+    pub initiator_id: Option<u64>,
+    /// Who was assigned after the change.
+    pub expert_id: Option<u64>,
+    /// Who was assigned before an unclaim.
+    pub former_expert_id: Option<u64>,
+    /// The session of a sign-out and until when it must be remembered.
+    pub signed_out: Option<(SessionId, Timestamp)>,
+    /// The message concerned.
+    pub message: Option<Message>,
+}
+
+/// A conversation's JSON, written once for all who get it.
+#[derive(Debug)]
+pub struct Rendered {
+    /// Its `updatedAt`.
+    pub stamp: Timestamp,
+    /// Whether it waits for an expert.
+    pub waiting: bool,
+    /// Whether it shows a later change than those it was read for, see [`super::assembly`]; its time does not.
+    pub is_ahead: bool,
+    /// Who is assigned now.
+    pub expert_id: Option<u64>,
+    /// As its initiator sees it.
+    pub for_initiator: Bytes,
+    /// As its expert sees it, or while it waits everyone but the initiator.
+    pub for_expert: Bytes,
+}
+
+impl Rendered {
+    /// Writes both views.
+    #[must_use]
+    pub fn new(conversation: &Conversation, is_ahead: bool) -> Self {
+        let write = |unread| {
+            let mut json = Vec::with_capacity(384);
+            conversation.write_json(unread, &mut json);
+            Bytes::from(json)
+        };
+        Self {
+            stamp: conversation.updated_at,
+            waiting: conversation.is_waiting(),
+            is_ahead,
+            expert_id: conversation.expert_id,
+            for_initiator: write(conversation.unread_count(conversation.initiator_id)),
+            for_expert: write(conversation.unread_by_others()),
+        }
+    }
+}
+
+/// A message's JSON.
+#[derive(Debug)]
+pub struct Piece {
+    /// The message's id.
+    pub id: u64,
+    /// Its `timestamp`.
+    pub stamp: Timestamp,
+    /// Its text.
+    pub json: Bytes,
+}
+
+/// A numbered change as the window keeps it, shared by all event loops.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its place in the feed.
+    pub seq: u64,
+    /// The outbox row's id.
+    pub id: u64,
+    /// The feed's time.
+    pub at: Timestamp,
+    /// The place of the first change that was numbered in the same go. Of changes in different
+    /// conversations that were, a snapshot of the database may hold a later and lack an earlier one.
+    pub group: u64,
+    /// What happened.
+    pub kind: Kind,
+    /// The conversation concerned; 0 for none.
+    pub conversation_id: u64,
+    /// Who asked; 0 for none.
+    pub initiator_id: u64,
+    /// The expert who may see this: assigned after the change and, when it was read, still.
+    pub expert_id: Option<u64>,
+    /// The expert who lost the conversation by this.
+    pub former_expert_id: Option<u64>,
+    /// The conversation, in the newest change that concerns it of those read together.
+    pub conversation: Option<Arc<Rendered>>,
+    /// The message that was posted or read.
+    pub message: Option<Piece>,
+    /// What the change means to the waiting queue.
+    pub queue: QueueChange,
+}
+
+/// What a change means to the waiting queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueChange {
+    /// Nothing.
+    #[default]
+    None,
+    /// The conversation waits, newly or changed.
+    Waits,
+    /// It no longer waits.
+    Left,
+}
+
+/// What an entry takes besides its texts: itself, and its places in the shards' lists.
+const ENTRY_BYTES: usize = 400;
+
+impl Entry {
+    /// About what it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let conversation = self.conversation.as_ref();
+        ENTRY_BYTES
+            + conversation.map_or(0, |rendered| rendered.for_initiator.len() + rendered.for_expert.len())
+            + self.message.as_ref().map_or(0, |message| message.json.len())
+    }
+
+    /// The conversation's JSON as `user` sees it.
+    #[must_use]
+    pub fn conversation_for(&self, user: u64) -> Option<&Bytes> {
+        let rendered = self.conversation.as_ref()?;
+        Some(if user == self.initiator_id { &rendered.for_initiator } else { &rendered.for_expert })
+    }
+}
+
+/// Changes read together, with the position that holds them all.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In order.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many conversations wait after them.
+    pub waiting: u64,
+}

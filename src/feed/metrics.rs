@@ -1,0 +1,100 @@
+//! What the feed counts. Each limit has a gauge beside it that shows how near it is.
+
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+
+use crate::metrics::LATENCY_BUCKETS_SECONDS;
+
+/// Handles to the feed's metrics.
+#[derive(Clone)]
+pub struct FeedMetrics {
+    numbered: IntCounter,
+    sequencer_runs: IntCounter,
+    sequencer_contended: IntCounter,
+    lag: Histogram,
+    pub(super) stale_seconds: Gauge,
+    pub(super) events: IntCounter,
+    pub(super) reads: IntCounter,
+    pub(super) failures: IntCounter,
+    pub(super) resyncs: IntCounter,
+    pub(super) position: IntGauge,
+    pub(super) window_events: IntGauge,
+    pub(super) window_bytes: IntGauge,
+    pub(super) window_age_seconds: IntGauge,
+    pub(super) window_users: IntGauge,
+    pub(super) waiters: IntGauge,
+    pub(super) refused_waiters: IntCounter,
+    pub(super) list_loads: IntCounter,
+    pub(super) lists: IntGauge,
+    pub(super) asked_database: IntCounter,
+    pub(super) purged: IntCounter,
+}
+
+impl FeedMetrics {
+    /// Makes and registers them.
+    ///
+    /// # Errors
+    /// When a name is taken: a mistake of ours.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let stale_seconds = Gauge::new("feed_stale_seconds", "Age of what polls are answered from.")?;
+        registry.register(Box::new(stale_seconds.clone()))?;
+        let lag = Histogram::with_opts(
+            HistogramOpts::new("feed_lag_seconds", "From a change's number to its being visible here.")
+                .buckets(LATENCY_BUCKETS_SECONDS.to_vec()),
+        )?;
+        registry.register(Box::new(lag.clone()))?;
+        Ok(Self {
+            numbered: counter("feed_events_numbered_total", "Changes numbered by this instance.")?,
+            sequencer_runs: counter("feed_sequencer_runs_total", "Runs of the sequencer that got the lock.")?,
+            sequencer_contended: counter(
+                "feed_sequencer_contended_total",
+                "Runs of the sequencer that found another at it.",
+            )?,
+            lag,
+            stale_seconds,
+            events: counter("feed_events_total", "Changes read from the feed.")?,
+            reads: counter("feed_tail_reads_total", "Reads of the tail.")?,
+            failures: counter("feed_failures_total", "Times the feed lost its database.")?,
+            resyncs: counter("feed_resyncs_total", "Times the window was thrown away and loaded anew.")?,
+            position: gauge("feed_position", "The last change that is visible here.")?,
+            window_events: gauge("feed_window_events", "Changes in memory.")?,
+            window_bytes: gauge("feed_window_bytes", "About what they take.")?,
+            window_age_seconds: gauge("feed_window_age_seconds", "Age of the oldest of them.")?,
+            window_users: gauge(
+                "feed_window_users",
+                "Users whose positions are remembered, per event loop.",
+            )?,
+            waiters: gauge("feed_waiters", "Held polls and streams.")?,
+            refused_waiters: counter("feed_waiters_refused_total", "Those refused because of the limit.")?,
+            list_loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
+            lists: gauge("feed_lists", "Assigned lists in memory.")?,
+            asked_database: counter(
+                "feed_polls_from_database_total",
+                "Polls that reached back further than memory.",
+            )?,
+            purged: counter("feed_events_purged_total", "Changes removed for their age.")?,
+        })
+    }
+
+    pub(super) fn sequenced(&self, numbered: u64) {
+        self.sequencer_runs.inc();
+        self.numbered.inc_by(numbered);
+    }
+
+    pub(super) fn sequencer_contended(&self) {
+        self.sequencer_contended.inc();
+    }
+
+    pub(super) fn lagged(&self, micros: i64) {
+        self.lag.observe(micros.max(0) as f64 / 1e6);
+    }
+}

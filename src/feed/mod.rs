@@ -1,0 +1,328 @@
+//! The update feed: what changed, in order, from every instance's memory.
+//!
+//! One write, from commit to a poll's answer:
+//!
+//! ```text
+//! writer's transaction ── store::record: one row in `events`, last before COMMIT (an outbox)
+//!        │ commit, then Feed::wrote(user, event): wakes the tail here
+//! sequencer ── gives `seq` and `at` to committed rows, one packet, any instance
+//!        │
+//! tail ── every instance reads `seq > last`: gapless, ordered; renders JSON once
+//!        │
+//! window ── per event loop: recent changes, per user the newest position
+//!        │
+//! poll ── one look-up and a compare; held polls and streams are woken
+//! ```
+//!
+//! # Invariants
+//! 1. A change is numbered after it is committed, after every change that it could have been caused by, once.
+//!    Numbers have no gap, times grow with them. ([`sequencer`])
+//! 2. A window holds every change from its floor to its position, or it is thrown away and loaded anew: a gap,
+//!    another epoch or a head that went back are never passed over. ([`tail`])
+//! 3. What is not in the windows has a time later than [`Feed::fresh_at`]; a `since` poll is answered only when
+//!    that is at most [`FRESH_MS_MAX`] ago. ([`tail`] shows why this holds while others are numbering)
+//! 4. A poll is answered from the window only where the window knows everything the answer could hold.
+//!    ([`window`])
+//! 5. Nobody sees a change of a conversation that they are not part of, by the change and by the state that was
+//!    read with it. ([`window`], [`event::Entry::expert_id`])
+//! 6. A cursor never moves over something that was not delivered. ([`poll`])
+//! 7. **A writer's next poll here shows what they wrote.** A write's answer does not wait for that, the poll
+//!    does: `Feed::wrote` notes user and event in each loop's part, a poll of that user that comes before the
+//!    tail has the event waits for it (some ms), and the tail crosses it out. The note is made under the
+//!    same lock as the tail's crossing out, so none is left behind.
+//!
+//! Nothing here knows HTTP; the help desk turns the answers into responses.
+
+mod assembly;
+pub mod cursor;
+pub mod event;
+mod lists;
+mod metrics;
+pub mod poll;
+mod purge;
+pub mod resource;
+mod sequencer;
+mod shard;
+pub mod store;
+mod tail;
+pub mod window;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::Registry;
+use tokio::sync::Notify;
+
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::db::Db;
+
+pub use cursor::Cursor;
+pub use event::NewEvent;
+pub use metrics::FeedMetrics;
+pub use store::record;
+pub use window::Class;
+
+use event::Batch;
+use lists::Lists;
+use shard::Shard;
+use window::{Limits, Window};
+
+/// Oldest state that a `since` poll is answered from. Its answer reaches back as far before its time.
+pub const FRESH_MS_MAX: u64 = 100;
+/// Oldest state that a cursor poll is answered from while the database answers: an instance that was frozen
+/// reads on before it serves.
+pub const STALE_MS_MAX: u64 = 1_000;
+/// Longest wait for the tail. Beyond it a `since` poll gets a 503 and a cursor poll an answer from memory.
+pub const WAIT_MS_MAX: u64 = 2_000;
+/// Ids of events remembered as applied, for writers that come late to say that they wrote them.
+const RECENT_MAX: usize = 8_192;
+
+const _: () = assert!(window::REACH_MICROS as u64 == FRESH_MS_MAX * 1_000);
+const _: () = assert!(FRESH_MS_MAX < STALE_MS_MAX && STALE_MS_MAX < WAIT_MS_MAX);
+
+/// What the feed is started with.
+pub struct Parts {
+    /// The database.
+    pub db: Arc<Db>,
+    /// Where sign-outs go.
+    pub auth: Arc<Auth>,
+    /// Event loops: [`crate::config::Config::web_concurrency`].
+    pub event_loops: usize,
+    /// What it keeps.
+    pub settings: Settings,
+}
+
+/// The configured limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Changes in memory.
+    pub window_events: usize,
+    /// Their bytes.
+    pub window_bytes: usize,
+    /// Seconds a change is kept in the database.
+    pub retention_seconds: u64,
+    /// Held polls and streams.
+    pub waiters_max: usize,
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            window_events: config.feed_window_events,
+            window_bytes: config.feed_window_bytes,
+            retention_seconds: config.feed_retention_seconds,
+            waiters_max: config.feed_waiters_max,
+        }
+    }
+}
+
+/// The ids of the events applied last.
+#[derive(Default)]
+struct Recent {
+    order: VecDeque<u64>,
+    ids: HashSet<u64>,
+}
+
+/// The update feed of this process.
+pub struct Feed {
+    shards: Box<[Mutex<Shard>]>,
+    /// Told after each read of the tail, one for each event loop.
+    ticked: Box<[Notify]>,
+    /// Held while a batch goes into the shards, so that [`Feed::wrote`] sees it in all or in none.
+    recent: Mutex<Recent>,
+    settings: Settings,
+    born: Instant,
+    /// Microseconds since `born`: see [`Feed::fresh_at`]; 0 for never.
+    fresh: AtomicU64,
+    /// Microseconds since `born` at which the last complete read began.
+    read: AtomicU64,
+    /// Microseconds since `born` of somebody's last interest.
+    polled: AtomicU64,
+    /// The last change that is visible here, or is about to be.
+    applied: AtomicU64,
+    /// The last attempt to read failed.
+    away: AtomicBool,
+    /// Something was committed here since the last round.
+    written: AtomicBool,
+    /// Nobody is held any more: the process stops.
+    released: AtomicBool,
+    waiters: AtomicUsize,
+    wake: Notify,
+    lists: Lists,
+    metrics: FeedMetrics,
+}
+
+impl Feed {
+    /// Starts the tail, the lists' loader and the purge on the runtime that this is called on (the background
+    /// runtime). Returns at once: polls wait until the feed was read for the first time.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub fn start(parts: Parts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let metrics = FeedMetrics::new(registry)?;
+        let born = Instant::now();
+        let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
+        let loops = parts.event_loops.max(1);
+        let feed = Arc::new(Self {
+            shards: (0..loops)
+                .map(|index| Mutex::new(Shard::new(seed.wrapping_mul(2 * index as u64 + 1))))
+                .collect(),
+            ticked: (0..loops).map(|_| Notify::new()).collect(),
+            recent: Mutex::default(),
+            settings: parts.settings,
+            born,
+            fresh: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            written: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            waiters: AtomicUsize::new(0),
+            wake: Notify::new(),
+            lists: Lists::default(),
+            metrics,
+        });
+        // The tasks hold the feed weakly: they end with its last user.
+        tokio::spawn(tail::run(Arc::downgrade(&feed), parts.db.clone(), parts.auth.clone()));
+        tokio::spawn(lists::run(Arc::downgrade(&feed), parts.db.clone()));
+        tokio::spawn(purge::run(Arc::downgrade(&feed), parts.db, parts.auth));
+        Ok(feed)
+    }
+
+    /// To be called after the commit of a transaction that recorded `event` ([`record`]'s result), with the
+    /// user who caused it, before they are answered. Costs a short lock for each event loop, waits for
+    /// nothing.
+    pub fn wrote(&self, user: u64, event: u64) {
+        let until = Instant::now() + Duration::from_millis(WAIT_MS_MAX);
+        let recent = self.recent();
+        if !recent.ids.contains(&event) {
+            for index in 0..self.shards.len() {
+                self.shard(index).wrote(user, event, until);
+            }
+        }
+        drop(recent);
+        self.written.store(true, Relaxed);
+        self.nudge();
+    }
+
+    /// Makes sequencer and tail run at once, after a commit that no caller waits to see.
+    pub fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Answers all held polls and ends all streams, now and from now on: the process stops.
+    pub fn release(&self) {
+        self.released.store(true, Relaxed);
+        for index in 0..self.shards.len() {
+            let woken = self.shard(index).wake_all();
+            woken.into_iter().for_each(std::task::Waker::wake);
+        }
+    }
+
+    /// Whether [`Feed::release`] was called.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.released.load(Relaxed)
+    }
+
+    /// What is not visible here yet was numbered after this moment. `None` before the first read.
+    #[must_use]
+    pub fn fresh_at(&self) -> Option<Instant> {
+        match self.fresh.load(Relaxed) {
+            0 => None,
+            micros => Some(self.born + Duration::from_micros(micros)),
+        }
+    }
+
+    /// The last change that is visible here.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.applied.load(Relaxed)
+    }
+
+    /// Brings the gauges up to date, before a scrape.
+    pub fn refresh_metrics(&self) {
+        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.waiters.set(as_i64(self.waiters.load(Relaxed)));
+        self.metrics.position.set(i64::try_from(self.position()).unwrap_or(i64::MAX));
+        let stale = self.micros_since_born(Instant::now()).saturating_sub(self.fresh.load(Relaxed));
+        self.metrics.stale_seconds.set(Duration::from_micros(stale).as_secs_f64());
+        self.metrics.lists.set(as_i64(self.lists.len()));
+        if let Some(window) = &self.shard(0).window {
+            let (events, bytes, users, oldest) = window.size();
+            self.metrics.window_events.set(as_i64(events));
+            self.metrics.window_bytes.set(as_i64(bytes));
+            self.metrics.window_users.set(as_i64(users));
+            let now = crate::clock::Timestamp::now().micros();
+            self.metrics.window_age_seconds.set(oldest.map_or(0, |at| (now - at.micros()) / 1_000_000));
+        }
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        // A panic inside cannot have left a window half changed that matters more than going on.
+        self.shards[index % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn micros_since_born(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.born);
+        // 64 bits hold 500,000 years of them.
+        (since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())).max(1)
+    }
+
+    /// New windows: nothing of the old ones holds any more.
+    fn restart(&self, epoch: u64, floor: window::Position) {
+        let limits =
+            Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
+        self.fresh.store(0, Relaxed);
+        self.read.store(0, Relaxed);
+        self.lists.clear();
+        self.applied.store(floor.seq, Relaxed);
+        for index in 0..self.shards.len() {
+            let mut shard = self.shard(index);
+            shard.window = Some(Window::new(floor, limits));
+            shard.epoch = epoch;
+            shard.forget_writes();
+            let woken = shard.wake_all();
+            drop(shard);
+            woken.into_iter().for_each(std::task::Waker::wake);
+        }
+    }
+
+    /// Puts what was read into every window and wakes who waits for it.
+    fn publish(&self, batch: &Batch) {
+        let now = Instant::now();
+        let mut recent = self.recent();
+        if let Some(last) = batch.entries.last() {
+            // Before the windows: a list loaded from now on holds all of the batch, which is committed.
+            self.applied.store(last.seq, Relaxed);
+        }
+        for index in 0..self.shards.len() {
+            let woken = self.shard(index).apply(batch, now);
+            woken.into_iter().for_each(std::task::Waker::wake);
+        }
+        for entry in &batch.entries {
+            if recent.ids.insert(entry.id) {
+                recent.order.push_back(entry.id);
+            }
+        }
+        while recent.order.len() > RECENT_MAX {
+            if let Some(oldest) = recent.order.pop_front() {
+                recent.ids.remove(&oldest);
+            }
+        }
+    }
+
+    fn tell_ticked(&self) {
+        for ticked in &self.ticked {
+            ticked.notify_waiters();
+        }
+    }
+}

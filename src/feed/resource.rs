@@ -1,0 +1,254 @@
+//! A conversation and a message as the contract shows them. Pure: rows in, JSON out.
+//!
+//! The feed and the help desk's own answers write them here, so that both are the same to the byte.
+
+use crate::clock::Timestamp;
+use crate::db::{Columns, Error, Record};
+
+/// A conversation with what its JSON needs of other tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: u64,
+    /// What it is about.
+    pub title: String,
+    /// `waiting`, `active` or `resolved`.
+    pub status: String,
+    /// Who asked.
+    pub initiator_id: u64,
+    /// Their name.
+    pub initiator_username: String,
+    /// Who answers, if anybody does.
+    pub expert_id: Option<u64>,
+    /// Their name.
+    pub expert_username: Option<String>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When its last message was posted.
+    pub last_message_at: Option<Timestamp>,
+    /// Messages nobody has read, by anyone.
+    pub unread: u64,
+    /// Those of them that the initiator sent.
+    pub unread_from_initiator: u64,
+    /// Those of them that the assigned expert sent.
+    pub unread_from_expert: u64,
+}
+
+impl Conversation {
+    /// Messages that `viewer` did not send and has not read.
+    #[must_use]
+    pub fn unread_count(&self, viewer: u64) -> u64 {
+        let own = if viewer == self.initiator_id {
+            self.unread_from_initiator
+        } else if Some(viewer) == self.expert_id {
+            self.unread_from_expert
+        } else {
+            0
+        };
+        self.unread.saturating_sub(own)
+    }
+
+    /// As everyone sees it who takes no part in it, and its expert: what is unread and not the expert's own.
+    #[must_use]
+    pub fn unread_by_others(&self) -> u64 {
+        self.unread.saturating_sub(self.unread_from_expert)
+    }
+
+    /// Whether it waits for an expert.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.status == "waiting"
+    }
+
+    /// Appends its JSON, as somebody with this many unread messages sees it.
+    pub fn write_json(&self, unread_count: u64, out: &mut Vec<u8>) {
+        field(out, b"{\"id\":\"", self.id);
+        out.extend_from_slice(b"\",\"title\":");
+        text(out, &self.title);
+        out.extend_from_slice(b",\"status\":");
+        text(out, &self.status);
+        field(out, b",\"questionerId\":\"", self.initiator_id);
+        out.extend_from_slice(b"\",\"questionerUsername\":");
+        text(out, &self.initiator_username);
+        match self.expert_id {
+            Some(expert) => {
+                field(out, b",\"assignedExpertId\":\"", expert);
+                out.push(b'"');
+            }
+            None => out.extend_from_slice(b",\"assignedExpertId\":null"),
+        }
+        out.extend_from_slice(b",\"assignedExpertUsername\":");
+        match &self.expert_username {
+            Some(username) => text(out, username),
+            None => out.extend_from_slice(b"null"),
+        }
+        time(out, b",\"createdAt\":\"", self.created_at);
+        time(out, b",\"updatedAt\":\"", self.updated_at);
+        match self.last_message_at {
+            Some(at) => time(out, b",\"lastMessageAt\":\"", at),
+            None => out.extend_from_slice(b",\"lastMessageAt\":null"),
+        }
+        field(out, b",\"unreadCount\":", unread_count);
+        out.push(b'}');
+    }
+}
+
+/// The columns of `feed.conversations_1` and its like, in that order.
+impl Record for Conversation {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self {
+            id: columns.take()?,
+            title: columns.take()?,
+            status: columns.take()?,
+            initiator_id: columns.take()?,
+            initiator_username: columns.take()?,
+            expert_id: columns.take()?,
+            expert_username: columns.take()?,
+            created_at: columns.take()?,
+            updated_at: columns.take()?,
+            last_message_at: columns.take()?,
+            unread: columns.take()?,
+            unread_from_initiator: columns.take()?,
+            unread_from_expert: columns.take()?,
+        })
+    }
+}
+
+/// A message with its sender's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: u64,
+    /// Where it was posted.
+    pub conversation_id: u64,
+    /// Who posted it.
+    pub sender_id: u64,
+    /// Their name.
+    pub sender_username: String,
+    /// `initiator` or `expert`.
+    pub sender_role: String,
+    /// What it says.
+    pub content: String,
+    /// When it was posted.
+    pub created_at: Timestamp,
+    /// Whether the other side has read it.
+    pub is_read: bool,
+}
+
+impl Record for Message {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self {
+            id: columns.take()?,
+            conversation_id: columns.take()?,
+            sender_id: columns.take()?,
+            sender_username: columns.take()?,
+            sender_role: columns.take()?,
+            content: columns.take()?,
+            created_at: columns.take()?,
+            is_read: columns.take()?,
+        })
+    }
+}
+
+impl Message {
+    /// Appends its JSON, which is the same for everyone.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        field(out, b"{\"id\":\"", self.id);
+        field(out, b"\",\"conversationId\":\"", self.conversation_id);
+        field(out, b"\",\"senderId\":\"", self.sender_id);
+        out.extend_from_slice(b"\",\"senderUsername\":");
+        text(out, &self.sender_username);
+        out.extend_from_slice(b",\"senderRole\":");
+        text(out, &self.sender_role);
+        out.extend_from_slice(b",\"content\":");
+        text(out, &self.content);
+        time(out, b",\"timestamp\":\"", self.created_at);
+        out.extend_from_slice(if self.is_read { b",\"isRead\":true}" } else { b",\"isRead\":false}" });
+    }
+}
+
+fn field(out: &mut Vec<u8>, before: &[u8], number: u64) {
+    out.extend_from_slice(before);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn time(out: &mut Vec<u8>, before: &[u8], at: Timestamp) {
+    out.extend_from_slice(before);
+    at.write_to(out);
+    out.push(b'"');
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    // Writing to memory cannot fail, and a str is always a JSON string.
+    let _infallible = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_what_the_contract_says() {
+        let mut conversation = Conversation {
+            id: 1,
+            title: "a \"b\" \u{1f600}\n".to_owned(),
+            status: "waiting".to_owned(),
+            initiator_id: 7,
+            initiator_username: "ann".to_owned(),
+            expert_id: None,
+            expert_username: None,
+            created_at: Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(1),
+            last_message_at: None,
+            unread: 5,
+            unread_from_initiator: 2,
+            unread_from_expert: 1,
+        };
+        let json = |conversation: &Conversation, viewer| {
+            let mut out = Vec::new();
+            conversation.write_json(conversation.unread_count(viewer), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            json(&conversation, 7),
+            "{\"id\":\"1\",\"title\":\"a \\\"b\\\" \u{1f600}\\n\",\"status\":\"waiting\",\"questionerId\":\"7\",\
+             \"questionerUsername\":\"ann\",\"assignedExpertId\":null,\"assignedExpertUsername\":null,\
+             \"createdAt\":\"1970-01-01T00:00:00.000000Z\",\"updatedAt\":\"1970-01-01T00:00:00.000001Z\",\
+             \"lastMessageAt\":null,\"unreadCount\":3}"
+        );
+        conversation.expert_id = Some(8);
+        conversation.expert_username = Some("bob".to_owned());
+        conversation.last_message_at = Some(Timestamp::from_micros(2));
+        let text = json(&conversation, 8);
+        assert!(text.contains(r#""assignedExpertId":"8","assignedExpertUsername":"bob""#), "{text}");
+        assert!(
+            text.ends_with(r#""lastMessageAt":"1970-01-01T00:00:00.000002Z","unreadCount":4}"#),
+            "{text}"
+        );
+        assert_eq!(conversation.unread_count(9), 5);
+    }
+
+    #[test]
+    fn a_message_is_what_the_contract_says() {
+        let message = Message {
+            id: 3,
+            conversation_id: 1,
+            sender_id: 2,
+            sender_username: "bob".to_owned(),
+            sender_role: "expert".to_owned(),
+            content: "hi\t</script>".to_owned(),
+            created_at: Timestamp::from_micros(0),
+            is_read: false,
+        };
+        let mut out = Vec::new();
+        message.write_json(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"id\":\"3\",\"conversationId\":\"1\",\"senderId\":\"2\",\"senderUsername\":\"bob\",\
+             \"senderRole\":\"expert\",\"content\":\"hi\\t</script>\",\
+             \"timestamp\":\"1970-01-01T00:00:00.000000Z\",\"isRead\":false}"
+        );
+    }
+}

@@ -1,0 +1,370 @@
+//! The feed's SQL, and the one connection of its own that the tail keeps.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error as Driver, Params, Row, Value};
+use tokio::time::timeout;
+
+use crate::auth::token::SessionId;
+use crate::clock::Timestamp;
+use crate::db::pool::STATEMENT_MS_MAX;
+use crate::db::{Columns, Connection, Db, Error, Record, Statement};
+
+use super::event::{Event, Kind, NewEvent};
+use super::resource::{Conversation, Message};
+
+crate::statements! { "feed":
+    EVENT_INSERT = "event_insert";
+    EVENT_SIGNED_OUT = "event_signed_out";
+    HEAD = "head";
+    POSITION_AT = "position_at";
+    TAIL = "tail";
+    CONVERSATIONS_1 = "conversations_1";
+    CONVERSATIONS_8 = "conversations_8";
+    CONVERSATIONS_64 = "conversations_64";
+    WAITING_PAGE = "waiting_page";
+    ASSIGNED_64 = "assigned_64";
+    WAITING_IDS = "waiting_ids";
+    REVOKED = "revoked";
+    PURGE_EVENTS = "purge_events";
+    PURGE_REVOKED = "purge_revoked";
+    PURGE_LOCK = "purge_lock";
+}
+
+/// Several statements in one packet, so not a prepared one: see [`super::sequencer`].
+const SEQUENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/feed/sequence.sql"));
+
+/// Rows of one `feed.tail`. There are no gaps, so the numbers themselves limit them, and none but them is sorted.
+pub const TAIL_ROWS_MAX: usize = 500;
+/// Rows that one run of `feed.sequence` numbers: its LIMIT.
+pub const SEQUENCE_ROWS_MAX: u64 = 500;
+/// Rows of one page of `feed.revoked` and `feed.waiting_ids`: their LIMIT.
+const PAGE_ROWS: usize = 10_000;
+/// Experts in one `feed.assigned_64`.
+pub const ASSIGNED_AT_ONCE: usize = 64;
+
+/// ER_LOCK_WAIT_TIMEOUT is what MariaDB's NOWAIT says, ER_LOCK_NOWAIT MySQL's.
+const LOCKED: [u16; 2] = [1205, 3572];
+
+/// Records a change. Call it last before the COMMIT: nothing after it may fail for want of a lock, and the
+/// shorter the row waits for its commit, the sooner it is seen.
+///
+/// Returns the event's id, for [`super::Feed::wrote`].
+///
+/// # Errors
+/// See [`Error`].
+pub async fn record(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
+    let done = match *event {
+        NewEvent::Conversation { kind, conversation, message, former_expert } => {
+            let params = (kind.as_str(), message, former_expert, conversation);
+            connection.run(&EVENT_INSERT, params).await?
+        }
+        NewEvent::SignedOut { session, until } => {
+            connection.run(&EVENT_SIGNED_OUT, (session.as_bytes().as_slice(), until)).await?
+        }
+    };
+    Ok(done.last_id)
+}
+
+/// The row of `feed_head`, and the oldest change that is still there.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// The last number given.
+    pub seq: u64,
+    /// Which feed this is.
+    pub epoch: u64,
+    /// The last number's time.
+    pub at: Timestamp,
+    /// The oldest number that was not purged.
+    pub oldest: Option<u64>,
+}
+
+impl Record for Head {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self {
+            seq: columns.take()?,
+            epoch: columns.take()?,
+            at: columns.take()?,
+            oldest: columns.take()?,
+        })
+    }
+}
+
+/// One page of the tail, all of one snapshot.
+#[derive(Debug)]
+pub struct Page {
+    /// The last number given.
+    pub head: u64,
+    /// Which feed this is.
+    pub epoch: u64,
+    /// Whether changes are committed that have no number yet.
+    pub unnumbered: bool,
+    /// In order.
+    pub events: Vec<Event>,
+}
+
+struct TailRow(u64, u64, bool, Option<Event>);
+
+impl Record for TailRow {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        let (head, epoch, unnumbered) = (columns.take()?, columns.take()?, columns.take()?);
+        let Some(seq) = columns.take::<Option<u64>>()? else {
+            return Ok(Self(head, epoch, unnumbered, None));
+        };
+        let (id, at) = (columns.take()?, columns.take()?);
+        let kind: String = columns.take()?;
+        let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
+        let (initiator_id, expert_id) = (columns.take()?, columns.take()?);
+        let former_expert_id = columns.take()?;
+        let (sid, until): (Option<Vec<u8>>, Option<Timestamp>) = (columns.take()?, columns.take()?);
+        let sid = sid.and_then(|sid| Some(SessionId::from_bytes(sid.try_into().ok()?)));
+        let message = read_message(columns, message_id, conversation_id)?;
+        let event = Event {
+            seq,
+            id,
+            at,
+            kind: Kind::parse(&kind),
+            conversation_id,
+            initiator_id,
+            expert_id,
+            former_expert_id,
+            signed_out: sid.zip(until),
+            message,
+        };
+        Ok(Self(head, epoch, unnumbered, Some(event)))
+    }
+}
+
+fn read_message(
+    columns: &mut Columns,
+    id: Option<u64>,
+    conversation_id: Option<u64>,
+) -> Result<Option<Message>, Error> {
+    let sender: Option<u64> = columns.take()?;
+    let (Some(id), Some(conversation_id), Some(sender_id)) = (id, conversation_id, sender) else {
+        return Ok(None);
+    };
+    Ok(Some(Message {
+        id,
+        conversation_id,
+        sender_id,
+        sender_username: columns.take::<Option<String>>()?.unwrap_or_default(),
+        sender_role: columns.take()?,
+        content: columns.take()?,
+        is_read: columns.take()?,
+        created_at: columns.take()?,
+    }))
+}
+
+/// A conversation read after its changes.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// As it is.
+    pub conversation: Conversation,
+    /// Whether it shows a change that comes only later in the feed, or has no number yet. Read marks do not
+    /// count: they move no time, and `since` polls do not see them.
+    pub is_ahead: bool,
+}
+
+impl Record for Current {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self { conversation: Conversation::read(columns)?, is_ahead: columns.take()? })
+    }
+}
+
+/// The feed's own connection: outside the pool, so that requests never keep it waiting.
+///
+/// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
+pub struct Session {
+    conn: Conn,
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn open(db: &Db) -> Result<Self, Error> {
+        Ok(Self { conn: db.dedicated().await? })
+    }
+
+    async fn rows<T: Record>(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<Vec<T>, Error> {
+        let rows: Vec<Row> = limited(self.conn.exec(statement.sql, params.into())).await?;
+        rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
+    }
+
+    /// Where the feed is.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn head(&mut self) -> Result<Head, Error> {
+        let head = self.rows(&HEAD, ()).await?.pop();
+        head.ok_or_else(|| Error::Unavailable("there is no feed yet".to_owned()))
+    }
+
+    /// The time of the change `seq`, if it is still there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn position_at(&mut self, seq: u64) -> Result<Option<Timestamp>, Error> {
+        Ok(self.rows(&POSITION_AT, (seq,)).await?.pop())
+    }
+
+    /// The changes after `seq`, at most [`TAIL_ROWS_MAX`], sorted here: to sort rows that hold a TEXT the
+    /// database would make a temporary table for each read, and MariaDB 10.11.19 crashes (in
+    /// `ha_maria::drop_table`) when such a read fails half-way.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tail(&mut self, seq: u64) -> Result<Page, Error> {
+        let rows: Vec<TailRow> = self.rows(&TAIL, (seq, seq.saturating_add(TAIL_ROWS_MAX as u64))).await?;
+        let Some(&TailRow(head, epoch, unnumbered, _)) = rows.first() else {
+            return Err(Error::Unavailable("there is no feed yet".to_owned()));
+        };
+        let mut events: Vec<Event> = rows.into_iter().filter_map(|row| row.3).collect();
+        events.sort_unstable_by_key(|event| event.seq);
+        Ok(Page { head, epoch, unnumbered, events })
+    }
+
+    /// Numbers what is committed: how many rows, `None` when somebody else is at it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sequence(&mut self) -> Result<Option<u64>, Error> {
+        let run = async {
+            let mut result = self.conn.query_iter(SEQUENCE).await?;
+            let mut heads = Vec::with_capacity(2);
+            while !result.is_empty() {
+                heads.extend(result.collect::<u64>().await?);
+            }
+            // The driver keeps an error of a later statement for whoever asks next: that is here.
+            result.drop_result().await?;
+            Ok::<_, Driver>(heads)
+        };
+        match timeout(Duration::from_millis(STATEMENT_MS_MAX), run).await {
+            Ok(Ok(heads)) => match heads[..] {
+                [before, after] => Ok(Some(after - before)),
+                _ => Err(Error::Internal("feed.sequence did not run to its end".to_owned())),
+            },
+            Ok(Err(Driver::Server(error))) if LOCKED.contains(&error.code) => Ok(None),
+            Ok(Err(error)) => Err(Error::from_driver(&error)),
+            Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
+        }
+    }
+
+    /// Conversations as they are now, in no order; those that are not there are left out. What was read up to
+    /// `seq` decides which of them are ahead.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn conversations(&mut self, ids: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(64) {
+            let (statement, size) = match chunk.len() {
+                1 => (&CONVERSATIONS_1, 1),
+                2..=8 => (&CONVERSATIONS_8, 8),
+                _ => (&CONVERSATIONS_64, 64),
+            };
+            let mut params = vec![Value::from(seq)];
+            params.extend(padded(chunk, size));
+            found.extend(self.rows::<Current>(statement, params).await?);
+        }
+        Ok(found)
+    }
+
+    /// The ids of all conversations that wait.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn waiting_ids(&mut self) -> Result<Vec<u64>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let page: Vec<u64> = self.rows(&WAITING_IDS, (all.last().copied().unwrap_or(0),)).await?;
+            let last = page.len() < PAGE_ROWS;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The sessions that were signed out, page after page, each after the one before.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn revoked(&mut self, after: SessionId) -> Result<(Vec<(SessionId, Timestamp)>, bool), Error> {
+        let rows: Vec<(Vec<u8>, Timestamp)> = self.rows(&REVOKED, (after.as_bytes().to_vec(),)).await?;
+        let more = rows.len() == PAGE_ROWS;
+        let sessions = rows.into_iter();
+        let sessions = sessions
+            .filter_map(|(sid, until)| Some((SessionId::from_bytes(sid.try_into().ok()?), until)))
+            .collect();
+        Ok((sessions, more))
+    }
+
+    /// Becomes the one who purges, as long as this connection lives.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn purge_lock(&mut self) -> Result<bool, Error> {
+        Ok(self.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
+    }
+
+    /// Removes some changes older than `retention_seconds`; how many.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn purge_events(&mut self, retention_seconds: u64) -> Result<u64, Error> {
+        limited(self.conn.exec_drop(PURGE_EVENTS.sql, (retention_seconds,))).await?;
+        Ok(self.conn.affected_rows())
+    }
+
+    /// Removes some sign-outs whose tokens have all expired; how many.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn purge_revoked(&mut self) -> Result<u64, Error> {
+        limited(self.conn.exec_drop(PURGE_REVOKED.sql, ())).await?;
+        Ok(self.conn.affected_rows())
+    }
+
+    /// This connection's id, for the test that kills it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.conn.id()
+    }
+}
+
+/// The longest waiting conversations.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn waiting_page(connection: &mut Connection) -> Result<Vec<Conversation>, Error> {
+    connection.rows(&WAITING_PAGE, ()).await
+}
+
+/// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn assigned(connection: &mut Connection, experts: &[u64]) -> Result<Vec<Conversation>, Error> {
+    connection.rows(&ASSIGNED_64, padded(experts, ASSIGNED_AT_ONCE)).await
+}
+
+/// The ids, the last one repeated until there are `size`.
+fn padded(ids: &[u64], size: usize) -> Vec<Value> {
+    let last = ids.last().copied().unwrap_or(0);
+    ids.iter().copied().chain(std::iter::repeat(last)).take(size).map(Value::from).collect()
+}
+
+async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {
+    match timeout(Duration::from_millis(STATEMENT_MS_MAX), work).await {
+        Ok(done) => done.map_err(|error| Error::from_driver(&error)),
+        Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
+    }
+}

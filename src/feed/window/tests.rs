@@ -1,0 +1,434 @@
+//! State plus events equals a fresh state: random histories, read by clients of every kind.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::super::assembly::Assembly;
+use super::super::event::Event;
+use super::super::resource::{Conversation, Message};
+use super::super::store::Current;
+use super::*;
+
+const USERS: std::ops::RangeInclusive<u64> = 1..=4;
+const LIMITS: Limits = Limits { events_max: 10_000, bytes_max: usize::MAX };
+
+/// The database, and what was committed but not numbered yet.
+struct Model {
+    random: fastrand::Rng,
+    now: i64,
+    last_at: i64,
+    seq: u64,
+    conversations: BTreeMap<u64, Conversation>,
+    messages: BTreeMap<u64, Message>,
+    /// For each message the expert who was assigned when it was posted, and the claim that they had.
+    claims: HashMap<u64, u64>,
+    posted_under: HashMap<u64, u64>,
+    pending: Vec<Event>,
+    assembly: Assembly,
+    window: Window,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            now: 1_000_000_000,
+            last_at: 0,
+            seq: 0,
+            conversations: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            claims: HashMap::new(),
+            posted_under: HashMap::new(),
+            pending: Vec::new(),
+            assembly: Assembly::default(),
+            window: Window::new(Position::default(), LIMITS),
+        }
+    }
+
+    fn event(&mut self, kind: Kind, conversation: u64, former: Option<u64>, message: Option<u64>) {
+        let row = &self.conversations[&conversation];
+        self.pending.push(Event {
+            seq: 0,
+            id: 0,
+            at: Timestamp::default(),
+            kind: Some(kind),
+            conversation_id: Some(conversation),
+            initiator_id: Some(row.initiator_id),
+            expert_id: row.expert_id,
+            former_expert_id: former,
+            signed_out: None,
+            message: message.map(|id| self.messages[&id].clone()),
+        });
+    }
+
+    fn unread(&mut self, conversation: u64) {
+        let row = self.conversations.get_mut(&conversation).unwrap();
+        let unread = |sender: Option<u64>| {
+            let of = self.messages.values().filter(|message| message.conversation_id == conversation);
+            of.filter(|message| !message.is_read && sender.is_none_or(|id| id == message.sender_id)).count()
+                as u64
+        };
+        row.unread = unread(None);
+        row.unread_from_initiator = unread(Some(row.initiator_id));
+        row.unread_from_expert = row.expert_id.map_or(0, |expert| unread(Some(expert)));
+    }
+
+    fn open(&mut self, id: u64, user: u64, now: Timestamp) {
+        let row = Conversation {
+            id,
+            title: String::new(),
+            status: "waiting".to_owned(),
+            initiator_id: user,
+            initiator_username: String::new(),
+            expert_id: None,
+            expert_username: None,
+            created_at: now,
+            updated_at: now,
+            last_message_at: None,
+            unread: 0,
+            unread_from_initiator: 0,
+            unread_from_expert: 0,
+        };
+        self.conversations.insert(id, row);
+        self.event(Kind::Opened, id, None, None);
+    }
+
+    /// One random change, committed.
+    fn act(&mut self) {
+        self.now += self.random.i64(1..200_000);
+        let now = Timestamp::from_micros(self.now);
+        let user = self.random.u64(USERS);
+        let count = self.conversations.len() as u64;
+        if count == 0 || self.random.u8(..) < 30 {
+            return self.open(count + 1, user, now);
+        }
+        let id = self.random.u64(1..=count);
+        let row = self.conversations.get_mut(&id).unwrap();
+        match (self.random.u8(0..5), row.expert_id) {
+            (0, None) => {
+                (row.expert_id, row.status, row.updated_at) = (Some(user), "active".to_owned(), now);
+                *self.claims.entry(id).or_default() += 1;
+                self.unread(id);
+                self.event(Kind::Claimed, id, None, None);
+            }
+            (0, Some(expert)) if row.status == "active" => {
+                (row.expert_id, row.status, row.updated_at) = (None, "waiting".to_owned(), now);
+                self.unread(id);
+                self.event(Kind::Unclaimed, id, Some(expert), None);
+            }
+            (1, Some(_)) if self.random.bool() => {
+                (row.status, row.updated_at) = ("resolved".to_owned(), now);
+                self.event(Kind::Resolved, id, None, None);
+            }
+            (2, _) => {
+                let read = self
+                    .messages
+                    .values_mut()
+                    .find(|message| message.conversation_id == id && !message.is_read);
+                let Some(message) = read else { return };
+                message.is_read = true;
+                let message = message.id;
+                self.unread(id);
+                self.event(Kind::Read, id, None, Some(message));
+            }
+            (_, expert) => {
+                (row.updated_at, row.last_message_at) = (now, Some(now));
+                let sender_id = expert.filter(|_| self.random.bool()).unwrap_or(row.initiator_id);
+                let message = self.messages.len() as u64 + 1;
+                self.messages.insert(
+                    message,
+                    Message {
+                        id: message,
+                        conversation_id: id,
+                        sender_id,
+                        sender_username: String::new(),
+                        sender_role: String::new(),
+                        content: String::new(),
+                        created_at: now,
+                        is_read: false,
+                    },
+                );
+                self.posted_under.insert(message, self.claims.get(&id).copied().unwrap_or(0));
+                self.unread(id);
+                self.event(Kind::Message, id, None, Some(message));
+            }
+        }
+    }
+
+    /// Numbers some of what is committed, in an order in which transactions of different conversations may have
+    /// got their ids, and applies it; conversations are as they are by now.
+    fn tail(&mut self, all: bool) {
+        let count = if all { self.pending.len() } else { self.random.usize(0..=self.pending.len()) };
+        let mut events: Vec<Event> = self.pending.drain(..count).collect();
+        for _ in 0..events.len() {
+            let at = self.random.usize(..events.len());
+            if at + 1 < events.len() && events[at].conversation_id != events[at + 1].conversation_id {
+                events.swap(at, at + 1);
+            }
+        }
+        self.now += 1_000;
+        for event in &mut events {
+            self.seq += 1;
+            self.last_at = self.now.max(self.last_at + 1);
+            self.now = self.last_at;
+            (event.seq, event.id, event.at) = (self.seq, self.seq, Timestamp::from_micros(self.last_at));
+            self.now += 1;
+            if let Some(message) = &mut event.message {
+                *message = self.messages[&message.id].clone();
+            }
+        }
+        self.now += 1_000;
+        let shows = |event: &&Event| event.kind != Some(Kind::Read);
+        let is_ahead = |id| self.pending.iter().filter(shows).any(|event| event.conversation_id == Some(id));
+        let rows = self.conversations.values();
+        let rows: Vec<Current> =
+            rows.map(|row| Current { conversation: row.clone(), is_ahead: is_ahead(row.id) }).collect();
+        let batch = self.assembly.batch(&events, &rows);
+        self.window.apply(&batch);
+    }
+
+    fn is_party(&self, user: u64, conversation: u64) -> bool {
+        let row = &self.conversations[&conversation];
+        row.initiator_id == user || row.expert_id == Some(user)
+    }
+
+    /// The same, as far as the feed can know: an unclaim that has no number yet is nobody's knowledge.
+    fn may_see(&self, user: u64, conversation: u64) -> bool {
+        let loses = |event: &Event| {
+            event.former_expert_id == Some(user) && event.conversation_id == Some(conversation)
+        };
+        self.is_party(user, conversation) || self.pending.iter().any(loses)
+    }
+
+    /// What `user` must have in the end, by the field that a class shows.
+    fn due_conversations(&self, user: u64) -> BTreeMap<u64, Timestamp> {
+        let own = self.conversations.values().filter(|row| self.is_party(user, row.id));
+        own.map(|row| (row.id, row.updated_at)).collect()
+    }
+
+    fn due_messages(&self, user: u64) -> Vec<u64> {
+        let due = self.messages.values().filter(|message| {
+            let row = &self.conversations[&message.conversation_id];
+            let claim = self.claims.get(&row.id).copied().unwrap_or(0);
+            // An expert gets what was posted since they claimed it, the rest by GET.
+            row.initiator_id == user || row.expert_id == Some(user) && self.posted_under[&message.id] == claim
+        });
+        due.map(|message| message.id).collect()
+    }
+}
+
+fn json(piece: &Bytes) -> serde_json::Value {
+    serde_json::from_slice(piece).unwrap()
+}
+
+fn id(value: &serde_json::Value) -> u64 {
+    value["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[derive(Default)]
+struct CursorClient {
+    seq: u64,
+    conversations: BTreeMap<u64, serde_json::Value>,
+    messages: BTreeMap<u64, serde_json::Value>,
+    waiting: BTreeMap<u64, serde_json::Value>,
+    total: u64,
+}
+
+impl CursorClient {
+    fn poll(&mut self, model: &Model, user: u64) {
+        match model.window.after(user, self.seq) {
+            After::Unchanged => self.seq = model.window.seq(),
+            After::TooOld => panic!("the window is large enough"),
+            After::News(news) => {
+                for piece in &news.conversations {
+                    let value = json(piece);
+                    assert!(model.may_see(user, id(&value)), "user {user} is no party of {value}");
+                    self.conversations.insert(id(&value), value);
+                }
+                for piece in &news.messages {
+                    let value = json(piece);
+                    let conversation = value["conversationId"].as_str().unwrap().parse().unwrap();
+                    assert!(model.may_see(user, conversation), "user {user} is no party of {value}");
+                    self.messages.insert(id(&value), value);
+                }
+                for left in &news.left {
+                    self.waiting.remove(left);
+                }
+                for piece in &news.waiting {
+                    self.waiting.insert(id(&json(piece)), json(piece));
+                }
+                (self.seq, self.total) = (news.seq, news.total);
+            }
+        }
+    }
+
+    fn check(&self, model: &Model, user: u64) {
+        for row in model.conversations.values() {
+            let write = |unread| {
+                let mut out = Vec::new();
+                row.write_json(unread, &mut out);
+                json(&Bytes::from(out))
+            };
+            if model.is_party(user, row.id) {
+                let held = self.conversations.get(&row.id);
+                assert_eq!(held, Some(&write(row.unread_count(user))), "user {user}");
+            }
+            let waits = row.is_waiting().then(|| write(row.unread_by_others()));
+            assert_eq!(self.waiting.get(&row.id), waits.as_ref(), "user {user}");
+        }
+        let waiting = model.conversations.values().filter(|row| row.is_waiting()).count();
+        assert!(self.waiting.is_empty() && self.total == 0 || self.total == waiting as u64);
+        for message in model.due_messages(user) {
+            let mut out = Vec::new();
+            model.messages[&message].write_json(&mut out);
+            assert_eq!(self.messages.get(&message), Some(&json(&Bytes::from(out))), "user {user}");
+        }
+    }
+}
+
+/// Asks with the newest time that it was shown, as existing front ends do, or with its clock.
+struct SinceClient {
+    echoes: bool,
+    since: [Timestamp; 2],
+    conversations: BTreeMap<u64, Timestamp>,
+    messages: Vec<u64>,
+}
+
+impl SinceClient {
+    fn new(echoes: bool) -> Self {
+        Self {
+            echoes,
+            since: [Timestamp::from_micros(1_000_000); 2],
+            conversations: BTreeMap::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    /// The clock of a client is right when everything committed is applied: that is what freshness is for.
+    fn poll(&mut self, model: &Model, user: u64) {
+        for (place, class) in [Class::Conversations, Class::Messages].into_iter().enumerate() {
+            let pieces = match model.window.since(user, class, self.since[place]) {
+                Since::Unchanged => Vec::new(),
+                Since::News(pieces, _) => pieces,
+                other => panic!("{other:?}"),
+            };
+            for piece in &pieces {
+                let value = json(piece);
+                let shown = if place == 0 { &value["updatedAt"] } else { &value["timestamp"] };
+                let shown = Timestamp::parse_lenient(shown.as_str().unwrap()).unwrap();
+                if self.echoes {
+                    self.since[place] = self.since[place].max(shown);
+                }
+                if place == 0 {
+                    assert!(model.may_see(user, id(&value)));
+                    self.conversations.insert(id(&value), shown);
+                } else {
+                    self.messages.push(id(&value));
+                }
+            }
+            if !self.echoes && model.pending.is_empty() {
+                self.since[place] = Timestamp::from_micros(model.now);
+            }
+        }
+    }
+
+    fn check(&self, model: &Model, user: u64) {
+        for (conversation, updated_at) in model.due_conversations(user) {
+            assert_eq!(self.conversations.get(&conversation), Some(&updated_at), "user {user}");
+        }
+        for message in model.due_messages(user) {
+            assert!(self.messages.contains(&message), "user {user}, message {message}");
+        }
+    }
+}
+
+/// Reads the state from the database, unnumbered changes included, and then echoes the newest time in it.
+fn reader(model: &Model, user: u64) -> SinceClient {
+    let mut client = SinceClient::new(true);
+    client.conversations = model.due_conversations(user);
+    client.messages = model.due_messages(user);
+    let floor = client.since[0];
+    client.since[0] = client.conversations.values().copied().fold(floor, Timestamp::max);
+    let times = client.messages.iter().map(|message| model.messages[message].created_at);
+    client.since[1] = times.fold(floor, Timestamp::max);
+    client
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "a failure names its seed")]
+fn state_plus_events_is_a_fresh_state() {
+    let seeds = std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = seeds.map_or(0..100, |seed| seed..seed + 1);
+    for seed in seeds {
+        println!("TEST_SEED={seed}");
+        let mut model = Model::new(seed);
+        let mut cursors: HashMap<u64, CursorClient> = USERS.map(|user| (user, <_>::default())).collect();
+        let mut since: Vec<(u64, SinceClient)> = USERS
+            .flat_map(|user| [(user, SinceClient::new(true)), (user, SinceClient::new(false))])
+            .collect();
+        for step in 0..80 {
+            model.act();
+            if model.random.bool() {
+                let all = model.random.bool();
+                model.tail(all);
+            }
+            let user = model.random.u64(USERS);
+            cursors.get_mut(&user).unwrap().poll(&model, user);
+            for (user, client) in &mut since {
+                if model.random.u8(0..4) == 0 {
+                    client.poll(&model, *user);
+                }
+            }
+            if step == 40 {
+                since.extend(USERS.map(|user| (user, reader(&model, user))));
+            }
+        }
+        model.tail(true);
+        for (user, client) in &mut cursors {
+            client.poll(&model, *user);
+            client.check(&model, *user);
+            assert!(model.window.is_unchanged(*user, client.seq));
+        }
+        for (user, client) in &mut since {
+            client.poll(&model, *user);
+            client.check(&model, *user);
+        }
+    }
+}
+
+#[test]
+fn a_quiet_user_is_forgotten_and_nothing_is_claimed_of_them() {
+    let mut model = Model::new(1);
+    model.window.users_max = 2;
+    for _ in 0..200 {
+        model.act();
+        model.tail(true);
+    }
+    let old = Timestamp::from_micros(1_000_001);
+    for user in USERS {
+        let answer = model.window.since(user, Class::Messages, old);
+        assert!(matches!(answer, Since::Unknown | Since::News(..)), "{answer:?}");
+        let now = Timestamp::from_micros(model.now + REACH_MICROS);
+        assert_eq!(model.window.since(user, Class::Messages, now), Since::Unchanged);
+    }
+    assert_eq!(model.window.since(99, Class::Messages, old), Since::Unknown);
+    model.window.verify(99, Class::Messages, old, model.window.seq());
+    assert_eq!(model.window.since(99, Class::Messages, old), Since::Unchanged);
+}
+
+#[test]
+fn what_was_evicted_is_never_passed_over() {
+    let mut model = Model::new(2);
+    model.window.limits.events_max = 10;
+    for _ in 0..200 {
+        model.act();
+        model.tail(true);
+        assert!(model.window.size().0 <= 10);
+    }
+    for user in USERS {
+        assert_eq!(model.window.after(user, 0), After::TooOld);
+        let since = model.window.since(user, Class::Conversations, Timestamp::from_micros(2_000_000));
+        assert_eq!(since, Since::Unknown);
+    }
+    let seq = model.window.seq();
+    assert_eq!(model.window.after(1, seq), After::Unchanged);
+}

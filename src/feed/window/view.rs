@@ -1,0 +1,163 @@
+//! What a window remembers of one user, and where in it an echoed time is.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+
+use super::super::event::{Entry, Kind};
+use super::{CLASSES, Class, IdMap, NEWS_MAX, Position};
+
+/// How far before a time its change is looked for. A change shows an `updatedAt` newer than its own time only
+/// when the tail read it late.
+const ECHO_LAG_MICROS: i64 = 2_000_000;
+
+/// The newest change of one class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Newest {
+    pub(super) seq: u64,
+    /// The latest time of its class, shown or its own: a later `since` is no echo.
+    pub(super) latest: Timestamp,
+    /// The latest time that its class showed.
+    pub(super) shown: Timestamp,
+    /// The time that it shows.
+    pub(super) stamp: Timestamp,
+    /// Whether a client that echoes `stamp` certainly has everything, as far as that is seen at a glance.
+    pub(super) settled: bool,
+}
+
+impl Newest {
+    /// `alone` tells that nothing before it was numbered in the same go.
+    pub(super) fn note(&mut self, entry: &Entry, stamp: Timestamp, alone: bool) {
+        let settled = alone && stamp > self.shown;
+        let (latest, shown) = (self.latest.max(entry.at).max(stamp), self.shown.max(stamp));
+        *self = Self { seq: entry.seq, latest, shown, stamp, settled };
+    }
+}
+
+/// What is remembered of one user.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) entries: VecDeque<Arc<Entry>>,
+    /// What comes after this is complete: where the window began, or the newest change that was evicted.
+    pub(super) evicted: Position,
+    pub(super) newest: [Newest; CLASSES.len()],
+    /// The newest change of any class, read marks included.
+    pub(super) seq: u64,
+    /// What the database said: nothing after this time had happened at that position.
+    pub(super) verified: [Option<(Timestamp, u64)>; CLASSES.len()],
+}
+
+/// A user's view; a new one knows what comes after `floor`.
+pub(super) fn view_of(users: &mut IdMap<View>, user: u64, floor: Position) -> &mut View {
+    users.entry(user).or_insert_with(|| View { evicted: floor, seq: floor.seq, ..View::default() })
+}
+
+/// The oldest entry that shows `since`.
+pub(super) fn echo(
+    entries: &VecDeque<Arc<Entry>>,
+    since: Timestamp,
+    stamp: impl Fn(&Entry) -> Option<Timestamp>,
+) -> Option<Echoed> {
+    let first = Timestamp::from_micros(since.micros().saturating_sub(ECHO_LAG_MICROS));
+    let recent = entries.iter().rev().take_while(|entry| entry.at >= first);
+    let found = recent.filter(|entry| entry.kind != Kind::Read && stamp(entry) == Some(since)).last()?;
+    Some(Echoed { seq: found.seq, group: found.group, conversation: found.conversation_id })
+}
+
+/// The change that an echoed time belongs to.
+pub(super) struct Echoed {
+    pub(super) seq: u64,
+    pub(super) group: u64,
+    pub(super) conversation: u64,
+}
+
+/// From where on changes are new.
+pub(super) enum Start {
+    Echo(Echoed),
+    Time(Timestamp),
+    Seq(u64),
+}
+
+impl Start {
+    fn is_new(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Echo(echoed) => {
+                entry.seq > echoed.seq
+                    || (entry.group == echoed.group && entry.conversation_id != echoed.conversation)
+            }
+            Self::Time(reach) => entry.at > *reach,
+            Self::Seq(seq) => entry.seq > *seq,
+        }
+    }
+
+    /// Whether nothing before `entry` can be new.
+    fn ends_at(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Echo(echoed) => entry.seq < echoed.group,
+            Self::Time(reach) => entry.at <= *reach,
+            Self::Seq(seq) => entry.seq <= *seq,
+        }
+    }
+}
+
+impl View {
+    /// How recently there was something to remember.
+    pub(super) fn rank(&self) -> u64 {
+        self.verified.iter().flatten().map(|(_, seq)| *seq).fold(self.seq, u64::max)
+    }
+
+    pub(super) fn verified(&self, class: Class, since: Timestamp) -> Option<u64> {
+        self.verified[class as usize].filter(|(stamp, _)| since >= *stamp).map(|(_, seq)| seq)
+    }
+
+    /// What `entry` shows to a `since` poll of `class`: its text and the time in it.
+    pub(super) fn shown(class: Class, user: u64, entry: &Entry) -> Option<(&Bytes, Timestamp)> {
+        if entry.kind == Kind::Read {
+            return None;
+        }
+        match class {
+            Class::Messages => entry.message.as_ref().map(|message| (&message.json, message.stamp)),
+            // The queue holds what the user is the expert of.
+            Class::Queue if entry.expert_id != Some(user) => None,
+            _ => {
+                let rendered = entry.conversation.as_ref().filter(|rendered| !rendered.is_ahead)?;
+                Some((entry.conversation_for(user)?, rendered.stamp))
+            }
+        }
+    }
+
+    pub(super) fn echo(&self, class: Class, user: u64, since: Timestamp) -> Option<Echoed> {
+        echo(&self.entries, since, |entry| Self::shown(class, user, entry).map(|(_, stamp)| stamp))
+    }
+
+    /// What is new after `start`, oldest first, and where it was cut. A conversation is given once, as it is
+    /// now, and not at all where the client showed that it has it so.
+    pub(super) fn news(
+        &self,
+        class: Class,
+        user: u64,
+        start: &Start,
+        since: Timestamp,
+    ) -> (Vec<Bytes>, Option<u64>) {
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for entry in self.entries.iter().rev() {
+            if start.ends_at(entry) {
+                break;
+            }
+            let Some((json, stamp)) = Self::shown(class, user, entry) else { continue };
+            let echoed = matches!(start, Start::Echo(echoed) if echoed.conversation == entry.conversation_id)
+                && stamp == since;
+            let first = class == Class::Messages || seen.insert(entry.conversation_id);
+            if first && !echoed && start.is_new(entry) {
+                found.push((json, entry.seq));
+            }
+        }
+        found.reverse();
+        let cut = (found.len() > NEWS_MAX).then(|| found[NEWS_MAX - 1].1);
+        (found.into_iter().take(NEWS_MAX).map(|(json, _)| json.clone()).collect(), cut)
+    }
+}

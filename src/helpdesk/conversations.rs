@@ -1,0 +1,61 @@
+//! Conversations as their two sides see them.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::chassis::{Error, Response, response};
+use crate::feed::resource::Conversation;
+use crate::feed::{self, NewEvent};
+use crate::transaction;
+
+use super::idempotency::{self, Once};
+use super::{Helpdesk, store};
+
+/// The answer to what is not there and to what is somebody else's.
+pub(super) const NOT_FOUND: Error = Error::not_found("Conversation not found");
+
+/// The caller's conversations, newest update first.
+pub async fn list(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
+    let list = store::conversation_list(&mut desk.db.writer().await?, caller).await?;
+    Ok(response::json_text(StatusCode::OK, json(&list, caller)))
+}
+
+/// One conversation of the caller's.
+pub async fn show(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response, Error> {
+    let conversation = store::conversation_by_id(&mut desk.db.writer().await?, id, caller).await?;
+    Ok(response::json_text(StatusCode::OK, one(&conversation.ok_or(NOT_FOUND)?, caller)))
+}
+
+/// Asks a question.
+pub async fn open(
+    desk: Arc<Helpdesk>,
+    caller: u64,
+    title: String,
+    once: Option<Once>,
+) -> Result<Response, Error> {
+    let (text, event) = transaction!(desk.db, db => {
+        if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
+            return Ok((first, None));
+        }
+        let id = store::conversation_insert(db, &title, caller).await?;
+        let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(NOT_FOUND)?;
+        let text = idempotency::finish(db, once.as_ref(), one(&conversation, caller)).await?;
+        let event = feed::record(db, &NewEvent::opened(id)).await?;
+        Ok::<_, Error>((text, Some(event)))
+    })?;
+    desk.wrote(caller, event);
+    Ok(response::json_text(StatusCode::CREATED, text))
+}
+
+/// One conversation as `viewer` sees it.
+fn one(conversation: &Conversation, viewer: u64) -> Vec<u8> {
+    let mut json = Vec::with_capacity(512);
+    conversation.write_json(conversation.unread_count(viewer), &mut json);
+    json
+}
+
+/// An array of them.
+pub(super) fn json(list: &[Conversation], viewer: u64) -> Vec<u8> {
+    super::array(list, |conversation, json| conversation.write_json(conversation.unread_count(viewer), json))
+}

@@ -1,0 +1,110 @@
+//! The experts' side: the queue, claiming and its ends, profiles, past assignments.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::chassis::{Error, Response, response};
+use crate::db::Connection;
+use crate::feed::poll::Queue;
+use crate::feed::{self, NewEvent};
+use crate::transaction;
+
+use super::conversations::{self, NOT_FOUND};
+use super::model::ProfileChange;
+use super::{Helpdesk, store, success};
+
+const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+const NO_PROFILE: Error = Error::forbidden("Expert profile required");
+const NOT_ASSIGNED: Error = Error::forbidden("You are not assigned to this conversation");
+const ALREADY_ASSIGNED: Error = Error::unprocessable("Conversation is already assigned to an expert");
+
+async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> {
+    store::profile_by_user(db, caller).await?.map(drop).ok_or(NO_PROFILE)
+}
+
+/// What waits and what the caller is at. From the database, like every GET: polls may lag by some milliseconds,
+/// but who asks after somebody's answer sees what was answered.
+pub async fn queue(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
+    let mut db = desk.db.writer().await?;
+    require_profile(&mut db, caller).await?;
+    let waiting = feed::store::waiting_page(&mut db).await?;
+    let assigned = feed::store::assigned(&mut db, &[caller]).await?;
+    let total = HeaderValue::from(store::conversation_count_waiting(&mut db).await?);
+    let queue = Queue {
+        waiting: super::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
+        assigned: conversations::json(&assigned, caller).into(),
+    };
+    Ok(response::with_header(response::json_text(StatusCode::OK, queue.json(b"", b"")), TOTAL_COUNT, total))
+}
+
+/// Takes a waiting conversation. The row's lock decides between two; the second finds it taken.
+pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
+    let event = transaction!(desk.db, db => {
+        require_profile(db, caller).await?;
+        if !store::conversation_claim(db, conversation, caller).await? {
+            let standing = store::conversation_standing(db, conversation).await?;
+            return Err(standing.map_or(NOT_FOUND, |_| ALREADY_ASSIGNED));
+        }
+        store::assignment_insert(db, conversation, caller).await?;
+        Ok(Some(feed::record(db, &NewEvent::claimed(conversation)).await?))
+    })?;
+    desk.wrote(caller, event);
+    Ok(success())
+}
+
+/// Puts a conversation back into the queue, at its old place.
+pub async fn unclaim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
+    let event = transaction!(desk.db, db => {
+        require_profile(db, caller).await?;
+        if !store::conversation_unclaim(db, conversation, caller).await? {
+            let standing = store::conversation_standing(db, conversation).await?;
+            return Err(standing.map_or(NOT_FOUND, |_| NOT_ASSIGNED));
+        }
+        store::assignment_end(db, "unassigned", conversation, caller).await?;
+        Ok(Some(feed::record(db, &NewEvent::unclaimed(conversation, caller)).await?))
+    })?;
+    desk.wrote(caller, event);
+    Ok(success())
+}
+
+/// Ends a conversation. A repeat by the same expert finds it done and changes nothing.
+pub async fn resolve(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
+    let event = transaction!(desk.db, db => {
+        require_profile(db, caller).await?;
+        if !store::conversation_resolve(db, conversation, caller).await? {
+            return match store::conversation_standing(db, conversation).await? {
+                None => Err(NOT_FOUND),
+                Some((status, expert)) if status == "resolved" && expert == Some(caller) => Ok(None),
+                Some(_) => Err(NOT_ASSIGNED),
+            };
+        }
+        store::assignment_end(db, "resolved", conversation, caller).await?;
+        Ok(Some(feed::record(db, &NewEvent::resolved(conversation)).await?))
+    })?;
+    desk.wrote(caller, event);
+    Ok(success())
+}
+
+/// The caller's profile.
+pub async fn profile(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
+    let profile = store::profile_by_user(&mut desk.db.writer().await?, caller).await?;
+    Ok(response::ok(&profile.ok_or(NO_PROFILE)?))
+}
+
+/// Changes the caller's profile; a user of the Rails original who has none gets one.
+pub async fn update_profile(
+    desk: Arc<Helpdesk>,
+    caller: u64,
+    change: ProfileChange,
+) -> Result<Response, Error> {
+    let mut db = desk.db.writer().await?;
+    store::profile_update(&mut db, caller, change.bio.as_deref(), change.links.as_deref()).await?;
+    Ok(response::ok(&store::profile_by_user(&mut db, caller).await?.ok_or(NO_PROFILE)?))
+}
+
+/// The caller's past and present assignments, newest first.
+pub async fn history(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
+    Ok(response::ok(&store::assignment_list(&mut desk.db.writer().await?, caller).await?))
+}

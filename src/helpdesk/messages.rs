@@ -1,0 +1,83 @@
+//! Messages: reading, posting, marking as read.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::chassis::{Error, Response, response};
+use crate::feed::resource::Message;
+use crate::feed::{self, NewEvent};
+use crate::transaction;
+
+use super::conversations::NOT_FOUND;
+use super::idempotency::{self, Once};
+use super::{Helpdesk, store};
+
+/// The newest messages of one conversation, oldest first.
+pub async fn list(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
+    let mut db = desk.db.writer().await?;
+    if !store::conversation_is_mine(&mut db, conversation, caller).await? {
+        return Err(NOT_FOUND);
+    }
+    let list = store::message_list(&mut db, conversation).await?;
+    Ok(response::json_text(StatusCode::OK, json(&list)))
+}
+
+/// The newest messages of all the caller's conversations, oldest first.
+pub(super) async fn newest(desk: &Helpdesk, caller: u64) -> Result<Response, Error> {
+    let list = store::message_list_newest(&mut desk.db.writer().await?, caller).await?;
+    Ok(response::json_text(StatusCode::OK, json(&list)))
+}
+
+/// An array of messages.
+pub(super) fn json(list: &[Message]) -> Vec<u8> {
+    super::array(list, Message::write_json)
+}
+
+/// Posts a message. A conversation that is not there is told before a content that is wrong.
+pub async fn post(
+    desk: Arc<Helpdesk>,
+    caller: u64,
+    conversation: Option<u64>,
+    content: Result<String, &'static str>,
+    once: Option<Once>,
+) -> Result<Response, Error> {
+    let conversation = conversation.ok_or(NOT_FOUND)?;
+    let (text, event) = transaction!(desk.db, db => {
+        if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
+            return Ok((first, None));
+        }
+        // First the row that both sides' posts contend for: later locks are then never waited for.
+        if !store::conversation_bump(db, conversation, caller).await? {
+            return Err(NOT_FOUND);
+        }
+        let content = content.as_ref().map_err(|mistake| Error::invalid(mistake))?;
+        let id = store::message_insert(db, conversation, caller, content).await?;
+        let message = store::message_by_id(db, id).await?;
+        let message = message.ok_or_else(|| Error::Internal("a new message is not there".to_owned()))?;
+        let mut text = Vec::with_capacity(message.content.len() + 256);
+        message.write_json(&mut text);
+        let text = idempotency::finish(db, once.as_ref(), text).await?;
+        let event = feed::record(db, &NewEvent::message(conversation, id)).await?;
+        Ok((text, Some(event)))
+    })?;
+    desk.wrote(caller, event);
+    Ok(response::json_text(StatusCode::CREATED, text))
+}
+
+/// Marks a message of the other side's as read.
+pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response, Error> {
+    let event = transaction!(desk.db, db => {
+        let found = store::message_for_reading(db, id, caller).await?;
+        let (conversation, sender) = found.ok_or(Error::not_found("Message not found"))?;
+        if sender == caller {
+            return Err(Error::forbidden("Cannot mark your own messages as read"));
+        }
+        if !store::message_read(db, id).await? {
+            return Ok(None);
+        }
+        Ok(Some(feed::record(db, &NewEvent::read(conversation, id)).await?))
+    })?;
+    desk.wrote(caller, event);
+    Ok(super::success())
+}

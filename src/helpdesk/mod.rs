@@ -1,0 +1,208 @@
+//! The help desk: people ask, experts claim and answer, and every open browser asks what is new.
+//!
+//! | URLs | module |
+//! |---|---|
+//! | `/auth/…` | `accounts`; `attempts` slows down guessing |
+//! | `/conversations…` | `conversations` |
+//! | `/messages…`, `/conversations/:id/messages` | `messages` |
+//! | `/expert/…` | `experts` |
+//! | `/api/…` | `updates`, and `stream` for server-sent events |
+//! | `/health` | here |
+//!
+//! Invariants:
+//! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
+//!   commit, the client after that.
+//! - What is somebody else's is answered as what is not there.
+//! - Posting first locks the conversation's row, so posts to one conversation come one after the other and posts
+//!   to others do not wait; two claims are decided by the same lock.
+//! - GETs read the database, polls the feed's memory.
+
+mod accounts;
+mod attempts;
+mod conversations;
+mod experts;
+mod idempotency;
+mod messages;
+pub mod model;
+pub mod routes;
+mod seed;
+pub mod store;
+mod stream;
+mod updates;
+
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use crate::auth::Auth;
+use crate::auth::password::Hasher;
+use crate::chassis::{Answer, Error, Request, Response, response};
+use crate::clock::Timestamp;
+use crate::db::Db;
+use crate::feed::{Class, Feed};
+use crate::services::Parts;
+
+use attempts::Attempts;
+use idempotency::Once;
+use model::{Credentials, ProfileChange};
+use routes::Route;
+
+pub use seed::seed;
+
+/// The help desk service.
+pub struct Helpdesk {
+    db: Arc<Db>,
+    feed: Arc<Feed>,
+    auth: Arc<Auth>,
+    hasher: Hasher,
+    attempts: Attempts,
+    metrics: Metrics,
+}
+
+/// What only the help desk counts.
+struct Metrics {
+    sign_ins_failed: IntCounter,
+}
+
+impl Helpdesk {
+    /// Makes it, and starts its tasks on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+        let text = |error: prometheus::Error| error.to_string();
+        let hasher = Hasher::new(parts.config.hash_concurrency).map_err(|error| error.to_string())?;
+        let sign_ins_failed =
+            IntCounter::new("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")
+                .map_err(text)?;
+        parts.registry.register(Box::new(sign_ins_failed.clone())).map_err(text)?;
+        register_hasher(&hasher, &parts.registry).map_err(text)?;
+        let feed = parts.feed()?;
+        tokio::spawn(idempotency::forget(Arc::downgrade(&parts.db)));
+        Ok(Arc::new(Self {
+            db: parts.db.clone(),
+            feed,
+            auth: parts.auth.clone(),
+            hasher,
+            attempts: Attempts::new(),
+            metrics: Metrics { sign_ins_failed },
+        }))
+    }
+
+    /// Answers one request.
+    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+    }
+
+    /// Tells the feed of a change that `user` made and that is committed, so that they see it in their next poll.
+    fn wrote(&self, user: u64, event: Option<u64>) {
+        if let Some(event) = event {
+            self.feed.wrote(user, event);
+        }
+    }
+
+    /// Reads what a request says, and hands it to its handler.
+    fn work(self: &Arc<Self>, route: Route, request: &mut Request) -> Result<Answer, Error> {
+        let desk = self.clone();
+        let user = request.caller.map(|caller| caller.user_id);
+        // A route that lets only users in always has one.
+        let caller = || user.ok_or(Error::unauthorized("Authentication required"));
+        Ok(match route {
+            Route::Health => Answer::Now(Ok(health(request))),
+            Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
+            Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
+            Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,
+            Route::Updates => updates::poll(self, request)?,
+            Route::UpdateStream => updates::stream(self, request)?,
+            Route::Register => {
+                Answer::detached(accounts::register(desk, Credentials::of(&request.fields("user")?)))
+            }
+            Route::Login => {
+                let credentials = Credentials::of(&request.fields("user")?);
+                Answer::detached(accounts::login(desk, credentials, request.client))
+            }
+            Route::Logout => Answer::detached(accounts::logout(desk, request.caller)),
+            Route::Refresh => Answer::detached(accounts::refresh(desk, request.caller()?)),
+            Route::Me => Answer::detached(accounts::me(desk, request.caller()?)),
+            Route::ConversationList => Answer::detached(conversations::list(desk, caller()?)),
+            Route::Conversation { id } => Answer::detached(conversations::show(desk, caller()?, id)),
+            Route::ConversationOpen => {
+                let title = model::title(&request.fields("conversation")?).map_err(Error::invalid)?;
+                let once = Once::of("/conversations", caller()?, &request.headers, &request.body)?;
+                Answer::detached(conversations::open(desk, caller()?, title, once))
+            }
+            Route::MessageList { conversation } => {
+                Answer::detached(messages::list(desk, caller()?, conversation))
+            }
+            Route::MessagePost => {
+                let fields = request.fields("message")?;
+                let once = Once::of("/messages", caller()?, &request.headers, &request.body)?;
+                let conversation = fields.id("conversationId");
+                Answer::detached(messages::post(desk, caller()?, conversation, model::content(&fields), once))
+            }
+            Route::MessageRead { id } => Answer::detached(messages::read(desk, caller()?, id)),
+            Route::Queue => Answer::detached(experts::queue(desk, caller()?)),
+            Route::Claim { conversation } => Answer::detached(experts::claim(desk, caller()?, conversation)),
+            Route::Unclaim { conversation } => {
+                Answer::detached(experts::unclaim(desk, caller()?, conversation))
+            }
+            Route::Resolve { conversation } => {
+                Answer::detached(experts::resolve(desk, caller()?, conversation))
+            }
+            Route::Profile => Answer::detached(experts::profile(desk, caller()?)),
+            Route::ProfileUpdate => {
+                let change = ProfileChange::of(&request.fields("expert_profile")?).map_err(Error::invalid)?;
+                Answer::detached(experts::update_profile(desk, caller()?, change))
+            }
+            Route::AssignmentHistory => Answer::detached(experts::history(desk, caller()?)),
+        })
+    }
+}
+
+/// The queue of passwords, as Prometheus sees it.
+fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+    let (queued, running, rejected) = (hasher.clone(), hasher.clone(), hasher.clone());
+    registry.register(Box::new(prometheus::PullingGauge::new(
+        "auth_hash_queue_length",
+        "Passwords waiting to be hashed or checked.",
+        Box::new(move || queued.queued() as f64),
+    )?))?;
+    registry.register(Box::new(prometheus::PullingGauge::new(
+        "auth_hash_running",
+        "Passwords being hashed or checked.",
+        Box::new(move || running.running() as f64),
+    )?))?;
+    registry.register(Box::new(prometheus::PullingGauge::new(
+        "auth_hash_rejected",
+        "Passwords turned away since the start, because the queue was full or slow.",
+        Box::new(move || rejected.rejected() as f64),
+    )?))
+}
+
+/// Never touches the database: it tells a balancer that this process answers.
+fn health(request: &mut Request) -> Response {
+    let timestamp = Timestamp::now().format();
+    let mut text = bytes::BytesMut::with_capacity(64);
+    text.extend_from_slice(b"{\"status\":\"ok\",\"timestamp\":\"");
+    text.extend_from_slice(&timestamp);
+    text.extend_from_slice(b"\"}");
+    response::reusing(std::mem::take(&mut request.headers), text.freeze())
+}
+
+/// A JSON array.
+fn array<T>(list: &[T], write: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
+    let mut json = Vec::with_capacity(2 + 512 * list.len());
+    json.push(b'[');
+    for (place, item) in list.iter().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        write(item, &mut json);
+    }
+    json.push(b']');
+    json
+}
+
+fn success() -> Response {
+    response::json_text(http::StatusCode::OK, r#"{"success":true}"#)
+}

@@ -1,0 +1,216 @@
+//! The help desk's resources as clients see them, and what their input may be. Pure.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+
+use crate::auth::password::PASSWORD_BYTES_MAX;
+use crate::chassis::request::Fields;
+use crate::clock::Timestamp;
+
+/// A list without `since` gives the newest so many, a list with `since` the oldest so many changes.
+pub const LIST_MAX: u64 = 1_000;
+/// Characters of a user's name; the column holds as many.
+pub const USERNAME_CHARS_MAX: usize = 255;
+/// Characters of a password, as the Rails original asks.
+pub const PASSWORD_CHARS_MIN: usize = 6;
+/// Characters of a title; the column holds as many.
+pub const TITLE_CHARS_MAX: usize = 255;
+/// Bytes of a message, of a biography, and of all links together; the columns hold as many.
+pub const TEXT_BYTES_MAX: usize = 65_535;
+
+/// An id that is a string in answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id(pub u64);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(itoa::Buffer::new().format(self.0))
+    }
+}
+
+/// A person; the one resource whose id is a number and whose names are in snake_case.
+#[derive(Clone, Debug, Serialize)]
+pub struct User {
+    /// `users.id`
+    pub id: u64,
+    /// Unique, byte for byte.
+    pub username: String,
+    /// When they registered.
+    pub created_at: Timestamp,
+    /// When they last signed in.
+    pub last_active_at: Option<Timestamp>,
+}
+
+/// What an expert says of themselves.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // The fields are those of the contract.
+pub struct Profile {
+    pub id: Id,
+    pub user_id: Id,
+    pub bio: String,
+    pub knowledge_base_links: Vec<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// One expert's turn at one conversation.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // The fields are those of the contract.
+pub struct Assignment {
+    pub id: Id,
+    pub conversation_id: Id,
+    pub expert_id: Id,
+    pub status: String,
+    pub assigned_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub rating: Option<i64>,
+}
+
+/// Texts of a validation's errors.
+pub type Mistakes = Vec<Cow<'static, str>>;
+
+/// What a sign-up or a sign-in sends.
+#[derive(Clone)]
+pub struct Credentials {
+    /// As sent; blank when absent.
+    pub username: String,
+    /// As sent; empty when absent.
+    pub password: String,
+}
+
+impl Credentials {
+    /// Reads both.
+    #[must_use]
+    pub fn of(fields: &Fields) -> Self {
+        let text = |name| fields.text(name).unwrap_or_default();
+        Self { username: text("username"), password: text("password") }
+    }
+
+    /// What is wrong with them for a new account. Names are kept byte for byte, so what could not be told
+    /// apart on a screen, or in the database's padded comparisons, is refused.
+    #[must_use]
+    pub fn mistakes(&self) -> Mistakes {
+        let mut mistakes: Mistakes = Vec::new();
+        let name = &self.username;
+        if name.trim().is_empty() {
+            mistakes.push("Username can't be blank".into());
+        } else if name.trim() != name {
+            mistakes.push("Username can't begin or end with a space".into());
+        } else if name.chars().any(char::is_control) {
+            mistakes.push("Username can't contain control characters".into());
+        } else if name.chars().count() > USERNAME_CHARS_MAX {
+            mistakes.push("Username is too long (maximum is 255 characters)".into());
+        }
+        if self.password.is_empty() {
+            mistakes.push("Password can't be blank".into());
+        } else if self.password.chars().count() < PASSWORD_CHARS_MIN {
+            mistakes.push("Password is too short (minimum is 6 characters)".into());
+        } else if self.password.len() > PASSWORD_BYTES_MAX {
+            mistakes.push("Password is too long (maximum is 1024 bytes)".into());
+        }
+        mistakes
+    }
+
+    /// Whether an account could have them at all; what could not needs no look at the database. A space at the
+    /// end would be overlooked there: it makes no other name of `ann ` than of `ann`.
+    #[must_use]
+    pub fn are_possible(&self) -> bool {
+        let name = self.username.as_str();
+        !name.is_empty()
+            && name.trim() == name
+            && name.chars().count() <= USERNAME_CHARS_MAX
+            && (1..=PASSWORD_BYTES_MAX).contains(&self.password.len())
+    }
+}
+
+/// A conversation's title.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn title(fields: &Fields) -> Result<String, &'static str> {
+    let title =
+        fields.text("title").filter(|title| !title.trim().is_empty()).ok_or("Title can't be blank")?;
+    if title.chars().count() > TITLE_CHARS_MAX {
+        return Err("Title is too long (maximum is 255 characters)");
+    }
+    Ok(title)
+}
+
+/// A message's content.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn content(fields: &Fields) -> Result<String, &'static str> {
+    let content = fields
+        .text("content")
+        .filter(|content| !content.trim().is_empty())
+        .ok_or("Content can't be blank")?;
+    if content.len() > TEXT_BYTES_MAX {
+        return Err("Content is too long (maximum is 65535 bytes)");
+    }
+    Ok(content)
+}
+
+/// What an expert changes of their profile; what is absent stays.
+pub struct ProfileChange {
+    /// The new biography.
+    pub bio: Option<String>,
+    /// The new links, as the JSON array that is stored.
+    pub links: Option<String>,
+}
+
+impl ProfileChange {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn of(fields: &Fields) -> Result<Self, &'static str> {
+        let links = match fields.value("knowledgeBaseLinks") {
+            None => None,
+            Some(value) => {
+                let are_texts =
+                    value.as_array().is_some_and(|links| links.iter().all(serde_json::Value::is_string));
+                if !are_texts {
+                    return Err("knowledgeBaseLinks must be an array of strings");
+                }
+                Some(value.to_string())
+            }
+        };
+        let bio = fields.text("bio");
+        if bio.as_ref().is_some_and(|bio| bio.len() > TEXT_BYTES_MAX) {
+            return Err("Bio is too long (maximum is 65535 bytes)");
+        }
+        if links.as_ref().is_some_and(|links| links.len() > TEXT_BYTES_MAX) {
+            return Err("knowledgeBaseLinks is too long (maximum is 65535 bytes)");
+        }
+        Ok(Self { bio, links })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(username: &str, password: &str) -> Mistakes {
+        Credentials { username: username.to_owned(), password: password.to_owned() }.mistakes()
+    }
+
+    #[test]
+    fn credentials_are_judged_by_the_contracts_texts() {
+        assert_eq!(credentials("ann", "secret"), Mistakes::new());
+        assert_eq!(credentials(" ", ""), ["Username can't be blank", "Password can't be blank"]);
+        assert_eq!(credentials("ann", "12345"), ["Password is too short (minimum is 6 characters)"]);
+        assert_eq!(credentials("ann", "ééééé"), ["Password is too short (minimum is 6 characters)"]);
+        assert_eq!(credentials("ann", &"p".repeat(1025)), ["Password is too long (maximum is 1024 bytes)"]);
+        assert_eq!(credentials("ann ", "secret"), ["Username can't begin or end with a space"]);
+        assert_eq!(credentials("a\0n", "secret"), ["Username can't contain control characters"]);
+        assert_eq!(credentials(&"ä".repeat(255), "secret"), Mistakes::new());
+        assert_eq!(
+            credentials(&"ä".repeat(256), "secret"),
+            ["Username is too long (maximum is 255 characters)"]
+        );
+    }
+}

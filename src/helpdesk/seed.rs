@@ -1,0 +1,88 @@
+//! Demo users and conversations, so that a first look shows something. Idempotent.
+
+use std::sync::Arc;
+
+use crate::auth::password::Hasher;
+use crate::db::{Db, Error};
+use crate::feed::{self, NewEvent};
+use crate::transaction;
+
+use super::store;
+
+/// Names and passwords of the demo users.
+const USERS: [(&str, &str); 3] = [
+    ("ann-asks", "ann-asks-secret"),
+    ("eve-expert", "eve-expert-secret"),
+    ("max-expert", "max-expert-secret"),
+];
+
+/// A question of the first user's, and an answer of the second's where there is one.
+const QUESTIONS: [(&str, &str, Option<&str>); 3] = [
+    ("The printer on floor 2 is on fire", "There is smoke, too.", Some("Please leave the building first.")),
+    ("How do I reset my password?", "I wrote it on a note and lost the note.", None),
+    ("The VPN drops every hour", "At the full hour, exactly.", None),
+];
+
+/// Adds what is missing; lines for the user's terminal.
+///
+/// # Errors
+/// A text for the user.
+pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, String> {
+    let hasher = Hasher::new(hash_concurrency).map_err(|error| error.to_string())?;
+    let mut ids = Vec::new();
+    let mut lines = Vec::new();
+    let mut fresh = false;
+    for (name, password) in USERS {
+        lines.push(format!("user {name}, password {password}"));
+        let known = async { store::user_credentials(&mut db.writer().await?, name).await };
+        if let Some((id, _)) = known.await.map_err(|error| error.to_string())? {
+            ids.push(id);
+            continue;
+        }
+        fresh = true;
+        let digest = hasher.hash(password.to_owned()).await.map_err(|error| error.to_string())?;
+        ids.push(user(db, name, &digest).await.map_err(|error| error.to_string())?);
+    }
+    if fresh {
+        questions(db, ids[0], ids[1]).await.map_err(|error| error.to_string())?;
+        lines.push(format!("{} conversations of {}", QUESTIONS.len(), USERS[0].0));
+    }
+    Ok(lines)
+}
+
+async fn user(db: &Db, name: &str, digest: &str) -> Result<u64, Error> {
+    transaction!(db, db => {
+        let id = store::user_insert(db, name, digest).await?;
+        store::profile_insert(db, id).await?;
+        Ok::<_, Error>(id)
+    })
+}
+
+async fn questions(db: &Db, asks: u64, answers: u64) -> Result<(), Error> {
+    for (title, question, answer) in QUESTIONS {
+        transaction!(db, db => {
+            let conversation = store::conversation_insert(db, title, asks).await?;
+            feed::record(db, &NewEvent::opened(conversation)).await?;
+            say(db, conversation, asks, question).await?;
+            if let Some(answer) = answer {
+                store::conversation_claim(db, conversation, answers).await?;
+                store::assignment_insert(db, conversation, answers).await?;
+                feed::record(db, &NewEvent::claimed(conversation)).await?;
+                say(db, conversation, answers, answer).await?;
+            }
+            Ok::<_, Error>(())
+        })?;
+    }
+    Ok(())
+}
+
+async fn say(
+    db: &mut crate::db::Connection,
+    conversation: u64,
+    sender: u64,
+    content: &str,
+) -> Result<(), Error> {
+    store::conversation_bump(db, conversation, sender).await?;
+    let message = store::message_insert(db, conversation, sender, content).await?;
+    feed::record(db, &NewEvent::message(conversation, message)).await.map(drop)
+}

@@ -1,0 +1,297 @@
+//! The help desk's SQL: one function for each statement, one statement for each file in `sql/helpdesk/`.
+
+use crate::clock::Timestamp;
+use crate::db::{Columns, Connection, Error, Record};
+use crate::feed::resource::{Conversation, Message};
+
+use super::model::{Assignment, Id, LIST_MAX, Profile, User};
+
+crate::statements! { "helpdesk":
+    USER_INSERT = "user_insert";
+    USER_CREDENTIALS = "user_credentials";
+    USER_EXISTS = "user_exists";
+    USER_BY_ID = "user_by_id";
+    USER_SIGNED_IN = "user_signed_in";
+    USER_REHASH = "user_rehash";
+    SESSION_REVOKE = "session_revoke";
+    SESSION_IS_REVOKED = "session_is_revoked";
+    PROFILE_INSERT = "profile_insert";
+    PROFILE_BY_USER = "profile_by_user";
+    PROFILE_UPDATE = "profile_update";
+    CONVERSATION_INSERT = "conversation_insert";
+    CONVERSATION_BY_ID = "conversation_by_id";
+    CONVERSATION_LIST = "conversation_list";
+    CONVERSATION_LIST_SINCE = "conversation_list_since";
+    CONVERSATION_COUNT_WAITING = "conversation_count_waiting";
+    CONVERSATION_IS_MINE = "conversation_is_mine";
+    CONVERSATION_BUMP = "conversation_bump";
+    CONVERSATION_CLAIM = "conversation_claim";
+    CONVERSATION_UNCLAIM = "conversation_unclaim";
+    CONVERSATION_RESOLVE = "conversation_resolve";
+    CONVERSATION_STANDING = "conversation_standing";
+    ASSIGNMENT_INSERT = "assignment_insert";
+    ASSIGNMENT_END = "assignment_end";
+    ASSIGNMENT_LIST = "assignment_list";
+    MESSAGE_INSERT = "message_insert";
+    MESSAGE_BY_ID = "message_by_id";
+    MESSAGE_LIST = "message_list";
+    MESSAGE_LIST_NEWEST = "message_list_newest";
+    MESSAGE_LIST_SINCE = "message_list_since";
+    MESSAGE_FOR_READING = "message_for_reading";
+    MESSAGE_READ = "message_read";
+    IDEMPOTENCY_CLAIM = "idempotency_claim";
+    IDEMPOTENCY_FIND = "idempotency_find";
+    IDEMPOTENCY_ANSWER = "idempotency_answer";
+    IDEMPOTENCY_LOCK = "idempotency_lock";
+    IDEMPOTENCY_PURGE = "idempotency_purge";
+}
+
+type Outcome<T> = Result<T, Error>;
+
+impl Record for User {
+    fn read(row: &mut Columns) -> Outcome<Self> {
+        Ok(Self {
+            id: row.take()?,
+            username: row.take()?,
+            created_at: row.take()?,
+            last_active_at: row.take()?,
+        })
+    }
+}
+
+impl Record for Profile {
+    fn read(row: &mut Columns) -> Outcome<Self> {
+        Ok(Self {
+            id: Id(row.take()?),
+            user_id: Id(row.take()?),
+            bio: row.take()?,
+            // Written by us as JSON; a row of the Rails original may hold nothing.
+            knowledge_base_links: serde_json::from_str(&row.take::<String>()?).unwrap_or_default(),
+            created_at: row.take()?,
+            updated_at: row.take()?,
+        })
+    }
+}
+
+impl Record for Assignment {
+    fn read(row: &mut Columns) -> Outcome<Self> {
+        Ok(Self {
+            id: Id(row.take()?),
+            conversation_id: Id(row.take()?),
+            expert_id: Id(row.take()?),
+            status: row.take()?,
+            assigned_at: row.take()?,
+            resolved_at: row.take()?,
+            rating: row.take()?,
+        })
+    }
+}
+
+/// Makes a user; its id. [`Error::Duplicate`] when the name is taken.
+pub async fn user_insert(db: &mut Connection, username: &str, digest: &str) -> Outcome<u64> {
+    Ok(db.run(&USER_INSERT, (username, digest)).await?.last_id)
+}
+
+/// Id and password hash of a name.
+pub async fn user_credentials(db: &mut Connection, username: &str) -> Outcome<Option<(u64, String)>> {
+    db.first(&USER_CREDENTIALS, (username,)).await
+}
+
+/// Whether a name is taken.
+pub async fn user_exists(db: &mut Connection, username: &str) -> Outcome<bool> {
+    Ok(db.first::<u64>(&USER_EXISTS, (username,)).await?.is_some())
+}
+
+/// One user.
+pub async fn user_by_id(db: &mut Connection, id: u64) -> Outcome<Option<User>> {
+    db.first(&USER_BY_ID, (id,)).await
+}
+
+/// Notes that a user signed in.
+pub async fn user_signed_in(db: &mut Connection, id: u64) -> Outcome<()> {
+    db.run(&USER_SIGNED_IN, (id,)).await.map(drop)
+}
+
+/// Replaces a password's hash by another of the same password, unless it was changed meanwhile.
+pub async fn user_rehash(db: &mut Connection, id: u64, new: &str, old: &str) -> Outcome<()> {
+    db.run(&USER_REHASH, (new, id, old)).await.map(drop)
+}
+
+/// Signs a session out, to be remembered until `expires_at`.
+pub async fn session_revoke(db: &mut Connection, sid: &[u8; 16], expires_at: Timestamp) -> Outcome<()> {
+    db.run(&SESSION_REVOKE, (sid.as_slice(), expires_at)).await.map(drop)
+}
+
+/// Whether a session was signed out.
+pub async fn session_is_revoked(db: &mut Connection, sid: &[u8; 16]) -> Outcome<bool> {
+    Ok(db.first::<u64>(&SESSION_IS_REVOKED, (sid.as_slice(),)).await?.is_some())
+}
+
+/// Makes a user's empty expert profile.
+pub async fn profile_insert(db: &mut Connection, user: u64) -> Outcome<()> {
+    db.run(&PROFILE_INSERT, (user,)).await.map(drop)
+}
+
+/// A user's expert profile.
+pub async fn profile_by_user(db: &mut Connection, user: u64) -> Outcome<Option<Profile>> {
+    db.first(&PROFILE_BY_USER, (user,)).await
+}
+
+/// Changes a profile, or makes it; what is `None` stays.
+pub async fn profile_update(
+    db: &mut Connection,
+    user: u64,
+    bio: Option<&str>,
+    links: Option<&str>,
+) -> Outcome<()> {
+    db.run(&PROFILE_UPDATE, (user, bio, links, bio, links)).await.map(drop)
+}
+
+/// Opens a conversation; its id.
+pub async fn conversation_insert(db: &mut Connection, title: &str, initiator: u64) -> Outcome<u64> {
+    Ok(db.run(&CONVERSATION_INSERT, (title, initiator)).await?.last_id)
+}
+
+/// One conversation of the viewer's.
+pub async fn conversation_by_id(db: &mut Connection, id: u64, viewer: u64) -> Outcome<Option<Conversation>> {
+    db.first(&CONVERSATION_BY_ID, (id, viewer, viewer)).await
+}
+
+/// The viewer's conversations, newest update first.
+pub async fn conversation_list(db: &mut Connection, viewer: u64) -> Outcome<Vec<Conversation>> {
+    db.rows(&CONVERSATION_LIST, (viewer, LIST_MAX, viewer, LIST_MAX, LIST_MAX)).await
+}
+
+/// The viewer's conversations that were updated after `since`, oldest update first.
+pub async fn conversation_list_since(
+    db: &mut Connection,
+    viewer: u64,
+    since: Timestamp,
+) -> Outcome<Vec<Conversation>> {
+    let params = (viewer, since, LIST_MAX, viewer, since, LIST_MAX, LIST_MAX);
+    db.rows(&CONVERSATION_LIST_SINCE, params).await
+}
+
+/// How many conversations wait.
+pub async fn conversation_count_waiting(db: &mut Connection) -> Outcome<u64> {
+    Ok(db.first(&CONVERSATION_COUNT_WAITING, ()).await?.unwrap_or_default())
+}
+
+/// Whether a user takes part in a conversation.
+pub async fn conversation_is_mine(db: &mut Connection, id: u64, viewer: u64) -> Outcome<bool> {
+    Ok(db.first::<u64>(&CONVERSATION_IS_MINE, (id, viewer, viewer)).await?.is_some())
+}
+
+/// Notes that somebody who takes part posts now; false when they do not take part.
+pub async fn conversation_bump(db: &mut Connection, id: u64, sender: u64) -> Outcome<bool> {
+    Ok(db.run(&CONVERSATION_BUMP, (id, sender, sender)).await?.affected == 1)
+}
+
+/// Takes a waiting conversation; false when it does not wait.
+pub async fn conversation_claim(db: &mut Connection, id: u64, expert: u64) -> Outcome<bool> {
+    Ok(db.run(&CONVERSATION_CLAIM, (expert, id)).await?.affected == 1)
+}
+
+/// Puts back what this expert is at; false when they are not at it.
+pub async fn conversation_unclaim(db: &mut Connection, id: u64, expert: u64) -> Outcome<bool> {
+    Ok(db.run(&CONVERSATION_UNCLAIM, (id, expert)).await?.affected == 1)
+}
+
+/// Ends what this expert is at; false when they are not at it.
+pub async fn conversation_resolve(db: &mut Connection, id: u64, expert: u64) -> Outcome<bool> {
+    Ok(db.run(&CONVERSATION_RESOLVE, (id, expert)).await?.affected == 1)
+}
+
+/// A conversation's status and expert.
+pub async fn conversation_standing(db: &mut Connection, id: u64) -> Outcome<Option<(String, Option<u64>)>> {
+    db.first(&CONVERSATION_STANDING, (id,)).await
+}
+
+/// Begins an expert's turn.
+pub async fn assignment_insert(db: &mut Connection, conversation: u64, expert: u64) -> Outcome<()> {
+    db.run(&ASSIGNMENT_INSERT, (conversation, expert)).await.map(drop)
+}
+
+/// Ends an expert's turn as `status`.
+pub async fn assignment_end(
+    db: &mut Connection,
+    status: &str,
+    conversation: u64,
+    expert: u64,
+) -> Outcome<()> {
+    db.run(&ASSIGNMENT_END, (status, conversation, expert)).await.map(drop)
+}
+
+/// An expert's turns, newest first.
+pub async fn assignment_list(db: &mut Connection, expert: u64) -> Outcome<Vec<Assignment>> {
+    db.rows(&ASSIGNMENT_LIST, (expert, LIST_MAX)).await
+}
+
+/// Adds a message to a conversation that was bumped in the same transaction: both have the same time.
+pub async fn message_insert(
+    db: &mut Connection,
+    conversation: u64,
+    sender: u64,
+    content: &str,
+) -> Outcome<u64> {
+    Ok(db.run(&MESSAGE_INSERT, (sender, sender, content, conversation)).await?.last_id)
+}
+
+/// One message.
+pub async fn message_by_id(db: &mut Connection, id: u64) -> Outcome<Option<Message>> {
+    db.first(&MESSAGE_BY_ID, (id,)).await
+}
+
+/// The newest messages of a conversation, oldest first.
+pub async fn message_list(db: &mut Connection, conversation: u64) -> Outcome<Vec<Message>> {
+    db.rows(&MESSAGE_LIST, (conversation, LIST_MAX)).await
+}
+
+/// The newest messages of all conversations of the viewer's, oldest first.
+pub async fn message_list_newest(db: &mut Connection, viewer: u64) -> Outcome<Vec<Message>> {
+    db.rows(&MESSAGE_LIST_NEWEST, (viewer, viewer, LIST_MAX)).await
+}
+
+/// The messages after `since` in all conversations of the viewer's, oldest first.
+pub async fn message_list_since(db: &mut Connection, viewer: u64, since: Timestamp) -> Outcome<Vec<Message>> {
+    db.rows(&MESSAGE_LIST_SINCE, (viewer, since, viewer, since, since, LIST_MAX)).await
+}
+
+/// Conversation and sender of a message, where the viewer takes part in it.
+pub async fn message_for_reading(db: &mut Connection, id: u64, viewer: u64) -> Outcome<Option<(u64, u64)>> {
+    db.first(&MESSAGE_FOR_READING, (id, viewer, viewer)).await
+}
+
+/// Marks a message as read; false when it was already.
+pub async fn message_read(db: &mut Connection, id: u64) -> Outcome<bool> {
+    Ok(db.run(&MESSAGE_READ, (id,)).await?.affected == 1)
+}
+
+/// Takes an idempotency key; [`Error::Duplicate`] when it was taken.
+pub async fn idempotency_claim(db: &mut Connection, user: u64, key: &[u8], request: &[u8]) -> Outcome<()> {
+    db.run(&IDEMPOTENCY_CLAIM, (user, key, request)).await.map(drop)
+}
+
+/// The request and the answer that an idempotency key stands for.
+pub async fn idempotency_find(
+    db: &mut Connection,
+    user: u64,
+    key: &[u8],
+) -> Outcome<Option<(Vec<u8>, Option<String>)>> {
+    db.first(&IDEMPOTENCY_FIND, (user, key)).await
+}
+
+/// Keeps the answer of an idempotency key.
+pub async fn idempotency_answer(db: &mut Connection, user: u64, key: &[u8], response: &str) -> Outcome<()> {
+    db.run(&IDEMPOTENCY_ANSWER, (response, user, key)).await.map(drop)
+}
+
+/// Becomes the one who forgets idempotency keys, as long as this connection lives.
+pub async fn idempotency_lock(db: &mut Connection) -> Outcome<bool> {
+    Ok(db.first::<Option<u64>>(&IDEMPOTENCY_LOCK, ()).await?.flatten() == Some(1))
+}
+
+/// Forgets some of the idempotency keys that are older than a day; how many.
+pub async fn idempotency_purge(db: &mut Connection) -> Outcome<u64> {
+    Ok(db.run(&IDEMPOTENCY_PURGE, ()).await?.affected)
+}

@@ -1,0 +1,301 @@
+//! What is new: the poll path, and what the product exists for.
+//!
+//! Nearly every poll is answered here and now from the feed's memory: a user's number is looked up and compared,
+//! and a constant goes out in the header map that the request came in. What must wait for the feed's tail is
+//! held on the event loop; only what reaches back further than memory asks the database.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
+use crate::chassis::{Answer, Error, Request, Response, response};
+use crate::clock::Timestamp;
+use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
+use crate::feed::{Class, Cursor};
+
+use super::{Helpdesk, conversations, messages, store};
+
+pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
+/// Longest hold of a poll, in seconds: below the 60 s after which balancers and home routers give up.
+const WAIT_S_MAX: u64 = 55;
+/// The database is asked this much further back than `since`: a transaction commits later than the time it
+/// wrote, and none lasts longer.
+const COMMIT_S_MAX: i64 = 5;
+const NOTHING: Bytes = Bytes::from_static(b"[]");
+const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
+
+impl From<Unavailable> for Error {
+    fn from(error: Unavailable) -> Self {
+        match error {
+            Unavailable::Stale => Self::Unavailable("the feed is not fresh".to_owned()),
+            Unavailable::Full => Self::busy("the feed's waiting room"),
+        }
+    }
+}
+
+/// Answers one of the three `since` polls. `whose` names the parameter that must be the caller's id.
+pub fn since(
+    desk: &Arc<Helpdesk>,
+    request: &mut Request,
+    class: Class,
+    whose: &str,
+) -> Result<Answer, Error> {
+    let caller = request.caller()?;
+    let mut buffer = [0; QUERY_VALUE_BYTES];
+    if let Some(id) = request.query_into(whose, &mut buffer).filter(|id| !id.is_empty())
+        && id != itoa::Buffer::new().format(caller.user_id).as_bytes()
+    {
+        return Err(Error::forbidden("Not your updates"));
+    }
+    let since = match request.query_into("since", &mut buffer).filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => {
+            Some(Timestamp::parse_lenient(text).ok_or(Error::bad_request("Invalid timestamp format"))?)
+        }
+    };
+    let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
+    let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
+    let Some(since) = since else { return Ok(poll().everything()) };
+    let found = desk.feed.since_poll(event_loop, user, class, since, now);
+    let headers = std::mem::take(&mut request.headers);
+    Ok(match found {
+        SincePoll::Unchanged(cursor) => {
+            Answer::Now(Ok(marked(desk, event_loop, response::reusing(headers, NOTHING), cursor)))
+        }
+        SincePoll::Later => {
+            let poll = poll();
+            // Held on without the head, which keeps the connection's read buffer.
+            drop(headers);
+            Answer::held(async move {
+                match poll.desk.feed.since_later(event_loop, user, class, since).await {
+                    Ok(found) => poll.answer(found, since, HeaderMap::new()),
+                    Err(error) => Answer::Now(Err(error.into())),
+                }
+            })
+        }
+        found => poll().answer(found, since, headers),
+    })
+}
+
+/// One `since` poll.
+struct Poll {
+    desk: Arc<Helpdesk>,
+    caller: u64,
+    event_loop: usize,
+    class: Class,
+}
+
+impl Poll {
+    fn answer(self, found: SincePoll, since: Timestamp, headers: HeaderMap) -> Answer {
+        match found {
+            SincePoll::Unchanged(cursor) => Answer::Now(Ok(self.found(headers, NOTHING, cursor))),
+            SincePoll::Changed(json, cursor) => Answer::Now(Ok(self.found(headers, json, cursor))),
+            SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
+            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, since)),
+            SincePoll::Later => Answer::Now(Err(Unavailable::Stale.into())),
+        }
+    }
+
+    fn found(&self, headers: HeaderMap, json: Bytes, cursor: Cursor) -> Response {
+        marked(&self.desk, self.event_loop, response::reusing(headers, json), cursor)
+    }
+
+    /// Without `since`: all there is.
+    fn everything(self) -> Answer {
+        let cursor = match self.desk.feed.cursor(self.event_loop, self.caller) {
+            Ok(cursor) => cursor,
+            Err(error) => return Answer::Now(Err(error.into())),
+        };
+        if self.class == Class::Queue {
+            return self.whole_queue(cursor);
+        }
+        Answer::detached(async move {
+            let all = match self.class {
+                Class::Messages => messages::newest(&self.desk, self.caller).await?,
+                _ => conversations::list(self.desk.clone(), self.caller).await?,
+            };
+            Ok(marked(&self.desk, self.event_loop, all, cursor))
+        })
+    }
+
+    fn whole_queue(self, cursor: Cursor) -> Answer {
+        Answer::held(async move {
+            let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
+            Answer::Now(queue.map_err(Error::from).map(|queue| {
+                let json = response::json_text(StatusCode::OK, queue.json(b"[", b"]"));
+                marked(&self.desk, self.event_loop, json, cursor)
+            }))
+        })
+    }
+
+    /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
+    /// poll is answered from memory.
+    async fn ask_database(self, asked: Asked, since: Timestamp) -> Result<Response, Error> {
+        let reach_back = Timestamp::from_micros(since.micros() - COMMIT_S_MAX * 1_000_000);
+        let mut db = self.desk.db.writer().await?;
+        let (json, newest) = if self.class == Class::Messages {
+            let list = store::message_list_since(&mut db, self.caller, reach_back).await?;
+            (messages::json(&list), list.last().map(|message| message.created_at))
+        } else {
+            let mut list = store::conversation_list_since(&mut db, self.caller, reach_back).await?;
+            list.reverse();
+            (
+                conversations::json(&list, self.caller),
+                list.first().map(|conversation| conversation.updated_at),
+            )
+        };
+        self.desk.feed.answered(&asked, newest.map_or(since, |newest| newest.max(since)));
+        Ok(marked(&self.desk, self.event_loop, response::json_text(StatusCode::OK, json), asked.cursor))
+    }
+}
+
+/// Adds the cursor that says as much as the answer.
+fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cursor) -> Response {
+    if let Ok(text) = HeaderValue::from_maybe_shared(desk.feed.cursor_text(event_loop, cursor)) {
+        response.headers_mut().insert(CURSOR, text);
+    }
+    response
+}
+
+/// `GET /api/updates`: all three in one answer, held on request until there is news.
+pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
+    let caller = request.caller()?;
+    let event_loop = request.event_loop;
+    let mut buffer = [0; QUERY_VALUE_BYTES];
+    let wait = match request.query_into("wait", &mut buffer) {
+        None | Some(b"") => 0,
+        Some(text) => {
+            let seconds = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+            seconds.ok_or(Error::bad_request("wait must be a number of seconds"))?.min(WAIT_S_MAX)
+        }
+    };
+    let Some(cursor) = request.query_into("cursor", &mut buffer).filter(|text| !text.is_empty()) else {
+        return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
+    };
+    let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
+    let desk = desk.clone();
+    if wait > 0 {
+        let until = Instant::now() + Duration::from_secs(wait);
+        return Ok(Answer::held(async move {
+            let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
+            Answer::Now(match found {
+                _ if is_over(&desk, &caller) => Err(Error::unauthorized("Authentication required")),
+                Ok(CursorPoll::Unchanged(cursor)) => {
+                    Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
+                }
+                Ok(found) => Ok(found_by_cursor(&desk, event_loop, found)),
+                Err(error) => Err(error.into()),
+            })
+        }));
+    }
+    match desk.feed.cursor_poll(event_loop, caller.user_id, cursor) {
+        CursorPoll::Later => Ok(Answer::held(async move {
+            let found = desk.feed.cursor_later(event_loop, caller.user_id, cursor).await;
+            Answer::Now(Ok(found_by_cursor(&desk, event_loop, found)))
+        })),
+        found => Ok(Answer::Now(Ok(found_by_cursor(&desk, event_loop, found)))),
+    }
+}
+
+fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Response {
+    match found {
+        CursorPoll::Changed(json, cursor) => {
+            marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
+        }
+        CursorPoll::Unchanged(cursor) => {
+            let json = state(desk, event_loop, cursor, b"[]", b"[]", b"[]");
+            marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
+        }
+        CursorPoll::Reset | CursorPoll::Later => {
+            response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
+        }
+    }
+}
+
+/// Everything of the caller's, and a cursor from before it was read.
+async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<Response, Error> {
+    let (json, cursor) = read_state(&desk, event_loop, caller).await?;
+    Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
+}
+
+async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
+    let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
+    let (own, posted) = {
+        let mut db = desk.db.writer().await?;
+        let own = store::conversation_list(&mut db, caller).await?;
+        (own, store::message_list_newest(&mut db, caller).await?)
+    };
+    let queue = desk.feed.queue(event_loop, caller).await?;
+    let (own, posted) = (conversations::json(&own, caller), messages::json(&posted));
+    Ok((state(desk, event_loop, cursor, &own, &posted, &queue.waiting), cursor))
+}
+
+fn state(
+    desk: &Helpdesk,
+    event_loop: usize,
+    cursor: Cursor,
+    conversations: &[u8],
+    messages: &[u8],
+    waiting: &[u8],
+) -> Bytes {
+    let total = desk.feed.waiting_total(event_loop);
+    let next_poll_ms = desk.feed.next_poll_ms(event_loop);
+    let end = format!(",\"left\":[],\"total\":{total}}},\"nextPollMs\":{next_poll_ms}}}");
+    let parts: [&[u8]; 9] = [
+        b"{\"cursor\":\"",
+        &cursor.text(),
+        b"\",\"conversations\":",
+        conversations,
+        b",\"messages\":",
+        messages,
+        b",\"queue\":{\"waiting\":",
+        waiting,
+        end.as_bytes(),
+    ];
+    Bytes::from(parts.concat())
+}
+
+/// Whether the caller was signed out, or their token ran out, while they waited.
+pub(super) fn is_over(desk: &Helpdesk, caller: &Caller) -> bool {
+    desk.auth.revocations.is_revoked(&caller.session) || caller.expires_at <= Timestamp::now().unix_seconds()
+}
+
+/// `GET /api/updates/stream`: the same as server-sent events.
+pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
+    const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+    let caller = request.caller()?;
+    let event_loop = request.event_loop;
+    let mut buffer = [0; QUERY_VALUE_BYTES];
+    let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
+    let given = resumed.or_else(|| request.query_into("cursor", &mut buffer)).filter(|text| !text.is_empty());
+    let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
+    let desk = desk.clone();
+    let Some(cursor) = cursor else {
+        return Ok(Answer::detached(async move {
+            let (state, cursor) = read_state(&desk, event_loop, caller.user_id).await?;
+            let first = super::stream::event(&state, cursor);
+            Ok(events(super::stream::begin(desk, caller, event_loop, cursor, Some(first))))
+        }));
+    };
+    Ok(Answer::held(async move {
+        // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
+        match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
+            CursorPoll::Reset => Answer::Now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
+            _ => Answer::Now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
+        }
+    }))
+}
+
+fn events(pieces: crate::chassis::response::Pieces) -> Response {
+    let mut response = Response::new(crate::chassis::response::Body::Pieces(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would hold the events back until its buffer is full.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}

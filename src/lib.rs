@@ -1,0 +1,110 @@
+//! hyperdesk takes the place of a Rails help-desk backend and holds a hundred times as many polling users per
+//! core: every open browser asks every five seconds what is new, and nearly every answer is "nothing", given
+//! from memory without SQL. Four smaller services stand on the same chassis.
+//!
+//! # The life of a request
+//!
+//! ```text
+//!  client ──► chassis/accept     one listener; each connection belongs to one event loop (a thread)
+//!               │                 chassis/connection: idle, head and write limits, kept by one sweep per loop
+//!               ▼
+//!             chassis/pipeline   find ─► spec ─► identity ─► body ─► call ─► finish (id, CORS, log, count)
+//!               │ find, call
+//!               ▼
+//!             services           which services this process serves
+//!               │
+//!               ▼
+//!             helpdesk/…         routes (pure match) ─► handler by noun ─► store (SQL)
+//!               │
+//!               ├─ Answer::Now       from memory, on the event loop: polls
+//!               ├─ Answer::Held      from memory, when something happens: held polls, streams
+//!               └─ Answer::Detached  work on the background runtime, never cancelled by a hang-up
+//!                     │
+//!                     ▼
+//!                  db             pooled connection, transaction!, statement from sql/
+//! ```
+//!
+//! # The life of a write, and of a poll
+//!
+//! ```text
+//!  POST /messages ─► transaction!: … , feed::record (one row of `events`, last before COMMIT)
+//!       │ 201 after the COMMIT; Feed::wrote wakes the tail, here
+//!       ▼
+//!  feed/sequencer    numbers what is committed, in one packet; a row lock lets one instance at a time
+//!       ▼
+//!  feed/tail         every instance reads `seq > last`: gapless, in order; JSON is made once for all readers
+//!       ▼
+//!  feed/window       of each event loop: the recent changes, and each user's newest number
+//!       ▼
+//!  feed/poll ◄─── GET /api/…/updates: token, look one number up, compare ─► `[]`, or the JSON that is there
+//!       │                             held polls and streams are woken by the window
+//!       └─ older than the window: helpdesk/updates asks the database
+//! ```
+//!
+//! - A change is numbered after its commit and after what caused it; numbers have no gap, times grow with them.
+//! - A window holds every change from its floor to its end, or it is loaded anew: nothing is passed over.
+//! - A `since` poll is answered from a tail read at most 100 ms ago, or waits for it, or gets a 503: never `[]`
+//!   from an instance that lags. A cursor never moves over what was not delivered.
+//! - A writer's next poll on the same instance shows what they wrote.
+//! - An idle poll runs no SQL: that grows with instances and changes, not with those who ask.
+//!
+//! # Where things are
+//!
+//! | place | what it is | names |
+//! |---|---|---|
+//! | `main.rs` | boot, exit codes, signals | everything |
+//! | [`services`] | the composition: one line per service | services |
+//! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
+//! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
+//! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, feed, db |
+//! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
+//! | [`datetime`] | no database, a write, a read | chassis, db |
+//! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
+//! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
+//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
+//! | [`db`] | pools, statements, transactions, migrations | metrics, config |
+//! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
+//! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
+//!
+//! Imports point down this table only, services name no other service; `tests/tidy.rs` checks it. `mysql_async` is
+//! named in [`db`] and in a `store.rs`, `hyper` in [`chassis`], the environment in [`config`] and `main.rs`.
+//!
+//! # Invariants
+//!
+//! - **No answer crosses.** A pooled connection goes back only when the whole answer to all it was asked has
+//!   been read and no transaction is open ([`db::Connection`]).
+//! - **Nothing acknowledged is lost.** A handler answers after its COMMIT; work for the database runs apart from
+//!   the client's connection, so a hang-up cannot cut it in half.
+//! - **An event loop never waits** for a database, a hash or a lock: what waits runs on the background runtime.
+//! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
+//! - **Everything is bounded**: connections, bodies, requests under way, pools, waits, hashes, logs. Each limit has
+//!   a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
+//! - **5xx bodies are constant**; the cause is logged once, with the request's id.
+//! - **SQL is never built**: every statement is a file, prepared.
+//!
+//! # Adding a service
+//!
+//! One folder, one line, its SQL; nothing in the chassis, and no list of routes, metrics or limits elsewhere:
+//! - `src/<name>/`: `mod.rs` with `new(&Parts)` and `call(route, request)`, `routes.rs` with `find` and `spec`,
+//!   `store.rs` with its `statements!`, `openapi.json`, and handlers by noun;
+//! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
+//! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
+//!
+//! Routing, 405, access, body limits, metrics, the OpenAPI document, `SERVICES`, and the tests that walk over all
+//! routes and statements (`tests/it/{docs,sql}.rs`, `tests/it/chassis/routes.rs`) follow from that line.
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod board;
+pub mod bookstore;
+pub mod chassis;
+pub mod clock;
+pub mod config;
+pub mod datetime;
+pub mod db;
+pub mod feed;
+pub mod helpdesk;
+pub mod metrics;
+pub mod services;
+pub mod stock;

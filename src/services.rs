@@ -1,0 +1,194 @@
+//! The composition: which services there are. A sixth one is one more line in `services!`.
+//!
+//! A service that is not named in `SERVICES` has no routes, asks no table, and costs nothing. Each has its part of
+//! the OpenAPI document in its folder.
+
+mod openapi;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use prometheus::Registry;
+
+use crate::auth::Auth;
+use crate::board::{self, Board};
+use crate::bookstore::{self, Bookstore};
+use crate::chassis::drain::{Drain, Stage};
+use crate::chassis::route::{self, Access, Miss, Spec};
+use crate::chassis::{Answer, Request, Service, response};
+use crate::config::Config;
+use crate::datetime::{self, Datetime};
+use crate::db::{Db, Statement};
+use crate::feed::{self, Feed};
+use crate::helpdesk::{self, Helpdesk};
+use crate::metrics::BeforeScrape;
+use crate::stock::{self, Stock};
+
+/// What a service may be made from.
+pub struct Parts {
+    /// Every variable.
+    pub config: Arc<Config>,
+    /// The database.
+    pub db: Arc<Db>,
+    /// Keys and revoked sessions.
+    pub auth: Arc<Auth>,
+    /// Where its metrics go.
+    pub registry: Registry,
+    /// What brings them up to date.
+    pub before_scrape: Arc<BeforeScrape>,
+    /// When the process stops.
+    pub drain: Arc<Drain>,
+    /// One for all who want it: [`Parts::feed`].
+    feed: OnceLock<Arc<Feed>>,
+}
+
+impl Parts {
+    /// Of these.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        db: Arc<Db>,
+        auth: Arc<Auth>,
+        registry: Registry,
+        before_scrape: Arc<BeforeScrape>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self { config, db, auth, registry, before_scrape, drain, feed: OnceLock::new() }
+    }
+
+    /// The feed, started by the first service that wants it, on the background runtime that this is called on.
+    /// Whoever lets users in does: sign-outs on other instances come by it.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub fn feed(&self) -> Result<Arc<Feed>, String> {
+        if let Some(feed) = self.feed.get() {
+            return Ok(feed.clone());
+        }
+        let feed_parts = feed::Parts {
+            db: self.db.clone(),
+            auth: self.auth.clone(),
+            event_loops: self.config.web_concurrency,
+            settings: feed::Settings::from(&*self.config),
+        };
+        let feed = Feed::start(feed_parts, &self.registry).map_err(|error| error.to_string())?;
+        let scraped = feed.clone();
+        self.before_scrape.add(move || scraped.refresh_metrics());
+        let (drain, released) = (self.drain.clone(), feed.clone());
+        tokio::spawn(async move {
+            drain.reached(Stage::Leaving).await;
+            released.release();
+        });
+        Ok(self.feed.get_or_init(|| feed).clone())
+    }
+}
+
+macro_rules! services {
+    ($($field:ident: $Service:ident, $name:literal;)+) => {
+        /// The names that `SERVICES` may hold.
+        pub const NAMES: &[&str] = &[$($name),+];
+
+        /// Every statement of the feed and every service, for the test that prepares them all.
+        pub const STATEMENTS: &[&[Statement]] = &[crate::feed::store::STATEMENTS, $($field::store::STATEMENTS),+];
+
+        /// A route of one of the services, or of all of them.
+        #[derive(Clone, Copy, Debug)]
+        #[allow(missing_docs)] // The variants are the services.
+        pub enum Route {
+            OpenApi,
+            $($Service($field::routes::Route),)+
+        }
+
+        /// The services that this process serves.
+        pub struct Services {
+            openapi: Bytes,
+            $($field: Option<Arc<$Service>>,)+
+        }
+
+        impl Services {
+            /// Makes those that the configuration names.
+            ///
+            /// # Errors
+            /// A text for the log: a metric's name taken twice, or something else that must not happen.
+            pub fn new(parts: &Parts) -> Result<Self, String> {
+                let wanted = |name: &str| parts.config.services.iter().any(|service| service == name);
+                let documents = [
+                    $((
+                        $name,
+                        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/", stringify!($field), "/openapi.json")),
+                    )),+
+                ];
+                let documents = documents.into_iter().filter(|(name, _)| wanted(name));
+                Ok(Self {
+                    openapi: openapi::document(documents.map(|(_, document)| document))?,
+                    $($field: wanted($name).then(|| $Service::new(parts)).transpose()?,)+
+                })
+            }
+        }
+
+        impl Service for Services {
+            type Route = Route;
+
+            fn find(&self, method: &Method, path: &str) -> Result<Route, Miss> {
+                $(if self.$field.is_some() {
+                    match $field::routes::find(method, path) {
+                        Ok(route) => return Ok(Route::$Service(route)),
+                        Err(Miss::Path) => {}
+                        Err(miss) => return Err(miss),
+                    }
+                })+
+                match path {
+                    "/openapi.json" => route::by_method(method, route::GET, &[(Method::GET, Route::OpenApi)]),
+                    _ => Err(Miss::Path),
+                }
+            }
+
+            fn call(&self, route: Route, request: &mut Request) -> Answer {
+                match route {
+                    Route::OpenApi => {
+                        Answer::Now(Ok(response::json_text(StatusCode::OK, self.openapi.clone())))
+                    }
+                    $(Route::$Service(route) => match &self.$field {
+                        Some(service) => service.call(route, request),
+                        None => Answer::Now(Err(crate::chassis::Error::not_found("Not found"))),
+                    },)+
+                }
+            }
+        }
+
+        impl route::Route for Route {
+            fn spec(self) -> Spec {
+                match self {
+                    Self::OpenApi => Spec::get("/openapi.json", Access::Public),
+                    $(Self::$Service(route) => route.spec(),)+
+                }
+            }
+
+            fn ordinal(self) -> usize {
+                // Each service's routes come after those of the services before it.
+                let after = 1;
+                $(let ($field, after) = (after, after + <$field::routes::Route as strum::EnumCount>::COUNT);)+
+                let _all = after;
+                match self {
+                    Self::OpenApi => 0,
+                    $(Self::$Service(route) => $field + route.ordinal(),)+
+                }
+            }
+
+            fn all() -> Vec<Self> {
+                let mut all = vec![Self::OpenApi];
+                $(all.extend($field::routes::Route::all().into_iter().map(Self::$Service));)+
+                all
+            }
+        }
+    };
+}
+
+services! {
+    helpdesk: Helpdesk, "helpdesk";
+    stock: Stock, "stock";
+    bookstore: Bookstore, "bookstore";
+    board: Board, "board";
+    datetime: Datetime, "datetime";
+}

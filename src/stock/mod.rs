@@ -1,0 +1,105 @@
+//! The stock counter: one hot number and many buyers, who are client programs with OAuth2 tokens.
+//!
+//! | URL | scope | module |
+//! |---|---|---|
+//! | POST /oauth/token | credentials | [`token`] |
+//! | GET /api/hyper | any | [`counter`] |
+//! | POST /api/hyper | stock | here |
+//! | PUT /api/hyper/own | any | [`counter`] |
+//!
+//! Invariants:
+//! - What is acknowledged was committed before, and never exceeds what was set: see [`counter`].
+//! - A client's secret is stored only as a hash, and printed once, by [`clients`].
+//! - A revoked client's tokens die within 2 s on every instance that reaches the database.
+
+pub mod clients;
+pub mod counter;
+pub mod model;
+pub mod routes;
+pub mod store;
+pub mod token;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::runtime::Handle;
+
+use crate::auth::Auth;
+use crate::chassis::{Answer, Error, Request, Response, bearer, response};
+use crate::db::Db;
+use crate::services::Parts;
+
+use counter::{Counter, Turn};
+use routes::Route;
+
+/// The stock counter service.
+pub struct Stock {
+    db: Arc<Db>,
+    auth: Arc<Auth>,
+    counter: Counter,
+}
+
+impl Stock {
+    /// Makes it, and starts its tasks on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// When a metric's name is taken, or there is no runtime: mistakes of ours.
+    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+        let background = Handle::try_current().map_err(|error| error.to_string())?;
+        let counter = Counter::new(parts.db.clone(), &parts.registry, &background)
+            .map_err(|error| error.to_string())?;
+        background.spawn(clients::follow_revocations(parts.db.clone(), parts.auth.clone()));
+        Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), counter }))
+    }
+
+    /// Answers one request.
+    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+    }
+
+    /// Reads what a request says, and hands it to its handler.
+    fn work(self: &Arc<Self>, route: Route, request: &Request) -> Result<Answer, Error> {
+        Ok(match route {
+            Route::Token => Answer::detached(token::issue(self.clone(), token::parse(request)?)),
+            Route::Quantity => {
+                let asked = self.counter.quantity()?;
+                Answer::held(async { Answer::Now(quantity(asked).await) })
+            }
+            Route::QuantitySet => {
+                let fields = request.fields("hyper")?;
+                if fields.value("access_token").is_some() {
+                    return Err(bearer::invalid_request());
+                }
+                let quantity = model::quantity(&fields).ok_or(Error::invalid(model::NOT_A_QUANTITY))?;
+                Answer::detached(set_quantity(self.clone(), quantity))
+            }
+            // Held, not detached: a buyer who hangs up while waiting is not sold anything.
+            Route::Buy => {
+                let bought = self.counter.buy()?;
+                Answer::held(async { Answer::Now(buy(bought).await) })
+            }
+        })
+    }
+}
+
+/// How much there is.
+async fn quantity(turn: Turn<u64>) -> Result<Response, Error> {
+    let quantity = turn.outcome().await?;
+    Ok(response::json_text(StatusCode::OK, format!(r#"{{"quantity":{quantity}}}"#)))
+}
+
+/// Sets it.
+async fn set_quantity(stock: Arc<Stock>, quantity: u64) -> Result<Response, Error> {
+    store::quantity_set(&mut stock.db.writer().await?, quantity).await?;
+    let text = format!(r#"{{"message":"Quantity set successfully to {quantity} Hyper"}}"#);
+    Ok(response::json_text(StatusCode::OK, text))
+}
+
+/// One for this buyer, or none.
+async fn buy(turn: Turn<bool>) -> Result<Response, Error> {
+    Ok(if turn.outcome().await? {
+        response::json_text(StatusCode::OK, r#"{"message":"Hyper acquired successfully"}"#)
+    } else {
+        response::json_text(StatusCode::NOT_FOUND, r#"{"message":"No Hyper available for you"}"#)
+    })
+}

@@ -1,0 +1,252 @@
+//! The bookstore on a real replica: who is asked what, what a caller sees of their own, and what happens when
+//! the replica stands still, dies, freezes, and comes back.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use serde_json::json;
+
+use super::{book, offer};
+use crate::support::{Client, Hyperdesk, Schema, Server, User, eventually};
+
+const LONG: Duration = Duration::from_secs(20);
+/// Reads go on from the writer within this.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A writer and a reader that follows it, both writing down every statement.
+struct Pair {
+    writer: Server,
+    reader: Server,
+}
+
+impl Pair {
+    async fn start() -> Pair {
+        let logged = ["--general-log=ON", "--log-output=TABLE"];
+        let writer = ["--server-id=1", "--log-bin=changes", "--binlog-format=MIXED"];
+        let writer = Server::start_with(&[&writer[..], &logged[..]].concat()).await;
+        let reader = ["--server-id=2", "--relay-log=relay", "--read-only=ON", "--slave-net-timeout=5"];
+        let reader = Server::start_with(&[&reader[..], &logged[..]].concat()).await;
+        let pair = Pair { writer, reader };
+        pair.on_reader(&format!(
+            "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {}, master_user = 'root', \
+             master_use_gtid = slave_pos, master_connect_retry = 1",
+            pair.writer.addr().port()
+        ))
+        .await;
+        pair.on_reader("START SLAVE").await;
+        pair
+    }
+
+    async fn on_reader(&self, statement: &str) {
+        let mut admin = self.reader.admin().await;
+        admin.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        admin.disconnect().await.unwrap();
+    }
+
+    /// With tables and rows on both sides, and a server between.
+    async fn desk(&self, schema: &Schema) -> Hyperdesk {
+        let reader = schema.url_via(self.reader.addr());
+        Hyperdesk::builder(schema).env("DATABASE_READER_URL", reader).start().await
+    }
+
+    /// Waits until the reader has all that the writer has.
+    async fn in_step(&self) {
+        let mut writer = self.writer.admin().await;
+        let gtid: String = writer.query_first("SELECT @@gtid_binlog_pos").await.unwrap().unwrap();
+        let mut reader = self.reader.admin().await;
+        let wait = format!("SELECT MASTER_GTID_WAIT('{gtid}', 20)");
+        let outcome: Option<i64> = reader.query_first(wait).await.unwrap();
+        assert_eq!(outcome, Some(0), "the reader caught up");
+        writer.disconnect().await.unwrap();
+        reader.disconnect().await.unwrap();
+    }
+}
+
+/// How often a statement of the bookstore ran on a server.
+async fn runs(server: &Server, statement: &str) -> u64 {
+    let mut admin = server.admin().await;
+    let counted = "SELECT COUNT(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE ?";
+    let count = admin.exec_first(counted, (format!("-- bookstore.{statement}\n%"),)).await.unwrap();
+    admin.disconnect().await.unwrap();
+    count.unwrap_or_default()
+}
+
+async fn fallbacks(desk: &Hyperdesk) -> f64 {
+    desk.metric("db_reader_fallbacks_total").await.expect("it is counted")
+}
+
+#[tokio::test]
+async fn reads_go_to_the_reader_and_writes_to_the_writer() {
+    let pair = Pair::start().await;
+    let schema = Schema::on(&pair.writer).await;
+    let desk = pair.desk(&schema).await;
+    let (ann, bob) = (User::register(desk.addr(), "ann").await, User::register(desk.addr(), "bob").await);
+    let id = offer(&ann, book("Dune")).await;
+    pair.in_step().await;
+    for _ in 0..10 {
+        bob.get("/books").await.expect_status(200);
+        bob.get("/books?q=dune").await.expect_status(200);
+        desk.client().get(&format!("/books/{id}")).send().await.expect_status(200);
+        desk.client().get("/delivery-providers").send().await.expect_status(200);
+    }
+    for statement in
+        ["book_list", "book_count", "book_search", "book_search_count", "book_by_id", "provider_list"]
+    {
+        assert_eq!(runs(&pair.reader, statement).await, 10, "{statement} on the reader");
+        // The answer to the offer was read in its own transaction.
+        let written = u64::from(statement == "book_by_id");
+        assert_eq!(runs(&pair.writer, statement).await, written, "{statement} on the writer");
+    }
+    bob.post(&format!("/books/{id}/purchases"), json!({"quantity": 1})).await.expect_status(201);
+    bob.post("/purchases/1/payment", json!({"method": "card"})).await.expect_status(200);
+    bob.post("/purchases/1/delivery", json!({"providerId": 2})).await.expect_status(200);
+    ann.put(&format!("/books/{id}"), json!({"stock": 9})).await.expect_status(200);
+    ann.delete(&format!("/books/{id}")).await.expect_status(204);
+    for statement in [
+        "book_insert",
+        "book_take",
+        "purchase_insert",
+        "purchase_pay",
+        "purchase_deliver",
+        "book_update",
+        "book_delete",
+    ] {
+        assert_eq!(runs(&pair.writer, statement).await, 1, "{statement} on the writer");
+        assert_eq!(runs(&pair.reader, statement).await, 0, "{statement} on the reader");
+    }
+    assert_eq!(fallbacks(&desk).await, 0.0);
+}
+
+#[tokio::test]
+async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
+    let pair = Pair::start().await;
+    let schema = Schema::on(&pair.writer).await;
+    let desk = pair.desk(&schema).await;
+    let other = pair.desk(&schema).await;
+    let (ann, bob) = (User::register(desk.addr(), "ann").await, User::register(desk.addr(), "bob").await);
+    let old = offer(&ann, book("Old")).await;
+    pair.in_step().await;
+    pair.on_reader("STOP SLAVE").await;
+
+    let made = ann.post("/books", book("New")).await.expect_status(201);
+    let id = made.json()["id"].as_u64().unwrap();
+    let cookie = made.header("set-cookie").expect("a mark").split(';').next().unwrap().to_owned();
+    assert_eq!(cookie, format!("hyperdesk_books={}.2", ann.id));
+    // Whoever waits for the reader does not see it in the list yet, the seller does.
+    assert_eq!(bob.get("/books").await.header("x-total-count"), Some("1"));
+    assert_eq!(ann.get("/books").await.header("x-total-count"), Some("2"));
+    assert_eq!(ann.get("/books?q=new").await.json()[0]["title"], "New");
+    assert_eq!(ann.get("/books/mine").await.json()[0]["title"], "New");
+    assert_eq!(ann.get(&format!("/books/{id}")).await.expect_status(200).json()["title"], "New");
+    assert_eq!(bob.get(&format!("/books/{id}")).await.expect_status(200).json()["title"], "New");
+    // On another instance: by the cookie, and what is one's own also without one.
+    let elsewhere = other.client();
+    let list = elsewhere.get("/books").bearer(&ann.token).header("cookie", &cookie).send().await;
+    assert_eq!(list.expect_status(200).header("x-total-count"), Some("2"));
+    let changed = ann.put(&format!("/books/{old}"), json!({"stock": 77})).await.expect_status(200);
+    assert_eq!(changed.json()["stock"], 77);
+    for path in ["/books/mine", &format!("/books/{old}")] {
+        let answer = elsewhere.get(path).bearer(&ann.token).send().await.expect_status(200);
+        assert!(answer.text().contains("\"stock\":77"), "{path}: {}", answer.text());
+    }
+    // A buyer sees the stock they left, and their purchase; others see the old stock.
+    bob.post(&format!("/books/{old}/purchases"), json!({"quantity": 7})).await.expect_status(201);
+    assert_eq!(bob.get(&format!("/books/{old}")).await.json()["stock"], 70);
+    assert_eq!(bob.get("/purchases/1").await.expect_status(200).json()["quantity"], 7);
+    assert_eq!(desk.client().get(&format!("/books/{old}")).send().await.json()["stock"], 3);
+    ann.delete(&format!("/books/{old}")).await.expect_status(204);
+    ann.get(&format!("/books/{old}")).await.expect_status(404);
+
+    // Once the reader has caught up, its reads are the reader's again.
+    pair.on_reader("START SLAVE").await;
+    pair.in_step().await;
+    let before = (runs(&pair.reader, "book_list").await, runs(&pair.writer, "book_list").await);
+    assert_eq!(ann.get("/books").await.header("x-total-count"), Some("1"));
+    assert_eq!(ann.get("/books").await.header("x-total-count"), Some("1"));
+    let after = (runs(&pair.reader, "book_list").await, runs(&pair.writer, "book_list").await);
+    assert_eq!(after, (before.0 + 2, before.1));
+}
+
+#[tokio::test]
+async fn a_reader_that_dies_is_replaced_by_the_writer_and_taken_back() {
+    let pair = Pair::start().await;
+    let schema = Schema::on(&pair.writer).await;
+    let desk = pair.desk(&schema).await;
+    let ann = User::register(desk.addr(), "ann").await;
+    let id = offer(&ann, book("Dune")).await;
+    pair.in_step().await;
+    let path = format!("/books/{id}");
+    let stranger = desk.client();
+    stranger.get(&path).send().await.expect_status(200);
+    assert_eq!(fallbacks(&desk).await, 0.0);
+
+    pair.reader.kill();
+    // No read fails, and none waits: not the first one, nor those after it.
+    for _ in 0..50 {
+        let answer = stranger.get(&path).send().await.expect_status(200);
+        assert!(answer.took < SECOND, "{:?}", answer.took);
+        ann.get("/books").await.expect_status(200);
+    }
+    assert!(fallbacks(&desk).await >= 100.0);
+
+    pair.reader.restart().await;
+    let read_there = || async {
+        let before = runs(&pair.reader, "book_by_id").await;
+        stranger.get(&path).send().await.expect_status(200);
+        runs(&pair.reader, "book_by_id").await > before
+    };
+    eventually(LONG, read_there).await;
+    let before = fallbacks(&desk).await;
+    for _ in 0..10 {
+        stranger.get(&path).send().await.expect_status(200);
+    }
+    assert_eq!(fallbacks(&desk).await, before);
+}
+
+#[tokio::test]
+async fn a_reader_that_freezes_costs_one_short_wait() {
+    let pair = Pair::start().await;
+    let schema = Schema::on(&pair.writer).await;
+    let desk = pair.desk(&schema).await;
+    let stranger = desk.client();
+    User::register(desk.addr(), "ann").await;
+    pair.in_step().await;
+    // Many at once, so that the pool holds several connections, each of which would cost a wait.
+    let many: Vec<_> = (0..60)
+        .map(|_| {
+            let addr = desk.addr();
+            tokio::spawn(async move { Client::new(addr).get("/books").send().await.expect_status(200) })
+        })
+        .collect();
+    for one in many {
+        one.await.unwrap();
+    }
+    let open = desk.metric(r#"db_pool_connections{pool="reader",state="open"}"#).await.unwrap();
+    assert!(open > 2.0, "{open} connections to the reader");
+    pair.reader.freeze();
+    // 900 ms of patience with the reader, and a little for the writer.
+    let first = stranger.get("/books").send().await.expect_status(200);
+    assert!(first.took < SECOND * 2, "{:?}", first.took);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        stranger.get("/books").send().await.expect_status(200);
+    }
+    assert!(begun.elapsed() < SECOND, "20 reads took {:?}", begun.elapsed());
+    pair.reader.thaw();
+    let read_there = || async {
+        let before = fallbacks(&desk).await;
+        stranger.get("/books").send().await.expect_status(200);
+        fallbacks(&desk).await == before
+    };
+    eventually(LONG, read_there).await;
+}
+
+#[tokio::test]
+async fn without_a_reader_reads_go_to_the_writer_and_are_counted() {
+    let schema = Schema::fresh().await;
+    let desk = Hyperdesk::builder(&schema).start().await;
+    for _ in 0..3 {
+        desk.client().get("/books").send().await.expect_status(200);
+    }
+    assert_eq!(fallbacks(&desk).await, 3.0);
+}

@@ -1,0 +1,192 @@
+//! The feed against a real database: several instances in this process, each with a database pool of its own.
+
+mod echo;
+mod numbering;
+mod polls;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperdesk::auth::Auth;
+use hyperdesk::auth::session::Revocations;
+use hyperdesk::auth::token::Keys;
+use hyperdesk::clock::Timestamp;
+use hyperdesk::config::Config;
+use hyperdesk::db::{Connection, Db, DbMetrics, Error, Statement, migrations};
+use hyperdesk::feed::poll::{CursorPoll, SincePoll};
+use hyperdesk::feed::{self, Class, Cursor, Feed, NewEvent};
+use hyperdesk::transaction;
+use prometheus::Registry;
+
+use crate::support::Schema;
+
+const LONG: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(5);
+const ANN: u64 = 1;
+const BOB: u64 = 2;
+const EVE: u64 = 3;
+
+/// One instance: its own pool, its own feed.
+struct Instance {
+    db: Arc<Db>,
+    auth: Arc<Auth>,
+    feed: Arc<Feed>,
+    registry: Registry,
+}
+
+impl Instance {
+    async fn start(schema: &Schema) -> Instance {
+        Instance::at(&schema.url(), &[]).await
+    }
+
+    async fn at(url: &str, vars: &[(&str, &str)]) -> Instance {
+        let mut all = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
+        all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
+        let registry = Registry::new();
+        let target = config.database.as_ref().expect("a database");
+        let db = Db::new(&config, target, DbMetrics::new(&registry).unwrap()).expect("a pool");
+        let db = Arc::new(db);
+        let auth = Arc::new(Auth {
+            keys: Keys::new(&[7; 32], None).expect("keys"),
+            revocations: Revocations::new(),
+            token_ttl_seconds: 60,
+            production: false,
+        });
+        let parts =
+            feed::Parts { db: db.clone(), auth: auth.clone(), event_loops: 2, settings: (&config).into() };
+        let feed = Feed::start(parts, &registry).expect("a feed");
+        Instance { db, auth, feed, registry }
+    }
+
+    async fn since(&self, user: u64, class: Class, since: Timestamp) -> SincePoll {
+        self.feed.since_later(0, user, class, since).await.expect("a fresh feed")
+    }
+
+    /// The JSON of a cursor poll that finds something.
+    async fn news(&self, user: u64, cursor: Cursor) -> (serde_json::Value, Cursor) {
+        match self.feed.cursor_later(1, user, cursor).await {
+            CursorPoll::Changed(json, newer) => (serde_json::from_slice(&json).expect("JSON"), newer),
+            other => panic!("no news: {other:?}"),
+        }
+    }
+}
+
+async fn migrated() -> Schema {
+    let schema = Schema::fresh().await;
+    migrate(&schema).await;
+    schema
+}
+
+/// Three users and one waiting conversation of Ann's.
+async fn migrate(schema: &Schema) {
+    let instance = pool(&schema.url());
+    migrations::apply(&instance).await.expect("a schema");
+    // As if the feed had been there for a while: a `since` from before its begin is the database's business.
+    schema.execute("UPDATE feed_head SET at = at - INTERVAL 1 HOUR").await;
+    for (id, name) in [(ANN, "ann"), (BOB, "bob"), (EVE, "eve")] {
+        schema
+            .execute(format!(
+                "INSERT INTO users (id, username, password_digest, created_at, updated_at)
+                 VALUES ({id}, '{name}', '', NOW(6), NOW(6))"
+            ))
+            .await;
+    }
+}
+
+fn pool(url: &str) -> Db {
+    let vars = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
+    let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
+    let target = config.database.clone().expect("a database");
+    Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
+}
+
+const OPEN: Statement = Statement {
+    name: "test.open",
+    sql: "INSERT INTO conversations (title, status, initiator_id, created_at, updated_at)
+          VALUES ('T', 'waiting', ?, NOW(6), NOW(6))",
+};
+const ASSIGN: Statement = Statement {
+    name: "test.assign",
+    sql: "UPDATE conversations SET status = ?, assigned_expert_id = ?, updated_at = NOW(6) WHERE id = ?",
+};
+const BUMP: Statement = Statement {
+    name: "test.bump",
+    sql: "UPDATE conversations SET updated_at = NOW(6), last_message_at = NOW(6) WHERE id = ?",
+};
+const POST: Statement = Statement {
+    name: "test.post",
+    sql: "INSERT INTO messages (conversation_id, sender_id, sender_role, content, created_at, updated_at)
+          SELECT id, ?, 'initiator', ?, updated_at, updated_at FROM conversations WHERE id = ?",
+};
+const READ: Statement =
+    Statement { name: "test.read", sql: "UPDATE messages SET is_read = TRUE WHERE id = ?" };
+
+/// Runs a change in a transaction, records it, and says that `user` wrote it.
+async fn change<T>(
+    instance: &Instance,
+    user: u64,
+    mut body: impl AsyncFnMut(&mut Connection) -> Result<(T, NewEvent), Error>,
+) -> T {
+    let done = async {
+        transaction!(instance.db, connection => {
+            let (value, event) = body(connection).await?;
+            let id = feed::record(connection, &event).await?;
+            Ok::<_, Error>((value, id))
+        })
+    };
+    let (value, id) = done.await.expect("a committed transaction");
+    instance.feed.wrote(user, id);
+    value
+}
+
+async fn open(instance: &Instance, user: u64) -> u64 {
+    change(instance, user, async |connection| {
+        let id = connection.run(&OPEN, (user,)).await?.last_id;
+        Ok((id, NewEvent::opened(id)))
+    })
+    .await
+}
+
+async fn post(instance: &Instance, conversation: u64, text: &str) -> u64 {
+    change(instance, ANN, async |connection| {
+        connection.run(&BUMP, (conversation,)).await?;
+        let id = connection.run(&POST, (ANN, text, conversation)).await?.last_id;
+        Ok((id, NewEvent::message(conversation, id)))
+    })
+    .await
+}
+
+async fn claim(instance: &Instance, conversation: u64, expert: u64) {
+    change(instance, expert, async |connection| {
+        connection.run(&ASSIGN, ("active", expert, conversation)).await?;
+        Ok(((), NewEvent::claimed(conversation)))
+    })
+    .await;
+}
+
+async fn unclaim(instance: &Instance, conversation: u64, expert: u64) {
+    change(instance, expert, async |connection| {
+        connection.run(&ASSIGN, ("waiting", None::<u64>, conversation)).await?;
+        Ok(((), NewEvent::unclaimed(conversation, expert)))
+    })
+    .await;
+}
+
+fn parsed(poll: SincePoll) -> serde_json::Value {
+    match poll {
+        SincePoll::Unchanged(_) => serde_json::json!([]),
+        SincePoll::Changed(json, _) => serde_json::from_slice(&json).expect("JSON"),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+fn time(value: &serde_json::Value) -> Timestamp {
+    Timestamp::parse_lenient(value.as_str().expect("a time")).expect("a time")
+}
+
+fn ids(list: &serde_json::Value) -> Vec<u64> {
+    let list = list.as_array().expect("an array");
+    list.iter().map(|item| item["id"].as_str().unwrap().parse().unwrap()).collect()
+}

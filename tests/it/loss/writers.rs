@@ -1,0 +1,318 @@
+//! Those who write, and what they were told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{Phase, World};
+use crate::support::{Client, Random};
+
+/// The queue's first page shows a hundred.
+const WAITING_MAX: u64 = 60;
+const LIMIT: Duration = Duration::from_secs(4);
+
+const OPEN: &str = include_str!("../../../sql/helpdesk/conversation_insert.sql");
+const BUMP: &str = include_str!("../../../sql/helpdesk/conversation_bump.sql");
+const POST: &str = include_str!("../../../sql/helpdesk/message_insert.sql");
+const RECORD: &str = include_str!("../../../sql/feed/event_insert.sql");
+
+/// What writers know of each other's work, to choose from.
+#[derive(Default)]
+pub struct Board {
+    conversations: Vec<Known>,
+    messages: Vec<(u64, u64, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    id: u64,
+    initiator: u64,
+    expert: Option<u64>,
+}
+
+/// How a write ended for its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Told that it is done; the new row's id, where there is one.
+    Done(u64),
+    /// Told that it is not.
+    Refused,
+    /// Told nothing.
+    Unknown,
+}
+
+/// One write. New rows are known by their text, which nobody else writes.
+#[derive(Debug)]
+pub enum Write {
+    Open { title: String },
+    Post { conversation: u64, content: String },
+    Change { kind: &'static str, conversation: u64, by: u64 },
+    Read { message: u64 },
+}
+
+/// All of one writer's, in their order.
+#[derive(Default)]
+pub struct Ledger {
+    pub writes: Vec<(Write, Outcome)>,
+}
+
+/// Keeps so few waiting that clients are shown all who wait.
+pub async fn keep_the_queue_short(world: Arc<World>) {
+    let sql = "SELECT COUNT(*) FROM conversations WHERE status = 'waiting'";
+    while world.phase() == Phase::Writing {
+        sleep(Duration::from_millis(100)).await;
+        let Ok(mut conn) = Conn::new(world.server.admin_opts().db_name(Some(world.schema.name()))).await
+        else {
+            continue;
+        };
+        if let Ok(Some(waiting)) = conn.query_first::<u64, _>(sql).await {
+            world.may_open.store(waiting < WAITING_MAX, Ordering::Relaxed);
+        }
+        let _ = conn.disconnect().await;
+    }
+}
+
+/// A person at their browser, on a random instance each time.
+pub async fn over_http(world: Arc<World>, person: usize, number: u64) -> Ledger {
+    let mut writer = Writer {
+        random: world.random(number),
+        me: world.people[person].id,
+        person,
+        world,
+        ledger: Ledger::default(),
+    };
+    while writer.world.phase() == Phase::Writing {
+        writer.act().await;
+        sleep(writer.random.duration(Duration::from_millis(2), Duration::from_millis(40))).await;
+    }
+    writer.ledger
+}
+
+struct Writer {
+    world: Arc<World>,
+    random: Random,
+    person: usize,
+    me: u64,
+    ledger: Ledger,
+}
+
+impl Writer {
+    async fn act(&mut self) {
+        match self.random.number(0..100) {
+            0..12 => self.open().await,
+            12..35 => self.claim().await,
+            35..42 => self.end("unclaim", "unclaimed").await,
+            42..48 => self.end("resolve", "resolved").await,
+            48..65 => self.read().await,
+            _ => self.post().await,
+        }
+    }
+
+    /// One of those that `fits`, mostly a recent one.
+    fn choose(&mut self, fits: impl Fn(&Known) -> bool) -> Option<u64> {
+        let board = self.world.board.lock().unwrap();
+        let mut fitting: Vec<u64> =
+            board.conversations.iter().filter(|known| fits(known)).map(|k| k.id).collect();
+        drop(board);
+        let recent = fitting.split_off(fitting.len().saturating_sub(12));
+        (!recent.is_empty()).then(|| *self.random.pick(&recent))
+    }
+
+    async fn open(&mut self) {
+        if !self.world.may_open.load(Ordering::Relaxed) {
+            return;
+        }
+        let title = self.random.name(16);
+        let (outcome, _) = self.create("/conversations", json!({ "title": title })).await;
+        if let Outcome::Done(id) = outcome {
+            let known = Known { id, initiator: self.me, expert: None };
+            self.world.board.lock().unwrap().conversations.push(known);
+        }
+        self.ledger.writes.push((Write::Open { title }, outcome));
+    }
+
+    async fn post(&mut self) {
+        let me = self.me;
+        let Some(conversation) = self.choose(|known| known.initiator == me || known.expert == Some(me))
+        else {
+            return;
+        };
+        let content = self.random.name(20);
+        let fields = json!({ "conversationId": conversation.to_string(), "content": content });
+        let (outcome, _) = self.create("/messages", fields).await;
+        if let Outcome::Done(id) = outcome {
+            self.world.board.lock().unwrap().messages.push((id, conversation, me));
+        }
+        self.ledger.writes.push((Write::Post { conversation, content }, outcome));
+    }
+
+    async fn claim(&mut self) {
+        let me = self.me;
+        let Some(conversation) = self.choose(|known| known.expert.is_none() && known.initiator != me) else {
+            return;
+        };
+        self.change("claim", "claimed", conversation, Some(Some(me))).await;
+    }
+
+    async fn end(&mut self, verb: &str, kind: &'static str) {
+        let me = self.me;
+        let Some(conversation) = self.choose(|known| known.expert == Some(me)) else { return };
+        let then = if verb == "unclaim" { Some(None) } else { None };
+        self.change(verb, kind, conversation, then).await;
+    }
+
+    async fn change(&mut self, verb: &str, kind: &'static str, conversation: u64, then: Option<Option<u64>>) {
+        let path = format!("/expert/conversations/{conversation}/{verb}");
+        let (status, _) = self.send("POST", &path, json!({}), None).await;
+        let outcome = judged(status, || Some(0));
+        if outcome == Outcome::Done(0)
+            && let Some(expert) = then
+        {
+            let mut board = self.world.board.lock().unwrap();
+            board.conversations.iter_mut().filter(|k| k.id == conversation).for_each(|k| k.expert = expert);
+        }
+        self.ledger.writes.push((Write::Change { kind, conversation, by: self.me }, outcome));
+    }
+
+    async fn read(&mut self) {
+        let me = self.me;
+        let Some(conversation) = self.choose(|known| known.initiator == me || known.expert == Some(me))
+        else {
+            return;
+        };
+        let foreign: Vec<u64> = {
+            let board = self.world.board.lock().unwrap();
+            let fits = board.messages.iter().filter(|(_, at, sender)| *at == conversation && *sender != me);
+            fits.map(|(id, ..)| *id).collect()
+        };
+        if foreign.is_empty() {
+            return;
+        }
+        let message = *self.random.pick(&foreign);
+        let (status, _) = self.send("PUT", &format!("/messages/{message}/read"), json!({}), None).await;
+        self.ledger.writes.push((Write::Read { message }, judged(status, || Some(0))));
+    }
+
+    /// Asks for a new row, again and again with the same key where no answer comes, or not.
+    async fn create(&mut self, path: &str, fields: Value) -> (Outcome, usize) {
+        let key = self.random.name(20);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (status, body) = self.send("POST", path, fields.clone(), Some(&key)).await;
+            let id = || body.as_ref()?["id"].as_str()?.parse().ok();
+            match judged(status, id) {
+                // Somebody else took the conversation away meanwhile; the first try may have been in time.
+                Outcome::Refused if tries > 1 => return (Outcome::Unknown, tries),
+                Outcome::Unknown if tries < 6 && !self.random.chance(4) => {}
+                outcome => return (outcome, tries),
+            }
+            sleep(Duration::from_millis(60)).await;
+        }
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: Value,
+        key: Option<&str>,
+    ) -> (Option<u16>, Option<Value>) {
+        let client = Client::new(self.world.some_addr(&mut self.random));
+        let token = &self.world.people[self.person].token;
+        let mut request = client.request(method, path).bearer(token).json(fields).limit(LIMIT);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        match request.try_send().await {
+            Ok(answer) => (Some(answer.status), serde_json::from_slice(&answer.body).ok()),
+            Err(_) => (None, None),
+        }
+    }
+}
+
+fn judged(status: Option<u16>, id: impl FnOnce() -> Option<u64>) -> Outcome {
+    match status {
+        Some(200 | 201) => id().map_or(Outcome::Unknown, Outcome::Done),
+        Some(400..500) => Outcome::Refused,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// The same statements on a connection of its own, with a stall before the commit, or a rollback.
+pub async fn past_the_servers(world: Arc<World>, number: u64) -> Ledger {
+    let mut random = world.random(100 + number);
+    let mut ledger = Ledger::default();
+    let mut conn = None;
+    while world.phase() == Phase::Writing {
+        let open = match conn.take() {
+            Some(open) => Some(open),
+            None => Conn::new(world.server.admin_opts().db_name(Some(world.schema.name()))).await.ok(),
+        };
+        let Some(mut open) = open else {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if slow_write(&world, &mut open, &mut random, &mut ledger).await.is_ok() {
+            conn = Some(open);
+        }
+        sleep(random.duration(Duration::from_millis(1), Duration::from_millis(30))).await;
+    }
+    ledger
+}
+
+async fn slow_write(
+    world: &World,
+    conn: &mut Conn,
+    random: &mut Random,
+    ledger: &mut Ledger,
+) -> mysql_async::Result<()> {
+    conn.query_drop("SET time_zone = '+00:00'").await?;
+    conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    let me = random.pick(&world.people).id;
+    let own: Vec<u64> = {
+        let board = world.board.lock().unwrap();
+        board.conversations.iter().filter(|known| known.initiator == me).map(|known| known.id).collect()
+    };
+    let stall = if random.chance(8) { random.number(100..700) } else { random.number(0..25) };
+    let rolls_back = random.chance(5);
+    let text = random.name(24);
+    let opens = own.is_empty() || random.chance(6);
+    if opens && !world.may_open.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    conn.query_drop("START TRANSACTION").await?;
+    let (write, id, conversation) = if opens {
+        conn.exec_drop(OPEN, (&text, me)).await?;
+        let id = conn.last_insert_id().unwrap_or(0);
+        conn.exec_drop(RECORD, ("opened", None::<u64>, None::<u64>, id)).await?;
+        (Write::Open { title: text }, id, id)
+    } else {
+        let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
+        conn.exec_drop(BUMP, (conversation, me, me)).await?;
+        conn.exec_drop(POST, (me, me, &text, conversation)).await?;
+        let id = conn.last_insert_id().unwrap_or(0);
+        conn.exec_drop(RECORD, ("message", Some(id), None::<u64>, conversation)).await?;
+        (Write::Post { conversation, content: text }, id, conversation)
+    };
+    sleep(Duration::from_millis(stall)).await;
+    if rolls_back {
+        ledger.writes.push((write, Outcome::Refused));
+        return conn.query_drop("ROLLBACK").await;
+    }
+    let done = conn.query_drop("COMMIT").await;
+    if done.is_ok() {
+        let mut board = world.board.lock().unwrap();
+        match write {
+            Write::Open { .. } => board.conversations.push(Known { id, initiator: me, expert: None }),
+            _ => board.messages.push((id, conversation, me)),
+        }
+    }
+    ledger.writes.push((write, if done.is_ok() { Outcome::Done(id) } else { Outcome::Unknown }));
+    done
+}

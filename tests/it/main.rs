@@ -1,0 +1,33 @@
+//! Integration tests: the real server binary, a real database, a fresh schema for each test.
+//!
+//! How to write one: see `support/mod.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on says so by panicking, and prints what it saw"
+)]
+
+mod board;
+mod bookstore;
+mod boot;
+mod chassis;
+mod datetime;
+mod db;
+mod docs;
+mod feed;
+mod harness;
+mod hashing;
+mod helpdesk;
+mod identity;
+mod loss;
+mod metrics;
+mod services;
+mod sql;
+mod stock;
+mod support;
+mod unicode;
+mod updates;

@@ -1,0 +1,224 @@
+//! Every statement and every migration, tried on a fresh schema.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use hyperdesk::db::Statement;
+use hyperdesk::db::migrations::MIGRATIONS;
+use hyperdesk::db::pool::STATEMENT_CACHE;
+use hyperdesk::services::STATEMENTS;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Params, Row, Value};
+
+use crate::helpdesk::Desk;
+use crate::support::{Hyperdesk, Schema, run_command};
+
+fn statements() -> impl Iterator<Item = &'static Statement> {
+    STATEMENTS.iter().flat_map(|store| store.iter())
+}
+
+#[tokio::test]
+async fn every_statement_can_be_prepared() {
+    let desk = Desk::start().await;
+    let mut conn = desk.schema.connect().await;
+    for statement in statements() {
+        if let Err(error) = conn.prep(statement.sql).await {
+            panic!("{}: {error}", statement.name);
+        }
+    }
+}
+
+#[test]
+fn connections_keep_every_statement_prepared() {
+    assert!(statements().count() + 50 <= STATEMENT_CACHE, "{}", statements().count());
+}
+
+#[test]
+fn every_file_is_one_statement_under_one_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
+    let mut files = BTreeSet::new();
+    for folder in std::fs::read_dir(&root).unwrap() {
+        let folder = folder.unwrap();
+        let name = folder.file_name().into_string().unwrap();
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap().file_name().into_string().unwrap();
+            let stem = file.strip_suffix(".sql").unwrap_or_else(|| panic!("{name}/{file} is no SQL"));
+            files.insert(format!("{name}.{stem}"));
+        }
+    }
+    let migrations =
+        MIGRATIONS.iter().map(|migration| format!("schema.{}_{}", migration.version, migration.name));
+    let mut used: Vec<String> = statements().map(|statement| statement.name.to_owned()).collect();
+    // One exchange of several statements, which no client can hold up halfway: not prepared, so not in the list.
+    used.push("feed.sequence".to_owned());
+    used.extend(migrations);
+    let distinct: BTreeSet<String> = used.iter().cloned().collect();
+    assert_eq!(distinct.len(), used.len(), "a file is used twice");
+    assert_eq!(distinct, files, "files on the right, their uses on the left");
+    for statement in statements() {
+        let (first, rest) = statement.sql.split_once('\n').unwrap();
+        let note = first.strip_prefix("-- ").and_then(|line| line.strip_prefix(statement.name));
+        assert!(
+            note.is_some_and(|note| note.is_empty() || note.starts_with(": ")),
+            "{}: {first}",
+            statement.name
+        );
+        assert!(!rest.contains(';'), "{} is more than one statement", statement.name);
+        assert!(!rest.trim().is_empty(), "{} is empty", statement.name);
+    }
+}
+
+/// Ten thousand numbers, in any MySQL.
+const NUMBERS: &str = "(SELECT 1 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n AS i FROM DIGITS a, DIGITS b, DIGITS c, DIGITS d) numbers";
+const DIGITS: &str = "(SELECT 0 n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+                      UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+
+async fn fill(schema: &Schema) {
+    let numbers = NUMBERS.replace("DIGITS", DIGITS);
+    for insert in [
+        "users (id, username, password_digest, created_at, updated_at) SELECT i, CONCAT('u', i), 'x', TIME, TIME",
+        "expert_profiles (id, user_id, bio, knowledge_base_links, created_at, updated_at) SELECT i, i, '', '[]', TIME, TIME",
+        "conversations (id, title, status, initiator_id, assigned_expert_id, created_at, updated_at, last_message_at) \
+         SELECT i, 't', IF(i % 10, 'active', 'waiting'), 1 + i % 500, IF(i % 10, 501 + i % 100, NULL), TIME, TIME, TIME",
+        "messages (id, conversation_id, sender_id, sender_role, content, is_read, created_at, updated_at) \
+         SELECT i, 1 + i % 2000, 1 + i % 500, 'initiator', 'c', i % 2, TIME, TIME",
+        "expert_assignments (id, conversation_id, expert_id, status, assigned_at, created_at, updated_at) \
+         SELECT i, i, 501 + i % 100, 'active', TIME, TIME, TIME",
+        "revoked_sessions (sid, expires_at) SELECT UNHEX(LPAD(HEX(i), 32, '0')), TIME + INTERVAL 1 YEAR",
+        "idempotency_keys (user_id, key_hash, request_hash, response, created_at) \
+         SELECT i % 500, UNHEX(LPAD(HEX(i), 64, '0')), UNHEX(LPAD('', 64, '0')), '{}', TIME",
+    ] {
+        let insert = insert.replace("TIME", "'2026-01-01' + INTERVAL i SECOND");
+        schema.execute(format!("INSERT INTO {insert} FROM {numbers}")).await;
+    }
+    for table in [
+        "users",
+        "expert_profiles",
+        "conversations",
+        "messages",
+        "expert_assignments",
+        "revoked_sessions",
+        "idempotency_keys",
+    ] {
+        let _: Vec<Row> = schema.query(format!("ANALYZE TABLE {table}")).await;
+    }
+}
+
+/// What runs with every sign-in, page and message: name, and parameters as the store gives them (`t` is a time,
+/// `k` 32 bytes, `s` 16 bytes, `u` a name).
+const HOT: &[(&str, &str)] = &[
+    ("helpdesk.user_credentials", "u"),
+    ("helpdesk.user_exists", "u"),
+    ("helpdesk.user_by_id", "7"),
+    ("helpdesk.session_is_revoked", "s"),
+    ("helpdesk.profile_by_user", "7"),
+    ("helpdesk.conversation_by_id", "7 7 7"),
+    ("helpdesk.conversation_list", "7 1000 7 1000 1000"),
+    ("helpdesk.conversation_list_since", "7 t 1000 7 t 1000 1000"),
+    ("helpdesk.conversation_count_waiting", ""),
+    ("feed.waiting_page", ""),
+    ("feed.conversations_1", "7 7"),
+    ("helpdesk.conversation_is_mine", "7 7 7"),
+    ("helpdesk.conversation_bump", "7 7 7"),
+    ("helpdesk.conversation_claim", "7 7"),
+    ("helpdesk.conversation_unclaim", "7 7"),
+    ("helpdesk.conversation_resolve", "7 7"),
+    ("helpdesk.conversation_standing", "7"),
+    ("helpdesk.assignment_list", "507 1000"),
+    ("helpdesk.message_by_id", "7"),
+    ("helpdesk.message_list", "7 1000"),
+    ("helpdesk.message_list_newest", "7 7 1000"),
+    ("helpdesk.message_list_since", "7 t 7 t t 1000"),
+    ("helpdesk.message_for_reading", "7 7 7"),
+    ("helpdesk.message_read", "7"),
+    ("helpdesk.idempotency_find", "7 k"),
+];
+
+fn parameter(text: &str) -> Value {
+    match text {
+        "t" => Value::from("2026-01-01 02:00:00.000000"),
+        "u" => Value::from("u7"),
+        "k" => Value::Bytes(vec![0; 32]),
+        "s" => Value::Bytes(vec![0; 16]),
+        number => Value::Int(number.parse().unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn the_hot_statements_read_no_table_whole() {
+    let desk = Desk::start().await;
+    fill(&desk.schema).await;
+    let mut conn = desk.schema.connect().await;
+    let control = "EXPLAIN SELECT id FROM conversations WHERE title = 'x'";
+    let control: Vec<Row> = conn.query(control).await.unwrap();
+    assert!(reads_whole(&control[0]), "the tables are large enough to tell");
+    for (name, parameters) in HOT {
+        let statement = statements().find(|statement| statement.name == *name);
+        let statement = statement.unwrap_or_else(|| panic!("{name} is no more: take it off the list"));
+        let parameters: Vec<Value> = parameters.split_whitespace().map(parameter).collect();
+        let parameters = if parameters.is_empty() { Params::Empty } else { Params::Positional(parameters) };
+        let plan: Vec<Row> = conn.exec(format!("EXPLAIN {}", statement.sql), parameters).await.unwrap();
+        for row in plan {
+            assert!(!reads_whole(&row), "{name} reads a whole table: {row:?}");
+        }
+    }
+}
+
+/// Whether this line of a plan scans a table. What is in angle brackets is an intermediate result, bounded by a
+/// limit or by one user's things.
+fn reads_whole(row: &Row) -> bool {
+    let text = |column: &str| row.get::<Option<String>, _>(column).flatten().unwrap_or_default();
+    text("type") == "ALL" && !text("table").starts_with('<')
+}
+
+#[tokio::test]
+async fn migrating_twice_and_at_once_is_safe() {
+    let schema = Schema::fresh().await;
+    let url = schema.url();
+    let env = [("DATABASE_URL", url.as_str()), ("RUST_LOG", "info")];
+    let all = (0..4).map(|_| run_command(&["migrate"], &env));
+    for done in futures_util::future::join_all(all).await {
+        assert!(done.status.success(), "{done:?}");
+    }
+    let applied = async || -> Vec<(u32, String, String)> {
+        let columns = "version, name, CAST(applied_at AS CHAR)";
+        schema.query(format!("SELECT {columns} FROM schema_migrations ORDER BY version")).await
+    };
+    let before = applied().await;
+    let expected: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    assert_eq!(before.iter().map(|(version, _, _)| *version).collect::<Vec<_>>(), expected);
+    schema.execute("INSERT INTO users (username, password_digest, created_at, updated_at) VALUES ('kept', 'x', NOW(6), NOW(6))").await;
+    let again = run_command(&["migrate"], &env).await;
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(applied().await, before, "the second time nothing is done");
+    assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);
+
+    // Broken off after the first file's statements, before it was remembered: applied again from its start.
+    schema.execute("DELETE FROM schema_migrations").await;
+    assert!(run_command(&["migrate"], &env).await.status.success());
+    assert_eq!(applied().await.len(), expected.len());
+    assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);
+
+    // And beside a server that runs.
+    let server = Hyperdesk::builder(&schema).without_migrate().start().await;
+    assert!(run_command(&["migrate"], &env).await.status.success());
+    server.client().get("/health").send().await.expect_status(200);
+}
+
+#[test]
+fn migrations_are_numbered_in_order_and_can_be_repeated() {
+    assert!(MIGRATIONS.windows(2).all(|pair| pair[0].version < pair[1].version));
+    for migration in MIGRATIONS {
+        for statement in migration.sql.split(";\n") {
+            let code: Vec<&str> =
+                statement.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+            let code = code.join("\n").trim().to_uppercase();
+            let repeatable = ["IF NOT EXISTS", "IF EXISTS", "INSERT IGNORE", "ON DUPLICATE KEY"];
+            assert!(
+                code.is_empty() || repeatable.iter().any(|words| code.contains(words)),
+                "{}: {code}",
+                migration.name
+            );
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A fresh database with its own user for one test.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mysql_async::prelude::{FromRow, Queryable};
+use mysql_async::{Conn, Opts, OptsBuilder};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::database::{self, Server, connect, within_limit};
+
+/// Time to remove the database at the end of a test; a leftover is no reason to fail.
+const DROP_LIMIT: Duration = Duration::from_secs(5);
+
+/// One database, and a user who owns it and nothing else (no SUPER: `read_only` stops them).
+///
+/// The database is made with the server's default character set on purpose: tables must name theirs.
+pub struct Schema {
+    name: String,
+    admin: OptsBuilder,
+    conn: Mutex<Option<Conn>>,
+    drop_at_end: bool,
+    /// Set by the first `Hyperdesk` on this schema.
+    pub(super) migrated: OnceCell<()>,
+}
+
+impl Schema {
+    /// On the shared server. Dropped at the end of the test.
+    pub async fn fresh() -> Schema {
+        Schema::create(database::shared().await, true).await
+    }
+
+    /// On a private server, with which it goes.
+    pub async fn on(server: &Server) -> Schema {
+        Schema::create(server.admin_opts(), false).await
+    }
+
+    async fn create(admin: OptsBuilder, drop_at_end: bool) -> Schema {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("it_{}_{number}_{:04x}", std::process::id(), fastrand::u16(..));
+        let mut conn = connect(admin.clone()).await;
+        // Where an anonymous local user exists, it would win over `name`@`%`: hence two accounts.
+        let mut statements = vec![format!("CREATE DATABASE {name}")];
+        for host in ["%", "localhost"] {
+            statements.push(format!("CREATE USER '{name}'@'{host}' IDENTIFIED BY '{name}'"));
+            statements.push(format!("GRANT ALL ON {name}.* TO '{name}'@'{host}'"));
+        }
+        statements.push(format!("USE {name}"));
+        for statement in &statements {
+            within_limit(statement, conn.query_drop(statement)).await;
+        }
+        Schema {
+            admin: admin.db_name(Some(name.clone())),
+            name,
+            conn: Mutex::new(Some(conn)),
+            drop_at_end,
+            migrated: OnceCell::new(),
+        }
+    }
+
+    /// The database, its user and the password are all called this.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For `DATABASE_URL`: the schema's own user.
+    pub fn url(&self) -> String {
+        let opts = Opts::from(self.admin.clone());
+        self.url_at(&format!("{}:{}", opts.ip_or_hostname(), opts.tcp_port()))
+    }
+
+    /// The same through another address, such as a proxy's.
+    pub fn url_via(&self, addr: SocketAddr) -> String {
+        self.url_at(&addr.to_string())
+    }
+
+    fn url_at(&self, host_and_port: &str) -> String {
+        let name = &self.name;
+        format!("mysql://{name}:{name}@{host_and_port}/{name}")
+    }
+
+    /// The server's address, for a proxy before it.
+    pub async fn server_addr(&self) -> SocketAddr {
+        let opts = Opts::from(self.admin.clone());
+        let found = tokio::net::lookup_host((opts.ip_or_hostname(), opts.tcp_port())).await;
+        found.expect("the database's host").next().expect("an address")
+    }
+
+    /// A new connection of the administrator, in this schema.
+    pub async fn admin(&self) -> Conn {
+        connect(self.admin.clone()).await
+    }
+
+    /// A new connection of the schema's own user.
+    pub async fn connect(&self) -> Conn {
+        connect(database::opts_from_url(&self.url())).await
+    }
+
+    /// As the administrator: the first row, which must exist.
+    pub async fn query_one<T: FromRow + Send + 'static>(&self, sql: impl AsRef<str>) -> T {
+        let sql = sql.as_ref();
+        let mut rows = self.query(sql).await;
+        assert!(!rows.is_empty(), "no row: {sql}");
+        rows.swap_remove(0)
+    }
+
+    /// As the administrator: all rows.
+    pub async fn query<T: FromRow + Send + 'static>(&self, sql: impl AsRef<str>) -> Vec<T> {
+        let sql = sql.as_ref();
+        let mut held = self.conn.lock().await;
+        let mut conn = self.living(held.take()).await;
+        let rows = within_limit(sql, conn.query(sql)).await;
+        *held = Some(conn);
+        rows
+    }
+
+    /// As the administrator: how many rows it changed.
+    pub async fn execute(&self, sql: impl AsRef<str>) -> u64 {
+        let sql = sql.as_ref();
+        let mut held = self.conn.lock().await;
+        let mut conn = self.living(held.take()).await;
+        within_limit(sql, conn.query_drop(sql)).await;
+        let rows = conn.affected_rows();
+        *held = Some(conn);
+        rows
+    }
+
+    /// The kept connection, or a new one if the database was restarted since.
+    async fn living(&self, kept: Option<Conn>) -> Conn {
+        if let Some(mut conn) = kept {
+            let answer = tokio::time::timeout(Duration::from_secs(1), conn.ping()).await;
+            if matches!(answer, Ok(Ok(()))) {
+                return conn;
+            }
+        }
+        self.admin().await
+    }
+
+    async fn remove(admin: OptsBuilder, name: String) -> mysql_async::Result<()> {
+        let mut conn = Conn::new(admin.db_name(None::<String>)).await?;
+        // A transaction that somebody left open must not hold up the test run.
+        conn.query_drop("SET lock_wait_timeout = 2").await?;
+        conn.query_drop(format!("DROP DATABASE IF EXISTS {name}")).await?;
+        conn.query_drop(format!("DROP USER IF EXISTS '{name}'@'%', '{name}'@'localhost'")).await?;
+        conn.disconnect().await
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        if !self.drop_at_end {
+            return;
+        }
+        let removal = Schema::remove(self.admin.clone(), self.name.clone());
+        // On a thread of its own, because a runtime cannot be entered from within another.
+        let done = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let limited = async { tokio::time::timeout(DROP_LIMIT, removal).await };
+            runtime.expect("a runtime").block_on(limited)
+        });
+        match done.join() {
+            Ok(Ok(Ok(()))) => {}
+            failed => println!("{} was not dropped: {failed:?}", self.name),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The house's rules that a compiler does not know: who may name what, and how large things get.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// One source file: its path from the crate's root, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Lines of code, comments and the file's own unit tests left out, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let end = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
+        let lines = self.text[..end].lines().enumerate();
+        lines.map(|(index, line)| (index + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn is_in(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.is_in("tests/")
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn paths(folders: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in folders {
+        files_below(&root().join(folder), &mut found);
+    }
+    let mut paths: Vec<String> =
+        found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
+    paths.sort();
+    paths
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let rust = paths(folders).into_iter().filter(|path| path.ends_with(".rs"));
+    rust.map(|path| Source { text: std::fs::read_to_string(root().join(&path)).unwrap(), path }).collect()
+}
+
+/// Panics with all that is wrong.
+fn report(rule: &str, wrong: &[String]) {
+    assert!(wrong.is_empty(), "{rule}:\n{}", wrong.join("\n"));
+}
+
+/// Whether `line` has `word` with nothing of a name on either side.
+fn names(line: &str, word: &str) -> bool {
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(is_name) && !after.is_some_and(is_name)
+    })
+}
+
+/// The folders of services: those that have routes.
+fn services() -> BTreeSet<String> {
+    let all = paths(&["src"]);
+    all.iter()
+        .filter_map(|path| path.strip_prefix("src/")?.strip_suffix("/routes.rs"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn imports_point_down_only() {
+    let services = services();
+    assert!(services.contains("helpdesk"));
+    // Each layer may name itself, those after it, and nothing before it.
+    let layers = ["services", "chassis", "auth", "feed", "db", "metrics", "clock", "config"];
+    let beside = [("auth", "feed"), ("auth", "db"), ("db", "auth"), ("db", "feed"), ("feed", "auth")];
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]) {
+        let rest = source.path.strip_prefix("src/").unwrap();
+        let module = rest.split(['/', '.']).next().unwrap();
+        for (number, line) in source.code() {
+            for service in services.iter().filter(|service| *service != module) {
+                let up = !matches!(module, "services" | "main" | "lib");
+                if up
+                    && (line.contains(&format!("crate::{service}"))
+                        || line.contains(&format!("super::super::{service}")))
+                {
+                    wrong.push(format!("{}:{number}: names the service {service}", source.path));
+                }
+            }
+            let Some(own) = layers.iter().position(|layer| *layer == module) else { continue };
+            for above in &layers[..own] {
+                if line.contains(&format!("crate::{above}::")) && !beside.contains(&(module, above)) {
+                    wrong.push(format!("{}:{number}: {module} names {above}", source.path));
+                }
+            }
+        }
+    }
+    report("imports point down only", &wrong);
+}
+
+#[test]
+fn each_library_is_named_where_it_belongs() {
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]) {
+        if source.is_test() {
+            continue;
+        }
+        let store = source.path.ends_with("/store.rs");
+        for (number, line) in source.code() {
+            let mut refuse = |word: &str, allowed: bool| {
+                if !allowed && names(line, word) {
+                    wrong.push(format!("{}:{number}: names {word}", source.path));
+                }
+            };
+            refuse("mysql_async", source.is_in("src/db/") || store);
+            refuse("deadpool", source.is_in("src/db/"));
+            refuse("hyper::", source.is_in("src/chassis/"));
+            let environment = line.contains("std::env::") && !line.contains("env!(");
+            if environment && !["src/config.rs", "src/main.rs"].contains(&source.path.as_str()) {
+                wrong.push(format!("{}:{number}: reads the environment", source.path));
+            }
+        }
+    }
+    report("libraries are named where they belong", &wrong);
+}
+
+#[test]
+fn routes_and_models_do_no_io() {
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]) {
+        let name = source.path.rsplit('/').next().unwrap();
+        if !matches!(name, "routes.rs" | "model.rs" | "window.rs") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            for word in ["tokio", "std::fs", "std::net", "std::io", "async fn", "crate::db", ".await"] {
+                if line.contains(word) {
+                    wrong.push(format!("{}:{number}: {word}", source.path));
+                }
+            }
+        }
+    }
+    report("routes, models and the feed's window are pure", &wrong);
+}
+
+#[test]
+fn no_sql_text_is_built() {
+    let verbs =
+        ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE INTO ", "WHERE ", "CREATE TABLE", "DROP TABLE"];
+    let builders = ["format!(", "push_str(", "write!(", "writeln!(", "concat!(", ".replace(", " + ", "+= "];
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]) {
+        if source.is_test() {
+            continue;
+        }
+        let lines: Vec<(usize, &str)> = source.code().collect();
+        for (at, (number, line)) in lines.iter().enumerate() {
+            let is_sql = verbs
+                .iter()
+                .any(|verb| line.contains(&format!("\"{verb}")) || line.contains(&format!("r#\"{verb}")));
+            if !is_sql {
+                continue;
+            }
+            // The text itself may stand in `db` only, where no parameter exists; elsewhere it is a file.
+            if !source.is_in("src/db/") {
+                wrong.push(format!("{}:{number}: SQL outside sql/", source.path));
+            }
+            let near = &lines[at.saturating_sub(2)..(at + 2).min(lines.len())];
+            if near.iter().any(|(_, line)| builders.iter().any(|builder| line.contains(builder))) {
+                wrong.push(format!("{}:{number}: SQL text is built", source.path));
+            }
+        }
+        for (number, line) in lines {
+            let runs = [
+                ".query_drop(",
+                ".query_first(",
+                ".query_iter(",
+                ".exec_drop(",
+                ".exec_first(",
+                ".exec(",
+                ".prep(",
+            ];
+            if runs.iter().any(|run| line.contains(run))
+                && !source.is_in("src/db/")
+                && source.path != "src/feed/store.rs"
+            {
+                wrong.push(format!("{}:{number}: goes round db::Connection", source.path));
+            }
+        }
+    }
+    report("SQL is never built", &wrong);
+}
+
+#[test]
+fn files_are_short_and_well_named() {
+    let mut wrong = Vec::new();
+    for source in sources(&["src", "tests", "benches"]) {
+        let lines = source.text.lines().count();
+        if lines > 500 {
+            wrong.push(format!("{}: {lines} lines", source.path));
+        }
+        if !source.text.starts_with("//!") && !source.path.starts_with("tests/it/support/") {
+            wrong.push(format!("{}: does not begin by saying what it is for", source.path));
+        }
+        for (number, line) in source.code() {
+            for verb in ["fn do_", "fn handle_", "fn process_", "fn process("] {
+                if line.contains(verb) && !source.is_test() {
+                    wrong.push(format!("{}:{number}: {verb}", source.path));
+                }
+            }
+        }
+    }
+    for path in paths(&["src", "tests", "benches", "sql"]) {
+        for part in path.split(['/', '.']) {
+            if ["utils", "util", "common", "helpers", "helper", "misc", "process"].contains(&part) {
+                wrong.push(format!("{path}: {part} says nothing"));
+            }
+        }
+    }
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    if lib.lines().count() > 120 {
+        wrong.push(format!("src/lib.rs: {} lines", lib.lines().count()));
+    }
+    report("files are short and well named", &wrong);
+}
+
+#[test]
+fn tests_are_run_and_wait_for_nothing_in_vain() {
+    let mut wrong = Vec::new();
+    let ignore = ["#[ign", "ore"].concat();
+    let sleep = ["thread::", "sleep("].concat();
+    for source in sources(&["src", "tests", "benches"]) {
+        for (index, line) in source.text.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for word in [&ignore, &sleep] {
+                if line.contains(word.as_str()) {
+                    wrong.push(format!("{}:{}: {word}", source.path, index + 1));
+                }
+            }
+        }
+    }
+    report("tests are run", &wrong);
+}
+
+#[test]
+fn every_migration_is_listed() {
+    let listed: BTreeSet<String> = hyperdesk::db::migrations::MIGRATIONS
+        .iter()
+        .map(|migration| format!("sql/schema/{:03}_{}.sql", migration.version, migration.name))
+        .collect();
+    let files: BTreeSet<String> = paths(&["sql/schema"]).into_iter().collect();
+    assert_eq!(listed, files);
+}
+
+#[test]
+fn every_service_is_built_alike() {
+    let mut wrong = Vec::new();
+    for service in services() {
+        for file in ["mod.rs", "routes.rs", "store.rs", "openapi.json"] {
+            if !root().join("src").join(&service).join(file).is_file() {
+                wrong.push(format!("src/{service}/{file} is missing"));
+            }
+        }
+    }
+    report("services are built alike", &wrong);
+}

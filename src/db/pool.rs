@@ -42,6 +42,9 @@ const TRANSACTION_IDLE_S_MAX: u64 = 10;
 pub const STATEMENT_CACHE: usize = 256;
 /// Largest packet either way; the largest body and its escapes fit well.
 const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Attempts to connect that may fail in a row before the others are held back: one may be cut by chance, and
+/// tells little of the database.
+const FAILURES_FORGIVEN: u32 = 1;
 /// First and longest pause between attempts to connect to a database that is away.
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
@@ -95,7 +98,7 @@ impl Manager {
     /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not.
     fn may_connect(&self) -> Result<Attempt<'_>, Error> {
         let mut attempts = self.attempts();
-        if attempts.failures > 0 {
+        if attempts.failures > FAILURES_FORGIVEN {
             let early = attempts.next.is_some_and(|next| Instant::now() < next);
             if early || attempts.under_way > 0 {
                 return Err(Error::Unavailable("waiting to connect again".to_owned()));

@@ -4,9 +4,10 @@
 //! changes what it does. The URL given to the server must not be TLS if packets are counted, and
 //! its client must not prefer the local socket, or it goes round the proxy.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use super::raw::reset;
 /// Pieces read and not yet passed on, for each direction of a connection.
 const PIECES_MAX: usize = 64;
 const PIECE_BYTES_MAX: usize = 16 * 1024;
+/// How soon the proxy's thread does what it was told, on a busy machine.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the module. Connections through it end when it is dropped.
 pub struct Proxy {
@@ -54,7 +57,9 @@ struct Control {
 /// What has happened so far.
 struct Seen {
     opened: AtomicU64,
-    open: AtomicUsize,
+    /// Open connections by the number of cuts there had been when they were accepted.
+    open: Mutex<BTreeMap<u64, usize>>,
+    closed: Condvar,
     packets: AtomicU64,
     random: Mutex<fastrand::Rng>,
     listening: Mutex<bool>,
@@ -78,7 +83,8 @@ impl Proxy {
         });
         let seen = Arc::new(Seen {
             opened: AtomicU64::new(0),
-            open: AtomicUsize::new(0),
+            open: Mutex::default(),
+            closed: Condvar::new(),
             packets: AtomicU64::new(0),
             random: Mutex::new(fastrand::Rng::with_seed(0)),
             listening: Mutex::new(false),
@@ -139,9 +145,17 @@ impl Proxy {
         self.wait_listening(false);
     }
 
-    /// Resets (RST) all open connections, on both sides.
+    /// Resets (RST) all open connections, on both sides; they are gone when this returns.
     pub fn cut_all(&self) {
-        self.set(|control| control.cuts += 1);
+        let mut cuts = 0;
+        self.set(|control| {
+            control.cuts += 1;
+            cuts = control.cuts;
+        });
+        let open = self.seen.open.lock().unwrap();
+        let older = |open: &mut BTreeMap<u64, usize>| open.range(..cuts).next().is_some();
+        let (mut open, _) = self.seen.closed.wait_timeout_while(open, FOLLOW_LIMIT, older).unwrap();
+        assert!(!older(&mut open), "connections were not cut");
     }
 
     /// Once: resets the connection that carries the `count`th packet from now (1 is the next),
@@ -173,7 +187,7 @@ impl Proxy {
 
     /// Connections that are open now.
     pub fn open(&self) -> usize {
-        self.seen.open.load(Ordering::SeqCst)
+        self.seen.open.lock().unwrap().values().sum()
     }
 
     /// Packets passed on since the start, both directions.
@@ -187,9 +201,8 @@ impl Proxy {
 
     fn wait_listening(&self, wanted: bool) {
         let now = self.seen.listening.lock().unwrap();
-        let limit = Duration::from_secs(10);
         let (now, _) =
-            self.seen.listening_changed.wait_timeout_while(now, limit, |now| *now != wanted).unwrap();
+            self.seen.listening_changed.wait_timeout_while(now, FOLLOW_LIMIT, |now| *now != wanted).unwrap();
         assert_eq!(*now, wanted, "the proxy's listener does not follow");
     }
 }
@@ -223,7 +236,8 @@ async fn listen(addr: SocketAddr, mut orders: watch::Receiver<Control>, seen: Ar
             tokio::select! {
                 accepted = listener.accept() => if let Ok((client, _)) = accepted {
                     seen.opened.fetch_add(1, Ordering::SeqCst);
-                    tokio::spawn(carry(client, for_next, Arc::clone(&seen)));
+                    let counted = Counted::new(&seen, for_next.borrow().cuts);
+                    tokio::spawn(carry(client, for_next, counted));
                 },
                 refusing = orders.wait_for(|control| !control.listening) => {
                     if refusing.is_err() {
@@ -239,26 +253,33 @@ async fn listen(addr: SocketAddr, mut orders: watch::Receiver<Control>, seen: Ar
 }
 
 /// Counts a connection as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted {
+    seen: Arc<Seen>,
+    cuts: u64,
+}
 
-impl<'a> Counted<'a> {
-    fn new(open: &'a AtomicUsize) -> Counted<'a> {
-        open.fetch_add(1, Ordering::SeqCst);
-        Counted(open)
+impl Counted {
+    fn new(seen: &Arc<Seen>, cuts: u64) -> Counted {
+        *seen.open.lock().unwrap().entry(cuts).or_default() += 1;
+        Counted { seen: Arc::clone(seen), cuts }
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut open = self.seen.open.lock().unwrap();
+        if let Some(count) = open.get_mut(&self.cuts) {
+            *count -= 1;
+        }
+        open.retain(|_, count| *count > 0);
+        self.seen.closed.notify_all();
     }
 }
 
 /// One connection, from accept to its end on both sides.
-async fn carry(mut client: TcpStream, orders: watch::Receiver<Control>, seen: Arc<Seen>) {
-    let _counted = Counted::new(&seen.open);
+async fn carry(mut client: TcpStream, orders: watch::Receiver<Control>, counted: Counted) {
+    let (seen, cuts) = (&counted.seen, counted.cuts);
     let mut cut = orders.clone();
-    let cuts = cut.borrow().cuts;
     let connect = async {
         let upstream = {
             let mut orders = orders.clone();
@@ -281,7 +302,7 @@ async fn carry(mut client: TcpStream, orders: watch::Receiver<Control>, seen: Ar
         let packets = ConnectionPackets::new(&orders);
         let pump = |delayed| Pump {
             orders: orders.clone(),
-            seen: &seen,
+            seen,
             packets: &packets,
             delayed,
             framing: Framing::default(),

@@ -4,6 +4,7 @@
 //! and a constant goes out in the header map that the request came in. What must wait for the feed's tail is
 //! held on the event loop; only what reaches back further than memory asks the database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -224,11 +225,14 @@ async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resu
 
 async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
-    let (own, posted) = {
+    let (own, mut posted) = {
         let mut db = desk.db.writer().await?;
         let own = store::conversation_list(&mut db, caller).await?;
         (own, store::message_list_newest(&mut db, caller).await?)
     };
+    // What was claimed between the two comes with the next poll, the conversation first.
+    let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
+    posted.retain(|message| ids.contains(&message.conversation_id));
     let queue = desk.feed.queue(event_loop, caller).await?;
     let (own, posted) = (conversations::json(&own, caller), messages::json(&posted));
     Ok((state(desk, event_loop, cursor, &own, &posted, &queue.waiting), cursor))

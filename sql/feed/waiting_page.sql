@@ -2,7 +2,8 @@
 SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
     c.created_at, c.updated_at, c.last_message_at, COUNT(u.id),
     CAST(COALESCE(SUM(u.sender_id = c.initiator_id), 0) AS UNSIGNED),
-    CAST(COALESCE(SUM(u.sender_id = c.assigned_expert_id), 0) AS UNSIGNED)
+    CAST(COALESCE(SUM(u.sender_id = c.assigned_expert_id), 0) AS UNSIGNED),
+    EXISTS (SELECT 1 FROM events e WHERE (e.seq IS NULL OR e.seq > ?) AND e.conversation_id = c.id AND e.kind <> 'read')
 FROM (SELECT * FROM conversations WHERE status = 'waiting' ORDER BY created_at, id LIMIT 100) c
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id

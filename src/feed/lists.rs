@@ -3,9 +3,17 @@
 //! They are loaded when somebody needs one that is newer than the one in memory, by one task for all who ask:
 //! while it loads, the next askers gather, and many experts share one statement. A list is as new as the
 //! feed's position that was read before it was loaded. So the database's work grows with changes.
+//!
+//! # A conversation that is ahead
+//! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the
+//! newest time that an answer shows, which then stands for everything before it in the feed. But an answer is
+//! made of two lists, loaded at different moments: one may show the time of a change that is newer than what
+//! the other one lacks. So **no list shows a time from beyond its position**: a conversation that is ahead is
+//! shown as it is, with the position's own time in place of its `updatedAt`; the change that made it so is about
+//! to come, and with it the list again. An answer is given only where both lists have everything up to the
+//! window's position, and so an echo of it leaves nothing out.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -15,8 +23,8 @@ use crate::db::{Db, Error};
 
 use super::Feed;
 use super::resource::Conversation;
-use super::store::{self, ASSIGNED_AT_ONCE};
-use super::window::IdMap;
+use super::store::{self, ASSIGNED_AT_ONCE, Current};
+use super::window::{IdMap, Position};
 
 /// Assigned lists in memory; when there are more, all are forgotten, as each is one row set away.
 const ASSIGNED_MAX: usize = 16_384;
@@ -32,6 +40,8 @@ pub(super) struct List {
 
 #[derive(Default)]
 struct State {
+    /// How often all was forgotten: what was being loaded meanwhile does not come in.
+    clearings: u64,
     waiting: Option<List>,
     assigned: IdMap<List>,
     wanted: HashSet<u64>,
@@ -57,6 +67,7 @@ impl Lists {
 
     pub(super) fn clear(&self) {
         let mut state = self.state();
+        state.clearings += 1;
         state.waiting = None;
         state.assigned.clear();
     }
@@ -84,28 +95,45 @@ impl Lists {
         true
     }
 
-    fn take(&self) -> (bool, Vec<u64>) {
+    /// What is to be loaded next.
+    fn take(&self) -> Wanted {
         let mut state = self.state();
         let experts: Vec<u64> = state.wanted.iter().copied().take(ASSIGNED_AT_ONCE).collect();
         for expert in &experts {
             state.wanted.remove(expert);
         }
-        (std::mem::take(&mut state.waiting_wanted), experts)
+        let waiting = std::mem::take(&mut state.waiting_wanted);
+        Wanted { waiting, experts, clearings: state.clearings }
     }
+
+    /// Takes in what was loaded, unless all was forgotten since it was asked for.
+    fn put(&self, wanted: &Wanted, put: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        if state.clearings == wanted.clearings {
+            put(&mut state);
+        }
+    }
+}
+
+/// What somebody waits for.
+struct Wanted {
+    waiting: bool,
+    experts: Vec<u64>,
+    clearings: u64,
 }
 
 /// Loads what is wanted until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     loop {
         let Some(feed) = feed.upgrade() else { return };
-        let (waiting, experts) = feed.lists.take();
-        if !waiting && experts.is_empty() {
+        let wanted = feed.lists.take();
+        if !wanted.waiting && wanted.experts.is_empty() {
             // Now and then it looks whether the feed is still there.
             let idle = std::time::Duration::from_secs(1);
             let _looked = tokio::time::timeout(idle, feed.lists.wanted.notified()).await;
             continue;
         }
-        if let Err(error) = load(&feed, &db, waiting, &experts).await {
+        if let Err(error) = load(&feed, &db, &wanted).await {
             // Those who wait ask again or give up.
             tracing::debug!(%error, "a list could not be loaded");
         }
@@ -113,42 +141,52 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     }
 }
 
-async fn load(feed: &Feed, db: &Db, waiting: bool, experts: &[u64]) -> Result<(), Error> {
+async fn load(feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     let mut connection = db.writer().await?;
-    let seq = feed.applied.load(Relaxed);
-    if waiting {
-        let page = store::waiting_page(&mut connection).await?;
-        let json = array(page.iter(), Conversation::unread_by_others);
-        feed.lists.state().waiting = Some(List { seq, json });
+    // Read first: what is in the windows by now is committed, and so in the lists.
+    let Some(position) = feed.position_of_all() else { return Ok(()) };
+    let list = |json| List { seq: position.seq, json };
+    if wanted.waiting {
+        let page = store::waiting_page(&mut connection, position.seq).await?;
+        let page = array(page.iter(), position, Conversation::unread_by_others);
+        feed.lists.put(wanted, |state| state.waiting = Some(list(page)));
         feed.metrics.list_loads.inc();
     }
-    if experts.is_empty() {
+    if wanted.experts.is_empty() {
         return Ok(());
     }
-    let assigned = store::assigned(&mut connection, experts).await?;
+    let assigned = store::assigned(&mut connection, &wanted.experts, position.seq).await?;
     feed.metrics.list_loads.inc();
-    let mut state = feed.lists.state();
-    if state.assigned.len() + experts.len() > ASSIGNED_MAX {
-        state.assigned.clear();
-    }
-    for &expert in experts {
-        let own = assigned.iter().filter(|conversation| conversation.expert_id == Some(expert));
-        let json = array(own, |conversation| conversation.unread_count(expert));
-        state.assigned.insert(expert, List { seq, json });
-    }
+    feed.lists.put(wanted, |state| {
+        if state.assigned.len() + wanted.experts.len() > ASSIGNED_MAX {
+            state.assigned.clear();
+        }
+        for &expert in &wanted.experts {
+            let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));
+            let own = array(own, position, |conversation| conversation.unread_count(expert));
+            state.assigned.insert(expert, list(own));
+        }
+    });
     Ok(())
 }
 
+/// The list's JSON, as of `position`.
 fn array<'a>(
-    conversations: impl Iterator<Item = &'a Conversation>,
+    list: impl Iterator<Item = &'a Current>,
+    position: Position,
     unread: impl Fn(&Conversation) -> u64,
 ) -> Bytes {
     let mut json = vec![b'['];
-    for conversation in conversations {
+    for Current { conversation, is_ahead } in list {
         if json.len() > 1 {
             json.push(b',');
         }
-        conversation.write_json(unread(conversation), &mut json);
+        if *is_ahead {
+            let shown = Conversation { updated_at: position.at, ..conversation.clone() };
+            shown.write_json(unread(&shown), &mut json);
+        } else {
+            conversation.write_json(unread(conversation), &mut json);
+        }
     }
     json.push(b']');
     Bytes::from(json)

@@ -19,14 +19,18 @@
 //!    Numbers have no gap, times grow with them. ([`sequencer`])
 //! 2. A window holds every change from its floor to its position, or it is thrown away and loaded anew: a gap,
 //!    another epoch or a head that went back are never passed over. ([`tail`])
-//! 3. What is not in the windows has a time later than [`Feed::fresh_at`]; a `since` poll is answered only when
-//!    that is at most [`FRESH_MS_MAX`] ago. ([`tail`] shows why this holds while others are numbering)
+//! 3. What was committed before [`Feed::fresh_at`] is in the windows, and what is not has a later time; a `since`
+//!    poll is answered only when that is at most [`FRESH_MS_MAX`] ago. ([`tail`] shows why this holds while
+//!    others are numbering)
 //! 4. A poll is answered from the window only where the window knows everything the answer could hold.
 //!    ([`window`])
 //! 5. Nobody sees a change of a conversation that they are not part of, by the change and by the state that was
 //!    read with it. ([`window`], [`event::Entry::expert_id`])
 //! 6. A cursor never moves over something that was not delivered. ([`poll`])
-//! 7. **A writer's next poll here shows what they wrote.** A write's answer does not wait for that, the poll
+//! 7. News that take the place of what a client has (conversations, the queue) are told only once all that was
+//!    committed before the poll came is in the window: another instance may have told it already, and its
+//!    time, which the client echoes, must not cover what an older answer takes back. ([`poll`])
+//! 8. **A writer's next poll here shows what they wrote.** A write's answer does not wait for that, the poll
 //!    does: `Feed::wrote` notes user and event in each loop's part, a poll of that user that comes before the
 //!    tail has the event waits for it (some ms), and the tail crosses it out. The note is made under the
 //!    same lock as the tail's crossing out, so none is left behind.
@@ -229,7 +233,8 @@ impl Feed {
         self.released.load(Relaxed)
     }
 
-    /// What is not visible here yet was numbered after this moment. `None` before the first read.
+    /// What was committed before this moment is visible here; what is not, was numbered after it. `None` before
+    /// the first read.
     #[must_use]
     pub fn fresh_at(&self) -> Option<Instant> {
         match self.fresh.load(Relaxed) {
@@ -262,6 +267,12 @@ impl Feed {
         }
     }
 
+    /// Where the windows of all loops are. None gets ahead of it before this returns, and none is behind.
+    fn position_of_all(&self) -> Option<window::Position> {
+        let _no_batch_between = self.recent();
+        self.shard(0).window.as_ref().map(Window::position)
+    }
+
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         // A panic inside cannot have left a window half changed that matters more than going on.
         self.shards[index % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
@@ -281,6 +292,7 @@ impl Feed {
     fn restart(&self, epoch: u64, floor: window::Position) {
         let limits =
             Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
+        let _no_position_between = self.recent();
         self.fresh.store(0, Relaxed);
         self.read.store(0, Relaxed);
         self.lists.clear();

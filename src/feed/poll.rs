@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::futures::Notified;
 use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
@@ -113,7 +114,7 @@ enum Readiness {
 }
 
 impl Feed {
-    /// Answers a `since` poll of the caller `user` on event loop `event_loop`. It is `now`, by either clock.
+    /// Answers a `since` poll of the caller `user` on event loop `event_loop`. It came now, by either clock.
     pub fn since_poll(
         &self,
         event_loop: usize,
@@ -122,24 +123,38 @@ impl Feed {
         since: Timestamp,
         (now, at): (Instant, Timestamp),
     ) -> SincePoll {
+        self.since_poll_of(event_loop, user, class, since, (now, now, at))
+    }
+
+    /// The same for a poll that `came` some time ago.
+    fn since_poll_of(
+        &self,
+        event_loop: usize,
+        user: u64,
+        class: Class,
+        since: Timestamp,
+        (came, now, at): (Instant, Instant, Timestamp),
+    ) -> SincePoll {
         let micros = self.micros_since_born(now);
         self.note_interest(micros);
-        let mut shard = self.shard(event_loop);
+        let shard = self.shard(event_loop);
         let fresh = self.fresh.load(Relaxed);
         let is_fresh = fresh != 0 && micros.saturating_sub(fresh) <= FRESH_MS_MAX * 1_000;
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
-        self.since_now(&mut shard, user, class, since, at)
+        let has_all = fresh >= self.micros_since_born(came);
+        self.since_now(&shard, user, class, since, (has_all, at))
     }
 
+    /// `has_all` tells that all that was committed before the poll came is in the window.
     fn since_now(
         &self,
-        shard: &mut Shard,
+        shard: &Shard,
         user: u64,
         class: Class,
         since: Timestamp,
-        at: Timestamp,
+        (has_all, at): (bool, Timestamp),
     ) -> SincePoll {
         let epoch = shard.epoch;
         let Some(window) = &shard.window else { return SincePoll::Later };
@@ -151,11 +166,11 @@ impl Feed {
         };
         match found {
             Since::Unchanged => SincePoll::Unchanged(cursor),
+            // Messages never change: an older answer takes nothing back.
+            Since::News(..) | Since::Queue if class != Class::Messages && !has_all => SincePoll::Later,
             Since::News(pieces, seq) => SincePoll::Changed(array(&pieces), Cursor { seq, ..cursor }),
-            Since::Queue => match self.lists.get(user, window.queue_needs(user)) {
-                Some((waiting, assigned)) => {
-                    SincePoll::Changed(Queue { waiting, assigned }.json(b"[", b"]"), cursor)
-                }
+            Since::Queue => match self.queue_now(shard, user) {
+                Some(queue) => SincePoll::Changed(queue.json(b"[", b"]"), cursor),
                 None => SincePoll::Later,
             },
             Since::Unknown => {
@@ -176,58 +191,58 @@ impl Feed {
         class: Class,
         since: Timestamp,
     ) -> Result<SincePoll, Unavailable> {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
+        let came = Instant::now();
+        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
         loop {
             let ticked = self.ticked[event_loop % self.ticked.len()].notified();
             let loaded = self.lists.loaded.notified();
-            let now = (Instant::now(), Timestamp::now());
-            match self.since_poll(event_loop, user, class, since, now) {
+            let times = (came, Instant::now(), Timestamp::now());
+            match self.since_poll_of(event_loop, user, class, since, times) {
                 SincePoll::Later => {}
                 answer => return Ok(answer),
             }
             // Which of the two it lacks is not worth telling apart: a list that is there is not loaded again.
-            if class == Class::Queue
-                && let Some(needs) =
-                    self.shard(event_loop).window.as_ref().map(|window| window.queue_needs(user))
-                && !self.lists.want(user, needs)
-            {
-                return Err(Unavailable::Full);
+            if class == Class::Queue {
+                self.want_queue(event_loop, user)?;
             }
             self.nudge();
-            let either = async {
-                tokio::select! {
-                    () = ticked => {}
-                    () = loaded => {}
-                }
-            };
-            if timeout_at(deadline, either).await.is_err() {
-                return Err(Unavailable::Stale);
-            }
+            either(deadline, ticked, loaded).await?;
         }
     }
 
-    /// The whole queue of `user`, as new as what they have seen: for `GET /expert/queue`, and a queue poll that
-    /// the database has to answer.
+    /// The whole queue of `user`, with all that was committed before this call: for a queue poll that memory
+    /// cannot answer, and the full state.
     ///
     /// # Errors
     /// [`Unavailable`] after [`WAIT_MS_MAX`].
     pub async fn queue(&self, event_loop: usize, user: u64) -> Result<Queue, Unavailable> {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
-        self.settle(event_loop, user, deadline).await;
-        let needs = self.shard(event_loop).window.as_ref().map(|window| window.queue_needs(user));
-        let needs = needs.ok_or(Unavailable::Stale)?;
+        let came = Instant::now();
+        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
         loop {
+            let ticked = self.ticked[event_loop % self.ticked.len()].notified();
             let loaded = self.lists.loaded.notified();
-            if let Some((waiting, assigned)) = self.lists.get(user, needs) {
-                return Ok(Queue { waiting, assigned });
+            if self.fresh.load(Relaxed) >= self.micros_since_born(came) {
+                if let Some(queue) = self.queue_now(&self.shard(event_loop), user) {
+                    return Ok(queue);
+                }
+                self.want_queue(event_loop, user)?;
             }
-            if !self.lists.want(user, needs) {
-                return Err(Unavailable::Full);
-            }
-            if timeout_at(deadline, loaded).await.is_err() {
-                return Err(Unavailable::Stale);
-            }
+            self.nudge();
+            either(deadline, ticked, loaded).await?;
         }
+    }
+
+    /// Both lists, where they have everything up to the window's position.
+    fn queue_now(&self, shard: &Shard, user: u64) -> Option<Queue> {
+        let needs = shard.window.as_ref()?.queue_needs(user);
+        self.lists.get(user, needs).map(|(waiting, assigned)| Queue { waiting, assigned })
+    }
+
+    /// Has those lists loaded that are too old.
+    fn want_queue(&self, event_loop: usize, user: u64) -> Result<(), Unavailable> {
+        let needs = self.shard(event_loop).window.as_ref().map(|window| window.queue_needs(user));
+        let is_wanted = needs.is_none_or(|needs| self.lists.want(user, needs));
+        if is_wanted { Ok(()) } else { Err(Unavailable::Full) }
     }
 
     /// How many conversations wait: `X-Total-Count`.
@@ -442,6 +457,21 @@ impl Drop for Waiting {
         self.feed.shard(self.event_loop).leave(self.key);
         self.feed.waiters.fetch_sub(1, Relaxed);
     }
+}
+
+/// Waits for the tail's next read or for a list, whichever comes first.
+async fn either(
+    deadline: tokio::time::Instant,
+    ticked: Notified<'_>,
+    loaded: Notified<'_>,
+) -> Result<(), Unavailable> {
+    let first = async {
+        tokio::select! {
+            () = ticked => {}
+            () = loaded => {}
+        }
+    };
+    timeout_at(deadline, first).await.map_err(|_| Unavailable::Stale)
 }
 
 fn array(pieces: &[Bytes]) -> Bytes {

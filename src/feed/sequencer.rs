@@ -28,22 +28,28 @@
 use crate::db::Error;
 
 use super::metrics::FeedMetrics;
-use super::store::Session;
+use super::store::{SEQUENCE_ROWS_MAX, Session};
 
-/// Numbers what is committed. Whether the lock was ours, so that at some moment since the call nobody was
-/// numbering: see [`super::tail`].
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Everything that was committed when it was asked for has its number.
+    All,
+    /// There is more than one run numbers.
+    Part,
+    /// Somebody else has the lock.
+    Contended,
+}
+
+/// Numbers what is committed.
 ///
 /// # Errors
 /// See [`Error`]; the session is out of step then.
-pub async fn run(session: &mut Session, metrics: &FeedMetrics) -> Result<bool, Error> {
-    match session.sequence().await? {
-        Some(numbered) => {
-            metrics.sequenced(numbered);
-            Ok(true)
-        }
-        None => {
-            metrics.sequencer_contended();
-            Ok(false)
-        }
-    }
+pub async fn run(session: &mut Session, metrics: &FeedMetrics) -> Result<Run, Error> {
+    let Some(numbered) = session.sequence().await? else {
+        metrics.sequencer_contended();
+        return Ok(Run::Contended);
+    };
+    metrics.sequenced(numbered);
+    Ok(if numbered < SEQUENCE_ROWS_MAX { Run::All } else { Run::Part })
 }

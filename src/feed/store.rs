@@ -157,13 +157,13 @@ fn read_message(
     }))
 }
 
-/// A conversation read after its changes.
+/// A conversation, and whether the feed is behind it.
 #[derive(Clone, Debug)]
 pub struct Current {
     /// As it is.
     pub conversation: Conversation,
-    /// Whether it shows a change that comes only later in the feed, or has no number yet. Read marks do not
-    /// count: they move no time, and `since` polls do not see them.
+    /// Whether it shows a change that comes only after a given number in the feed, or has none yet. Read marks
+    /// do not count: they move no time, and `since` polls do not see them.
     pub is_ahead: bool,
 }
 
@@ -270,9 +270,7 @@ impl Session {
                 2..=8 => (&CONVERSATIONS_8, 8),
                 _ => (&CONVERSATIONS_64, 64),
             };
-            let mut params = vec![Value::from(seq)];
-            params.extend(padded(chunk, size));
-            found.extend(self.rows::<Current>(statement, params).await?);
+            found.extend(self.rows::<Current>(statement, after(seq, chunk, size)).await?);
         }
         Ok(found)
     }
@@ -340,26 +338,28 @@ impl Session {
     }
 }
 
-/// The longest waiting conversations.
+/// The longest waiting conversations. Those that changed after `seq` are ahead.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn waiting_page(connection: &mut Connection) -> Result<Vec<Conversation>, Error> {
-    connection.rows(&WAITING_PAGE, ()).await
+pub async fn waiting_page(connection: &mut Connection, seq: u64) -> Result<Vec<Current>, Error> {
+    connection.rows(&WAITING_PAGE, (seq,)).await
 }
 
-/// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first.
+/// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first. Those that changed after
+/// `seq` are ahead.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn assigned(connection: &mut Connection, experts: &[u64]) -> Result<Vec<Conversation>, Error> {
-    connection.rows(&ASSIGNED_64, padded(experts, ASSIGNED_AT_ONCE)).await
+pub async fn assigned(connection: &mut Connection, experts: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
+    connection.rows(&ASSIGNED_64, after(seq, experts, ASSIGNED_AT_ONCE)).await
 }
 
-/// The ids, the last one repeated until there are `size`.
-fn padded(ids: &[u64], size: usize) -> Vec<Value> {
+/// The number and the ids, the last one repeated until there are `size`.
+fn after(seq: u64, ids: &[u64], size: usize) -> Vec<Value> {
     let last = ids.last().copied().unwrap_or(0);
-    ids.iter().copied().chain(std::iter::repeat(last)).take(size).map(Value::from).collect()
+    let padded = ids.iter().copied().chain(std::iter::repeat(last)).take(size);
+    std::iter::once(seq).chain(padded).map(Value::from).collect()
 }
 
 async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {

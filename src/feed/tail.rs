@@ -6,15 +6,15 @@
 //! once after a write of our own or when a poll waits.
 //!
 //! # Fresh as of when?
-//! The `since` polls need a moment F of which is certain: what we have not read got, or will get, a time
-//! (`at`) later than F. A read alone does not give one: somebody may have taken the time for a change, and
-//! commit it only after our read. But:
+//! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
+//! have not read got, or will get, a time (`at`) later than F. A read alone does not give one: somebody may
+//! have taken the time for a change, and commit it only after our read. But:
 //!
 //! - A change being numbered is committed, and its number is not. So it shows in a snapshot as one without a
 //!   number. **A snapshot without such a row proves that nobody was numbering**: F is when it was asked for.
-//! - Where there are such rows (under steady writing, always) our own run of the sequencer proves it: when
-//!   it got the lock nobody was numbering, and whoever numbers later takes the time later. F is when
-//!   the run was asked for, once a read that began after it is complete.
+//! - Where there are such rows (under steady writing, always) our own run of the sequencer proves it, if it
+//!   left none behind: when it got the lock nobody was numbering, and whoever numbers later takes the time
+//!   later. F is when the run was asked for, once a read that began after it is complete.
 //! - Else F stays. A database whose commits hang makes the polls wait, and then 503: never an empty answer.
 
 use std::collections::HashSet;
@@ -31,7 +31,10 @@ use super::assembly::Assembly;
 use super::event::{Batch, Event};
 use super::store::{Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
-use super::{Feed, sequencer};
+use super::{
+    Feed,
+    sequencer::{self, Run},
+};
 
 /// Pause between rounds while there is work or somebody polls.
 const PACE_MS: u64 = 10;
@@ -183,7 +186,7 @@ impl Tail {
         if feed.written.swap(false, Relaxed) {
             // Our own write lacks a number for certain: no need to look first.
             let asked = Instant::now();
-            proven = sequencer::run(session, &feed.metrics).await?.then_some(asked);
+            proven = (sequencer::run(session, &feed.metrics).await? == Run::All).then_some(asked);
         }
         for run in 0..=SEQUENCED_PER_ROUND_MAX {
             let begun = Instant::now();
@@ -204,11 +207,11 @@ impl Tail {
                 worked = true;
                 feed.tell_ticked();
                 let asked = Instant::now();
-                if sequencer::run(session, &feed.metrics).await? {
-                    proven = Some(asked);
-                } else {
+                match sequencer::run(session, &feed.metrics).await? {
+                    Run::All => proven = Some(asked),
+                    Run::Part => {}
                     // Somebody else gives the numbers: theirs are there at the next round.
-                    break;
+                    Run::Contended => break,
                 }
             }
         }

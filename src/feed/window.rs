@@ -138,7 +138,7 @@ pub struct Window {
     /// Where it began: nothing before is known of anybody.
     floor: Position,
     /// Everything up to here was applied.
-    seq: u64,
+    position: Position,
     log: VecDeque<Arc<Entry>>,
     bytes: usize,
     users: IdMap<View>,
@@ -159,7 +159,7 @@ impl Window {
         Self {
             limits,
             floor,
-            seq: floor.seq,
+            position: floor,
             log: VecDeque::new(),
             bytes: 0,
             users: IdMap::default(),
@@ -175,7 +175,13 @@ impl Window {
     /// Everything up to here was applied.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.position.seq
+    }
+
+    /// The same, with its time.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     /// Changes, their bytes, users, and the time of the oldest change.
@@ -200,7 +206,7 @@ impl Window {
     }
 
     fn take(&mut self, entry: &Arc<Entry>) {
-        self.seq = entry.seq;
+        self.position = Position { seq: entry.seq, at: entry.at };
         if entry.conversation_id != 0 {
             for user in people(entry) {
                 let view = view_of(&mut self.users, user, self.floor);
@@ -314,7 +320,7 @@ impl Window {
             return Since::Unknown;
         };
         let (pieces, cut) = view.news(class, user, &start, since);
-        if pieces.is_empty() { Since::Unchanged } else { Since::News(pieces, cut.unwrap_or(self.seq)) }
+        if pieces.is_empty() { Since::Unchanged } else { Since::News(pieces, cut.unwrap_or(self.seq())) }
     }
 
     fn queue_since(&self, user: u64, since: Timestamp) -> Since {
@@ -401,7 +407,7 @@ impl Window {
         let none = VecDeque::new();
         let (own, own_cut) = newer(view.map_or(&none, |view| &view.entries), seq);
         let (queue, queue_cut) = newer(&self.queue, seq);
-        let cut = own_cut.unwrap_or(self.seq).min(queue_cut.unwrap_or(self.seq));
+        let cut = own_cut.unwrap_or(self.seq()).min(queue_cut.unwrap_or(self.seq()));
         let mut news = News { total: self.waiting, seq: cut, ..News::default() };
         // From the newest back, so that each is given as it is now.
         let mut conversations = HashSet::new();

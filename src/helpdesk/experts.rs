@@ -29,8 +29,7 @@ async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> 
 pub async fn queue(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
     let mut db = desk.db.writer().await?;
     require_profile(&mut db, caller).await?;
-    let waiting = feed::store::waiting_page(&mut db).await?;
-    let assigned = feed::store::assigned(&mut db, &[caller]).await?;
+    let (waiting, assigned) = store::queue_list(&mut db, caller).await?;
     let total = HeaderValue::from(store::conversation_count_waiting(&mut db).await?);
     let queue = Queue {
         waiting: super::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),

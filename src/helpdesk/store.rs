@@ -22,6 +22,7 @@ crate::statements! { "helpdesk":
     CONVERSATION_BY_ID = "conversation_by_id";
     CONVERSATION_LIST = "conversation_list";
     CONVERSATION_LIST_SINCE = "conversation_list_since";
+    QUEUE_LIST = "queue_list";
     CONVERSATION_COUNT_WAITING = "conversation_count_waiting";
     CONVERSATION_IS_MINE = "conversation_is_mine";
     CONVERSATION_BUMP = "conversation_bump";
@@ -170,6 +171,25 @@ pub async fn conversation_list_since(
 ) -> Outcome<Vec<Conversation>> {
     let params = (viewer, since, LIST_MAX, viewer, since, LIST_MAX, LIST_MAX);
     db.rows(&CONVERSATION_LIST_SINCE, params).await
+}
+
+/// A line of an expert's queue: whether it is assigned to them, else it waits.
+struct Queued(bool, Conversation);
+
+impl Record for Queued {
+    fn read(row: &mut Columns) -> Outcome<Self> {
+        Ok(Self(row.take()?, Conversation::read(row)?))
+    }
+}
+
+/// The longest waiting conversations, and what the expert is assigned to, newest change first. Of one snapshot:
+/// an echo of the newest time in both must stand for both.
+pub async fn queue_list(db: &mut Connection, expert: u64) -> Outcome<(Vec<Conversation>, Vec<Conversation>)> {
+    let (mut waiting, mut assigned) = (Vec::new(), Vec::new());
+    for Queued(is_assigned, conversation) in db.rows(&QUEUE_LIST, (expert, LIST_MAX)).await? {
+        if is_assigned { &mut assigned } else { &mut waiting }.push(conversation);
+    }
+    Ok((waiting, assigned))
 }
 
 /// How many conversations wait.

@@ -149,6 +149,8 @@ impl Server {
             .arg(format!("--datadir={}", file("data")))
             .arg(format!("--socket={}", file("s")))
             .arg(format!("--pid-file={}", file("pid")))
+            // A server that starts deletes the temporary tables of all others in the same folder.
+            .arg(format!("--tmpdir={}", self.folder.display()))
             .arg(format!("--port={}", self.port.port()))
             .args(SERVER_ARGS)
             .args(&self.extra_args);

@@ -86,7 +86,15 @@ impl Server {
 
     /// A connection of the administrator, whom `read_only` and `max_connections` do not stop.
     pub async fn admin(&self) -> Conn {
-        connect(self.admin_opts()).await
+        // Who was just refused may still be on the place that is kept for the administrator.
+        const FULL: u16 = 1040;
+        let connected = || async {
+            match Conn::new(self.admin_opts()).await {
+                Err(mysql_async::Error::Server(error)) if error.code == FULL => None,
+                connected => Some(connected),
+            }
+        };
+        within_limit("connect", eventually_some(ADMIN_LIMIT, connected)).await
     }
 
     pub fn admin_opts(&self) -> OptsBuilder {

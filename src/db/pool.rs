@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{self, Object, PoolConfig, QueueMode, RecycleError, RecycleResult, Timeouts};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::{DatabaseTarget, SslMode};
 
@@ -42,9 +43,6 @@ const TRANSACTION_IDLE_S_MAX: u64 = 10;
 pub const STATEMENT_CACHE: usize = 256;
 /// Largest packet either way; the largest body and its escapes fit well.
 const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Attempts to connect that may fail in a row before the others are held back: one may be cut by chance, and
-/// tells little of the database.
-const FAILURES_FORGIVEN: u32 = 1;
 /// First and longest pause between attempts to connect to a database that is away.
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
@@ -73,6 +71,8 @@ pub struct Manager {
     must_write: bool,
     epoch: AtomicU64,
     attempts: Mutex<Attempts>,
+    /// Told after each attempt to connect.
+    attempted: Notify,
 }
 
 impl Manager {
@@ -82,6 +82,7 @@ impl Manager {
             must_write,
             epoch: AtomicU64::new(0),
             attempts: Mutex::new(Attempts::default()),
+            attempted: Notify::new(),
         }
     }
 
@@ -95,22 +96,34 @@ impl Manager {
         self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not.
-    fn may_connect(&self) -> Result<Attempt<'_>, Error> {
-        let mut attempts = self.attempts();
-        if attempts.failures > FAILURES_FORGIVEN {
-            let early = attempts.next.is_some_and(|next| Instant::now() < next);
-            if early || attempts.under_way > 0 {
-                return Err(Error::Unavailable("waiting to connect again".to_owned()));
+    /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not. The others wait for
+    /// that one's outcome, which is theirs if it fails: a database that is back is noticed by those who ask, and
+    /// one that is away is not asked by each of them.
+    async fn may_connect(&self) -> Result<Attempt<'_>, Error> {
+        loop {
+            let attempted = self.attempted.notified();
+            let (failures, next) = {
+                let mut attempts = self.attempts();
+                let next = attempts.next.filter(|next| *next > Instant::now());
+                if attempts.failures == 0 || (next.is_none() && attempts.under_way == 0) {
+                    attempts.under_way += 1;
+                    return Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None });
+                }
+                (attempts.failures, next)
+            };
+            match next {
+                Some(next) => drop(timeout_at(next.into(), attempted).await),
+                None => attempted.await,
+            }
+            if self.attempts().failures > failures {
+                return Err(Error::Unavailable("it could not be connected to just now".to_owned()));
             }
         }
-        attempts.under_way += 1;
-        Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None })
     }
 
     /// Opens a connection outside any pool, at the same measured pace.
     pub(super) async fn connect(&self) -> Result<Conn, Error> {
-        let mut attempt = self.may_connect()?;
+        let mut attempt = self.may_connect().await?;
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         let conn = match timeout(limit, self.connect_and_check()).await {
             Ok(outcome) => outcome,
@@ -154,16 +167,18 @@ impl Drop for Attempt<'_> {
             Some(true) => {
                 attempts.failures = 0;
                 attempts.next = None;
-                return;
             }
-            None if self.begun.elapsed() < Duration::from_millis(PATIENCE_MS_MIN) => return,
-            Some(false) | None => {}
+            None if self.begun.elapsed() < Duration::from_millis(PATIENCE_MS_MIN) => {}
+            Some(false) | None => {
+                attempts.failures = attempts.failures.saturating_add(1);
+                let longest = (BACKOFF_MS.0 << attempts.failures.min(10)).min(BACKOFF_MS.1);
+                // Half fixed, half random, so that a fleet does not come back in step.
+                let pause = longest / 2 + random_below(longest / 2);
+                attempts.next = Some(Instant::now() + Duration::from_millis(pause));
+            }
         }
-        attempts.failures = attempts.failures.saturating_add(1);
-        let longest = (BACKOFF_MS.0 << attempts.failures.min(10)).min(BACKOFF_MS.1);
-        // Half fixed, half random, so that a fleet does not come back in step.
-        let pause = longest / 2 + random_below(longest / 2);
-        attempts.next = Some(Instant::now() + Duration::from_millis(pause));
+        drop(attempts);
+        self.manager.attempted.notify_waiters();
     }
 }
 

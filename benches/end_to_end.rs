@@ -30,11 +30,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BARE: &str = "--serve-bare-hyper";
 /// Connections of the load, as in the published comparisons.
-const CONNECTIONS: &str = "64";
+const CONNECTIONS: usize = 64;
 /// Rounds: each server in turn, so that a machine whose speed drifts hurts both alike.
 const ROUNDS: usize = 3;
-/// Requests under valgrind: the second count less the first leaves out what starting costs.
-const COUNTED: (usize, usize) = (2_000, 10_000);
+/// Requests on each connection under valgrind: the second count less the first leaves out what starting costs.
+const COUNTED: (usize, usize) = (30, 150);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -102,12 +102,12 @@ async fn compare(measuring: bool) {
     let desk = Hyperdesk::builder(&schema).env("WEB_CONCURRENCY", 1).start().await;
     let cases = cases(&desk).await;
     for case in &cases {
-        let answer = ask(desk.addr(), case, 3);
+        let answer = ask(desk.addr(), case, 1, 3);
         assert!(answer.starts_with("HTTP/1.1 200"), "{}: {answer}", case.name);
     }
     let this = std::env::current_exe().unwrap();
     let bare = Bare::start(&this);
-    assert!(ask(bare.address, &cases[0], 3).starts_with("HTTP/1.1 200"));
+    assert!(ask(bare.address, &cases[0], 1, 3).starts_with("HTTP/1.1 200"));
     if !measuring {
         println!("1 passed, 0 failed");
         return;
@@ -146,21 +146,30 @@ fn head(address: SocketAddr, case: &Case) -> String {
     format!("GET {} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n", case.path, case.token)
 }
 
-/// Sends the request `times` times over one connection; the last answer.
-fn ask(address: SocketAddr, case: &Case, times: usize) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+/// Sends the request `times` times over each of so many connections, over all of them before any answer is
+/// read: a server at saturation finds many requests each time it looks. The last answer.
+fn ask(address: SocketAddr, case: &Case, connections: usize, times: usize) -> String {
+    let connect = |_| {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let mut streams: Vec<TcpStream> = (0..connections).map(connect).collect();
     let request = head(address, case);
     let mut answer = Vec::new();
     let mut piece = [0; 16 * 1024];
     for _ in 0..times {
-        stream.write_all(request.as_bytes()).unwrap();
-        answer.clear();
-        while !is_whole(&answer) {
-            let read = stream.read(&mut piece).unwrap();
-            assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
-            answer.extend_from_slice(&piece[..read]);
+        for stream in &mut streams {
+            stream.write_all(request.as_bytes()).unwrap();
+        }
+        for stream in &mut streams {
+            answer.clear();
+            while !is_whole(&answer) {
+                let read = stream.read(&mut piece).unwrap();
+                assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+                answer.extend_from_slice(&piece[..read]);
+            }
         }
     }
     String::from_utf8(answer).unwrap()
@@ -220,7 +229,7 @@ async fn counts(schema: &Schema, desk: &Hyperdesk) -> (f64, f64) {
 /// Requests per second.
 fn wrk(address: SocketAddr, case: &Case) -> f64 {
     let output = Command::new("wrk")
-        .args(["-t1", "-c", CONNECTIONS, "-d", "3s", "-H"])
+        .args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", "3s", "-H"])
         .arg(format!("Authorization: Bearer {}", case.token))
         .arg(format!("http://{address}{}", case.path))
         .output()
@@ -242,7 +251,7 @@ async fn instructions(schema: &Schema, this: &Path, cases: &[Case]) {
         let program = under_valgrind(&folder, this, BARE);
         let count = async |times| {
             let server = Bare::start(&program);
-            ask(server.address, &cases[0], times);
+            ask(server.address, &cases[0], CONNECTIONS, times);
             let pid = server.child.id() as i32;
             stop(pid).await;
             drop(server);
@@ -263,8 +272,9 @@ async fn instructions(schema: &Schema, this: &Path, cases: &[Case]) {
                 .await;
             let address = desk.addr();
             let (path, token) = (case.path.clone(), case.token.clone());
-            let asked =
-                tokio::task::spawn_blocking(move || ask(address, &Case { name: "", path, token }, times));
+            let asked = tokio::task::spawn_blocking(move || {
+                ask(address, &Case { name: "", path, token }, CONNECTIONS, times)
+            });
             asked.await.unwrap();
             stop(desk.pid()).await;
             desk.wait_exit(Duration::from_secs(60)).await;
@@ -288,7 +298,7 @@ async fn stop(pid: i32) {
 }
 
 fn per_request(fewer: u64, more: u64) -> f64 {
-    (more - fewer) as f64 / (COUNTED.1 - COUNTED.0) as f64
+    (more - fewer) as f64 / (CONNECTIONS * (COUNTED.1 - COUNTED.0)) as f64
 }
 
 /// A script that runs `program` under callgrind, counting each thread apart.

@@ -147,26 +147,17 @@ impl Timestamp {
     /// `None` for anything else: other text before or after, a date that does not exist, a moment
     /// that falls outside the years 0 to 9999 once its offset is applied.
     pub fn parse_lenient(text: impl AsRef<[u8]>) -> Option<Self> {
-        let mut scan = Scan { rest: text.as_ref() };
-        let year = scan.digits(4)?;
-        scan.byte(b'-')?;
-        let month = scan.digits(2)?;
-        scan.byte(b'-')?;
-        let day = scan.digits(2)?;
-        if scan.rest.is_empty() {
+        let (date, rest) = text.as_ref().split_first_chunk()?;
+        let &[y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2] = date else { return None };
+        let (year, month, day) = (number([y1, y2, y3, y4])?, number([o1, o2])?, number([d1, d2])?);
+        if rest.is_empty() {
             return Self::from_civil(year as i32, month as u8, day as u8, 0, 0, 0, 0);
         }
-        let (b'T' | b't' | b' ') = scan.next()? else {
-            return None;
-        };
-        let hour = scan.digits(2)?;
-        scan.byte(b':')?;
-        let minute = scan.digits(2)?;
-        let (second, micros) = scan.seconds()?;
-        let offset_seconds = scan.offset()?;
-        if !scan.rest.is_empty() {
-            return None;
-        }
+        let (time, rest) = rest.split_first_chunk()?;
+        let &[b'T' | b't' | b' ', h1, h2, b':', m1, m2] = time else { return None };
+        let (hour, minute) = (number([h1, h2])?, number([m1, m2])?);
+        let (second, micros, rest) = seconds(rest)?;
+        let offset_seconds = offset(rest)?;
         let (year, month, day) = (year as i32, month as u8, day as u8);
         let (hour, minute, second) = (hour as u8, minute as u8, second as u8);
         let local = Self::from_civil(year, month, day, hour, minute, second, micros)?;
@@ -189,79 +180,50 @@ impl Serialize for Timestamp {
     }
 }
 
-/// What is left to read of a time's text.
-struct Scan<'a> {
-    rest: &'a [u8],
+/// The number that decimal digits make; at most seven, so that what are no digits fit as well.
+fn number<const COUNT: usize>(digits: [u8; COUNT]) -> Option<u32> {
+    let (mut number, mut are_digits) = (0, true);
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        are_digits &= digit < 10;
+        number = number * 10 + u32::from(digit);
+    }
+    are_digits.then_some(number)
 }
 
-impl Scan<'_> {
-    fn next(&mut self) -> Option<u8> {
-        let (&first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(first)
+/// The optional `:SS` and its optional decimals, as seconds and microseconds, and what follows.
+fn seconds(text: &[u8]) -> Option<(u32, u32, &[u8])> {
+    let (second, rest) = match text {
+        [b':', s1, s2, rest @ ..] => (number([*s1, *s2])?, rest),
+        [b':', ..] => return None,
+        _ => return Some((0, 0, text)),
+    };
+    let [b'.', decimals @ ..] = rest else { return Some((second, 0, rest)) };
+    let count = decimals.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if !(1..=9).contains(&count) {
+        return None;
     }
+    let (decimals, rest) = decimals.split_at(count);
+    let mut micros = *b"000000";
+    micros.iter_mut().zip(decimals).for_each(|(place, digit)| *place = *digit);
+    Some((second, number(micros)?, rest))
+}
 
-    fn byte(&mut self, wanted: u8) -> Option<()> {
-        (self.next()? == wanted).then_some(())
-    }
-
-    /// Exactly `count` decimal digits; at most nine, so that they fit.
-    fn digits(&mut self, count: usize) -> Option<u32> {
-        let (digits, rest) = self.rest.split_at_checked(count)?;
-        let mut value = 0;
-        for &digit in digits {
-            if !digit.is_ascii_digit() {
-                return None;
-            }
-            value = value * 10 + u32::from(digit - b'0');
-        }
-        self.rest = rest;
-        Some(value)
-    }
-
-    /// The optional `:SS` and its optional decimals, as seconds and microseconds.
-    fn seconds(&mut self) -> Option<(u32, u32)> {
-        if self.rest.first() != Some(&b':') {
-            return Some((0, 0));
-        }
-        self.next();
-        let second = self.digits(2)?;
-        if self.rest.first() != Some(&b'.') {
-            return Some((second, 0));
-        }
-        self.next();
-        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if !(1..=9).contains(&count) {
-            return None;
-        }
-        let kept = self.digits(count.min(6))?;
-        self.digits(count.saturating_sub(6))?;
-        Some((second, kept * 10u32.pow(6u32.saturating_sub(count as u32))))
-    }
-
-    /// The optional zone, as seconds east of UTC.
-    fn offset(&mut self) -> Option<i64> {
-        let sign = match self.next() {
-            None | Some(b'Z' | b'z') => return Some(0),
-            // A space stands where the client wrote a plus sign and forgot to escape it.
-            Some(b'+' | b' ') => 1,
-            Some(b'-') => -1,
-            Some(_) => return None,
-        };
-        let hours = self.digits(2)?;
-        let minutes = match self.rest.first() {
-            None => 0,
-            Some(b':') => {
-                self.next();
-                self.digits(2)?
-            }
-            Some(_) => self.digits(2)?,
-        };
-        if hours > 23 || minutes > 59 {
-            return None;
-        }
-        Some(sign * i64::from(hours * 3600 + minutes * 60))
-    }
+/// The optional zone, which ends the text, as seconds east of UTC.
+fn offset(text: &[u8]) -> Option<i64> {
+    let (sign, rest) = match text {
+        [] | [b'Z' | b'z'] => return Some(0),
+        // A space stands where the client wrote a plus sign and forgot to escape it.
+        [b'+' | b' ', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = match *rest {
+        [h1, h2] => (number([h1, h2])?, 0),
+        [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => (number([h1, h2])?, number([m1, m2])?),
+        _ => return None,
+    };
+    (hours <= 23 && minutes <= 59).then(|| sign * i64::from(hours * 3600 + minutes * 60))
 }
 
 /// Writes `value` as `count` decimal digits at `at`, from the last digit to the first.

@@ -1,5 +1,5 @@
-//! An idle poll allocates nothing beyond hyper's own: counted, on one event loop, against a bare hyper service
-//! that answers a constant.
+//! An idle poll allocates nothing, not even what hyper does for a constant answer: counted, on one event loop,
+//! against a bare hyper service.
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -142,9 +142,10 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
         let asked = tokio::task::spawn_blocking(move || (counted(address), counted(bare_address)));
         let (ours, bare) = asked.await.unwrap();
         println!("{path}: {ours} allocations for {POLLS} idle polls, bare hyper {bare}");
-        // Request ids and cursors are cut from blocks of 32 KiB: one allocation for hundreds of polls.
+        // Request ids and cursors are cut from blocks of 32 KiB: one allocation for hundreds of polls. Bare hyper
+        // makes a new header map for each answer, we put ours into the one that the request came in.
         assert!(
-            ours <= bare + POLLS as u64 / 100,
+            ours <= POLLS as u64 / 100 && ours < bare,
             "{path}: {ours} allocations for {POLLS} idle polls, bare hyper {bare}"
         );
     }

@@ -99,10 +99,10 @@ impl<S: Service> EventLoop<S> {
             let service = service_fn(|request| {
                 activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
                 let activity = &activity;
-                async move {
-                    let response = pipeline::serve(event_loop, peer, request).await;
-                    Ok::<_, Infallible>(connection::answered(response, activity, &event_loop.tick))
-                }
+                // Not inside the future: before it polls that, hyper reads on, and would do so into a new buffer
+                // as long as the request's head is in the one it has.
+                let serving = pipeline::serve(event_loop, peer, request);
+                async move { Ok::<_, Infallible>(connection::answered(serving.await, activity, &event_loop.tick)) }
             });
             // A connection's end, however it comes about, is the client's business and no error of ours.
             let _ended = http().serve_connection(io, service).await;

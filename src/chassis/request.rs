@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Method, StatusCode, Uri};
+use memchr::{memchr, memchr2};
 use serde_json::{Map, Value};
 
 use crate::auth::token::SessionId;
@@ -64,18 +65,41 @@ impl Request {
         form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The first value of a query parameter, decoded into `buffer` where it is escaped: for polls, which allocate
-    /// nothing. One that does not fit is cut off: no value that means anything is as long as the buffer.
+    /// The first values of some query parameters, found in one pass: for polls, which allocate nothing.
     #[must_use]
-    pub fn query_into<'b>(&'b self, name: &str, buffer: &'b mut [u8; QUERY_VALUE_BYTES]) -> Option<&'b [u8]> {
-        let raw = query_value(self.uri.query()?, name)?;
-        let is_escaped = raw.contains('%') || raw.contains('+');
-        let raw = raw.as_bytes();
-        if !is_escaped {
-            return Some(&raw[..raw.len().min(QUERY_VALUE_BYTES)]);
+    pub fn query_values<const N: usize>(&self, names: [&str; N]) -> [Option<QueryValue<'_>>; N] {
+        query_values(self.uri.query().unwrap_or_default(), names)
+    }
+
+    /// The body's fields, JSON or form, those inside the object `wrapper` before those around it.
+    ///
+    /// # Errors
+    /// 400 for what is not a JSON object, 415 for another type.
+    pub fn fields(&self, wrapper: &str) -> Result<Fields, Error> {
+        Fields::parse(self.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes), &self.body, wrapper)
+    }
+}
+
+/// Longest value that [`QueryValue::decoded`] gives: a time or a cursor is shorter.
+pub const QUERY_VALUE_BYTES: usize = 64;
+
+/// The value of a query parameter as it stands in the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryValue<'q>(&'q [u8]);
+
+impl<'q> QueryValue<'q> {
+    /// The value, decoded into `buffer` where it is escaped. One that does not fit is cut off: no value that means
+    /// anything is as long as the buffer.
+    #[must_use]
+    pub fn decoded<'b>(self, buffer: &'b mut [u8; QUERY_VALUE_BYTES]) -> &'b [u8]
+    where
+        'q: 'b,
+    {
+        if memchr2(b'%', b'+', self.0).is_none() {
+            return &self.0[..self.0.len().min(QUERY_VALUE_BYTES)];
         }
         let mut length = 0;
-        let mut rest = raw.iter();
+        let mut rest = self.0.iter();
         while let Some(&byte) = rest.next() {
             let decoded = match byte {
                 b'+' => b' ',
@@ -92,35 +116,28 @@ impl Request {
             *place = decoded;
             length += 1;
         }
-        Some(&buffer[..length])
-    }
-
-    /// The body's fields, JSON or form, those inside the object `wrapper` before those around it.
-    ///
-    /// # Errors
-    /// 400 for what is not a JSON object, 415 for another type.
-    pub fn fields(&self, wrapper: &str) -> Result<Fields, Error> {
-        Fields::parse(self.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes), &self.body, wrapper)
+        &buffer[..length]
     }
 }
 
-/// What follows `name=` where a pair of the query begins with it; nothing for a `name` alone.
-fn query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    let mut rest = query;
+/// For each name what follows `name=` in the first pair that begins with it; nothing for a `name` alone.
+fn query_values<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<QueryValue<'q>>; N] {
+    let mut found = [None; N];
+    let mut rest = query.as_bytes();
     loop {
-        if let Some(value) = rest.strip_prefix(name) {
-            match value.as_bytes() {
-                [] | [b'&', ..] => return Some(""),
-                [b'=', ..] => return value[1..].split('&').next(),
-                _ => {}
+        let (pair, after) = rest.split_at(memchr(b'&', rest).unwrap_or(rest.len()));
+        for (found, name) in found.iter_mut().zip(names) {
+            if found.is_none()
+                && let Some(value) = pair.strip_prefix(name.as_bytes())
+                && let [] | [b'=', ..] = value
+            {
+                *found = Some(QueryValue(value.get(1..).unwrap_or_default()));
             }
         }
-        rest = rest.split_once('&')?.1;
+        let Some((_, following)) = after.split_first() else { return found };
+        rest = following;
     }
 }
-
-/// Longest value that [`Request::query_into`] reads: a time or a cursor is shorter.
-pub const QUERY_VALUE_BYTES: usize = 64;
 
 const fn hex(digit: u8) -> u8 {
     match digit {
@@ -316,6 +333,11 @@ mod tests {
 
     #[test]
     fn a_querys_first_value_counts() {
+        let value = |query| {
+            let [other, value] = query_values(query, ["x", "since"]);
+            assert_eq!(other.is_some(), query.contains('x') && !query.contains("xs"), "{query}");
+            value.map(|value| String::from_utf8(value.decoded(&mut [0; QUERY_VALUE_BYTES]).to_vec()).unwrap())
+        };
         for query in [
             "since=1",
             "since=1&since=2",
@@ -323,15 +345,20 @@ mod tests {
             "sinc=2&since=1&x",
             "&since=1&",
             "sincerity=3&since=1",
+            "since=%31",
         ] {
-            assert_eq!(query_value(query, "since"), Some("1"), "{query}");
+            assert_eq!(value(query).as_deref(), Some("1"), "{query}");
         }
         for query in ["since", "since=", "a&since", "since&since=1"] {
-            assert_eq!(query_value(query, "since"), Some(""), "{query}");
+            assert_eq!(value(query).as_deref(), Some(""), "{query}");
         }
         for query in ["", "a=since=1", "a=b&sinc=1", "a=b&", "xsince=1"] {
-            assert_eq!(query_value(query, "since"), None, "{query}");
+            assert_eq!(value(query), None, "{query}");
         }
+        assert_eq!(value("since=1+2%2B%2b%zz%4").as_deref(), Some("1 2++%zz%4"));
+        let long = format!("since={}", "1".repeat(QUERY_VALUE_BYTES + 1));
+        assert_eq!(value(&long).map(|value| value.len()), Some(QUERY_VALUE_BYTES));
+        assert_eq!(value(&long.replace('1', "%31")).map(|value| value.len()), Some(QUERY_VALUE_BYTES));
     }
 
     #[test]

@@ -40,6 +40,7 @@
 mod assembly;
 pub mod cursor;
 pub mod event;
+mod held;
 mod lists;
 mod metrics;
 pub mod poll;

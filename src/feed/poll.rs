@@ -4,10 +4,7 @@
 //! constant. What has to wait (for the tail, for a list, for news) is a future; none of them keeps anything
 //! of the database, so all may be dropped at any time.
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -143,18 +140,18 @@ impl Feed {
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
-        let has_all = fresh >= self.micros_since_born(came);
+        let has_all = || fresh >= self.micros_since_born(came);
         self.since_now(&shard, user, class, since, (has_all, at))
     }
 
-    /// `has_all` tells that all that was committed before the poll came is in the window.
+    /// `has_all` tells whether all that was committed before the poll came is in the window.
     fn since_now(
         &self,
         shard: &Shard,
         user: u64,
         class: Class,
         since: Timestamp,
-        (has_all, at): (bool, Timestamp),
+        (has_all, at): (impl Fn() -> bool, Timestamp),
     ) -> SincePoll {
         let epoch = shard.epoch;
         let Some(window) = &shard.window else { return SincePoll::Later };
@@ -167,7 +164,7 @@ impl Feed {
         match found {
             Since::Unchanged => SincePoll::Unchanged(cursor),
             // Messages never change: an older answer takes nothing back.
-            Since::News(..) | Since::Queue if class != Class::Messages && !has_all => SincePoll::Later,
+            Since::News(..) | Since::Queue if class != Class::Messages && !has_all() => SincePoll::Later,
             Since::News(pieces, seq) => SincePoll::Changed(array(&pieces), Cursor { seq, ..cursor }),
             Since::Queue => match self.queue_now(shard, user) {
                 Some(queue) => SincePoll::Changed(queue.json(b"[", b"]"), cursor),
@@ -373,47 +370,6 @@ impl Feed {
         }
     }
 
-    /// Waits until something is new after `cursor`, until `until`, or until the process stops. Never
-    /// [`CursorPoll::Later`]. For held polls, and each piece of a stream.
-    ///
-    /// # Errors
-    /// [`Unavailable::Full`] when as many wait as may.
-    pub async fn held_poll(
-        self: &Arc<Self>,
-        event_loop: usize,
-        user: u64,
-        cursor: Cursor,
-        until: Instant,
-    ) -> Result<CursorPoll, Unavailable> {
-        // Registered first, then read: what comes between is not lost.
-        let mut waiting = self.wait_for(event_loop, user)?;
-        let mut cursor = cursor;
-        loop {
-            let answer = match self.cursor_poll(event_loop, user, cursor) {
-                CursorPoll::Later => self.cursor_later(event_loop, user, cursor).await,
-                answer => answer,
-            };
-            match answer {
-                CursorPoll::Unchanged(newer) => cursor = newer,
-                answer => return Ok(answer),
-            }
-            if self.is_released() || timeout_at(until.into(), &mut waiting).await.is_err() {
-                return Ok(CursorPoll::Unchanged(cursor));
-            }
-            self.shard(event_loop).rearm(waiting.key);
-        }
-    }
-
-    fn wait_for(self: &Arc<Self>, event_loop: usize, user: u64) -> Result<Waiting, Unavailable> {
-        if self.waiters.fetch_add(1, Relaxed) >= self.settings.waiters_max {
-            self.waiters.fetch_sub(1, Relaxed);
-            self.metrics.refused_waiters.inc();
-            return Err(Unavailable::Full);
-        }
-        let key = self.shard(event_loop).wait(user);
-        Ok(Waiting { feed: self.clone(), event_loop, key })
-    }
-
     /// Waits until the tail is fresh and has the user's own writes, or the deadline.
     async fn settle(&self, event_loop: usize, user: u64, deadline: tokio::time::Instant) {
         loop {
@@ -433,29 +389,6 @@ impl Feed {
         if now.saturating_sub(self.polled.load(Relaxed)) > POLLED_NOTE_MICROS {
             self.polled.store(now, Relaxed);
         }
-    }
-}
-
-/// A registered waiter; ready when it was woken.
-struct Waiting {
-    feed: Arc<Feed>,
-    event_loop: usize,
-    key: usize,
-}
-
-impl Future for Waiting {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let woken = self.feed.shard(self.event_loop).is_woken(self.key, context.waker());
-        if woken { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.feed.shard(self.event_loop).leave(self.key);
-        self.feed.waiters.fetch_sub(1, Relaxed);
     }
 }
 

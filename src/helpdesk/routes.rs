@@ -48,53 +48,56 @@ pub enum Route {
     AssignmentHistory,
 }
 
-/// The route of a method and a path.
+/// The route of a method and a path: those without an id by the whole path, which is one comparison for a poll,
+/// those with one by its segments.
 ///
 /// # Errors
 /// A [`Miss`] tells 404 from 405.
 pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
     let get = |route| by_method(method, GET, &[(Method::GET, route)]);
     let post = |route| by_method(method, POST, &[(Method::POST, route)]);
-    match segments(path, &mut [""; SEGMENTS_MAX]) {
-        ["api", "conversations", "updates"] => get(Route::ConversationUpdates),
-        ["api", "messages", "updates"] => get(Route::MessageUpdates),
-        ["api", "expert-queue", "updates"] => get(Route::QueueUpdates),
-        ["api", "updates"] => get(Route::Updates),
-        ["api", "updates", "stream"] => get(Route::UpdateStream),
-        ["health"] => get(Route::Health),
-        ["auth", "register"] => post(Route::Register),
-        ["auth", "login"] => post(Route::Login),
-        ["auth", "logout"] => post(Route::Logout),
-        ["auth", "refresh"] => post(Route::Refresh),
-        ["auth", "me"] => get(Route::Me),
-        ["conversations"] => by_method(
+    match path {
+        "/api/conversations/updates" => get(Route::ConversationUpdates),
+        "/api/messages/updates" => get(Route::MessageUpdates),
+        "/api/expert-queue/updates" => get(Route::QueueUpdates),
+        "/api/updates" => get(Route::Updates),
+        "/api/updates/stream" => get(Route::UpdateStream),
+        "/health" => get(Route::Health),
+        "/auth/register" => post(Route::Register),
+        "/auth/login" => post(Route::Login),
+        "/auth/logout" => post(Route::Logout),
+        "/auth/refresh" => post(Route::Refresh),
+        "/auth/me" => get(Route::Me),
+        "/conversations" => by_method(
             method,
             GET_POST,
             &[(Method::GET, Route::ConversationList), (Method::POST, Route::ConversationOpen)],
         ),
-        ["conversations", conversation] => get(Route::Conversation { id: id(conversation)? }),
-        ["conversations", conversation, "messages"] => {
-            get(Route::MessageList { conversation: id(conversation)? })
-        }
-        ["messages"] => post(Route::MessagePost),
-        ["messages", message, "read"] => {
-            by_method(method, PUT, &[(Method::PUT, Route::MessageRead { id: id(message)? })])
-        }
-        ["expert", "queue"] => get(Route::Queue),
-        ["expert", "conversations", conversation, "claim"] => {
-            post(Route::Claim { conversation: id(conversation)? })
-        }
-        ["expert", "conversations", conversation, "unclaim"] => {
-            post(Route::Unclaim { conversation: id(conversation)? })
-        }
-        ["expert", "conversations", conversation, "resolve"] => {
-            post(Route::Resolve { conversation: id(conversation)? })
-        }
-        ["expert", "profile"] => {
+        "/messages" => post(Route::MessagePost),
+        "/expert/queue" => get(Route::Queue),
+        "/expert/profile" => {
             by_method(method, GET_PUT, &[(Method::GET, Route::Profile), (Method::PUT, Route::ProfileUpdate)])
         }
-        ["expert", "assignments", "history"] => get(Route::AssignmentHistory),
-        _ => Err(Miss::Path),
+        "/expert/assignments/history" => get(Route::AssignmentHistory),
+        _ => match segments(path, &mut [""; SEGMENTS_MAX]) {
+            ["conversations", conversation] => get(Route::Conversation { id: id(conversation)? }),
+            ["conversations", conversation, "messages"] => {
+                get(Route::MessageList { conversation: id(conversation)? })
+            }
+            ["messages", message, "read"] => {
+                by_method(method, PUT, &[(Method::PUT, Route::MessageRead { id: id(message)? })])
+            }
+            ["expert", "conversations", conversation, "claim"] => {
+                post(Route::Claim { conversation: id(conversation)? })
+            }
+            ["expert", "conversations", conversation, "unclaim"] => {
+                post(Route::Unclaim { conversation: id(conversation)? })
+            }
+            ["expert", "conversations", conversation, "resolve"] => {
+                post(Route::Resolve { conversation: id(conversation)? })
+            }
+            _ => Err(Miss::Path),
+        },
     }
 }
 

@@ -46,13 +46,13 @@ pub fn since(
     whose: &str,
 ) -> Result<Answer, Error> {
     let caller = request.caller()?;
-    let mut buffer = [0; QUERY_VALUE_BYTES];
-    if let Some(id) = request.query_into(whose, &mut buffer).filter(|id| !id.is_empty())
+    let (mut buffer, [whose, since]) = ([0; QUERY_VALUE_BYTES], request.query_values([whose, "since"]));
+    if let Some(id) = whose.map(|id| id.decoded(&mut buffer)).filter(|id| !id.is_empty())
         && id != itoa::Buffer::new().format(caller.user_id).as_bytes()
     {
         return Err(Error::forbidden("Not your updates"));
     }
-    let since = match request.query_into("since", &mut buffer).filter(|text| !text.is_empty()) {
+    let since = match since.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => {
             Some(Timestamp::parse_lenient(text).ok_or(Error::bad_request("Invalid timestamp format"))?)
@@ -65,7 +65,9 @@ pub fn since(
     let headers = std::mem::take(&mut request.headers);
     Ok(match found {
         SincePoll::Unchanged(cursor) => {
-            Answer::Now(Ok(marked(desk, event_loop, response::reusing(headers, NOTHING), cursor)))
+            let mut nothing = response::reusing(headers, NOTHING);
+            mark(desk, event_loop, &mut nothing, cursor);
+            Answer::Now(Ok(nothing))
         }
         SincePoll::Later => {
             let poll = poll();
@@ -155,10 +157,15 @@ impl Poll {
 }
 
 /// Adds the cursor that says as much as the answer.
-fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cursor) -> Response {
+fn mark(desk: &Helpdesk, event_loop: usize, response: &mut Response, cursor: Cursor) {
     if let Ok(text) = HeaderValue::from_maybe_shared(desk.feed.cursor_text(event_loop, cursor)) {
         response.headers_mut().insert(CURSOR, text);
     }
+}
+
+/// The same answer with the cursor.
+fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cursor) -> Response {
+    mark(desk, event_loop, &mut response, cursor);
     response
 }
 
@@ -166,15 +173,15 @@ fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cu
 pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let caller = request.caller()?;
     let event_loop = request.event_loop;
-    let mut buffer = [0; QUERY_VALUE_BYTES];
-    let wait = match request.query_into("wait", &mut buffer) {
+    let (mut buffer, [wait, cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["wait", "cursor"]));
+    let wait = match wait.map(|text| text.decoded(&mut buffer)) {
         None | Some(b"") => 0,
         Some(text) => {
             let seconds = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
             seconds.ok_or(Error::bad_request("wait must be a number of seconds"))?.min(WAIT_S_MAX)
         }
     };
-    let Some(cursor) = request.query_into("cursor", &mut buffer).filter(|text| !text.is_empty()) else {
+    let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
     };
     let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
@@ -273,9 +280,10 @@ pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> 
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let caller = request.caller()?;
     let event_loop = request.event_loop;
-    let mut buffer = [0; QUERY_VALUE_BYTES];
+    let (mut buffer, [cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["cursor"]));
     let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
-    let given = resumed.or_else(|| request.query_into("cursor", &mut buffer)).filter(|text| !text.is_empty());
+    let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
+    let given = given.filter(|text| !text.is_empty());
     let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
     let desk = desk.clone();
     let Some(cursor) = cursor else {

@@ -1,15 +1,12 @@
 -- feed.conversations_64
 SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
-    c.created_at, c.updated_at, c.last_message_at, COUNT(u.id),
-    CAST(COALESCE(SUM(u.sender_id = c.initiator_id), 0) AS UNSIGNED),
-    CAST(COALESCE(SUM(u.sender_id = c.assigned_expert_id), 0) AS UNSIGNED),
+    c.created_at, c.updated_at, c.last_message_at, c.unread,
+    c.unread_from_initiator, c.unread_from_expert,
     EXISTS (SELECT 1 FROM events e WHERE (e.seq IS NULL OR e.seq > ?) AND e.conversation_id = c.id AND e.kind <> 'read')
 FROM conversations c
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
-LEFT JOIN messages u ON u.conversation_id = c.id AND u.is_read = 0
 WHERE c.id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-GROUP BY c.id

@@ -1,2 +1,2 @@
 -- feed.purge_events
-DELETE FROM events WHERE at < NOW(6) - INTERVAL ? SECOND ORDER BY at LIMIT 500
+DELETE FROM events WHERE seq <= ? ORDER BY seq LIMIT 500

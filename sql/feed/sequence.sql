@@ -9,7 +9,7 @@ JOIN (SELECT n.id, n.kind, ROW_NUMBER() OVER (ORDER BY n.id) AS place
       FROM (SELECT id, kind FROM events WHERE seq IS NULL ORDER BY id LIMIT 500) n) e
 WHERE h.id = 1
 ON DUPLICATE KEY UPDATE seq = VALUES(seq), at = VALUES(at);
-SELECT MAX(seq), MAX(at) INTO @feed_seq, @feed_at FROM events;
+SELECT seq, at INTO @feed_seq, @feed_at FROM events WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1;
 UPDATE feed_head SET seq = @feed_seq, at = @feed_at WHERE id = 1 AND seq < @feed_seq;
 COMMIT;
 SELECT seq FROM feed_head WHERE id = 1

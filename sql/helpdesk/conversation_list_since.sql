@@ -1,8 +1,7 @@
 -- helpdesk.conversation_list_since
 SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
-    c.created_at, c.updated_at, c.last_message_at, COUNT(u.id),
-    CAST(COALESCE(SUM(u.sender_id = c.initiator_id), 0) AS UNSIGNED),
-    CAST(COALESCE(SUM(u.sender_id = c.assigned_expert_id), 0) AS UNSIGNED)
+    c.created_at, c.updated_at, c.last_message_at, c.unread,
+    c.unread_from_initiator, c.unread_from_expert
 FROM (
     (SELECT id FROM conversations WHERE initiator_id = ? AND updated_at > ? ORDER BY updated_at, id LIMIT ?)
     UNION
@@ -11,7 +10,5 @@ FROM (
 JOIN conversations c ON c.id = mine.id
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
-LEFT JOIN messages u ON u.conversation_id = c.id AND u.is_read = 0
-GROUP BY c.id
 ORDER BY c.updated_at, c.id
 LIMIT ?

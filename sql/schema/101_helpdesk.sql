@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS conversations (
     initiator_id BIGINT NOT NULL,
     assigned_expert_id BIGINT NULL,
     last_message_at DATETIME(6) NULL,
+    -- Messages that nobody has read, and those of them that each side sent: counted where they change, so that
+    -- to show a conversation costs the same however many there are.
+    unread BIGINT NOT NULL DEFAULT 0,
+    unread_from_initiator BIGINT NOT NULL DEFAULT 0,
+    unread_from_expert BIGINT NOT NULL DEFAULT 0,
     created_at DATETIME(6) NOT NULL,
     updated_at DATETIME(6) NOT NULL,
     KEY conversations_initiator (initiator_id, updated_at, id),
@@ -50,8 +55,7 @@ CREATE TABLE IF NOT EXISTS messages (
     is_read BOOLEAN NOT NULL DEFAULT FALSE,
     created_at DATETIME(6) NOT NULL,
     updated_at DATETIME(6) NOT NULL,
-    KEY messages_conversation (conversation_id, created_at, id),
-    KEY messages_unread (conversation_id, is_read, sender_id)
+    KEY messages_conversation (conversation_id, created_at, id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS expert_assignments (

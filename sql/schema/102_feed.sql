@@ -19,8 +19,7 @@ CREATE TABLE IF NOT EXISTS events (
     -- The session of a sign-out, and until when it must be remembered.
     sid BINARY(16) NULL,
     sid_expires_at DATETIME(6) NULL,
-    UNIQUE KEY events_seq (seq),
-    KEY events_at (at)
+    UNIQUE KEY events_seq (seq)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS feed_head (

@@ -27,6 +27,7 @@ crate::statements! { "feed":
     ASSIGNED_64 = "assigned_64";
     WAITING_IDS = "waiting_ids";
     REVOKED = "revoked";
+    PURGE_BOUND = "purge_bound";
     PURGE_EVENTS = "purge_events";
     PURGE_REVOKED = "purge_revoked";
     PURGE_LOCK = "purge_lock";
@@ -318,7 +319,9 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn purge_events(&mut self, retention_seconds: u64) -> Result<u64, Error> {
-        limited(self.conn.exec_drop(PURGE_EVENTS.sql, (retention_seconds,))).await?;
+        let bound = self.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds,)).await?.pop().flatten();
+        let Some(bound) = bound else { return Ok(0) };
+        limited(self.conn.exec_drop(PURGE_EVENTS.sql, (bound,))).await?;
         Ok(self.conn.affected_rows())
     }
 

@@ -73,7 +73,7 @@ pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response,
         if sender == caller {
             return Err(Error::forbidden("Cannot mark your own messages as read"));
         }
-        if !store::message_read(db, id).await? {
+        if !store::message_read(db, id, conversation, sender).await? {
             return Ok(None);
         }
         Ok(Some(feed::record(db, &NewEvent::read(conversation, id)).await?))

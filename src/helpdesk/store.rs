@@ -26,6 +26,8 @@ crate::statements! { "helpdesk":
     CONVERSATION_COUNT_WAITING = "conversation_count_waiting";
     CONVERSATION_IS_MINE = "conversation_is_mine";
     CONVERSATION_BUMP = "conversation_bump";
+    CONVERSATION_READ = "conversation_read";
+    CONVERSATION_UNREAD_FROM_EXPERT = "conversation_unread_from_expert";
     CONVERSATION_CLAIM = "conversation_claim";
     CONVERSATION_UNCLAIM = "conversation_unclaim";
     CONVERSATION_RESOLVE = "conversation_resolve";
@@ -40,6 +42,7 @@ crate::statements! { "helpdesk":
     MESSAGE_LIST_SINCE = "message_list_since";
     MESSAGE_FOR_READING = "message_for_reading";
     MESSAGE_READ = "message_read";
+    MESSAGE_COUNT_UNREAD = "message_count_unread";
     IDEMPOTENCY_CLAIM = "idempotency_claim";
     IDEMPOTENCY_FIND = "idempotency_find";
     IDEMPOTENCY_ANSWER = "idempotency_answer";
@@ -204,12 +207,21 @@ pub async fn conversation_is_mine(db: &mut Connection, id: u64, viewer: u64) -> 
 
 /// Notes that somebody who takes part posts now; false when they do not take part.
 pub async fn conversation_bump(db: &mut Connection, id: u64, sender: u64) -> Outcome<bool> {
-    Ok(db.run(&CONVERSATION_BUMP, (id, sender, sender)).await?.affected == 1)
+    Ok(db.run(&CONVERSATION_BUMP, (sender, sender, id, sender, sender)).await?.affected == 1)
 }
 
-/// Takes a waiting conversation; false when it does not wait.
+/// Takes a waiting conversation; false when it does not wait. An expert who was at it before may have left messages
+/// that nobody has read: they are counted once the row is locked, by a statement that sees what was marked
+/// before; what is marked later finds the expert in the row and counts itself off.
 pub async fn conversation_claim(db: &mut Connection, id: u64, expert: u64) -> Outcome<bool> {
-    Ok(db.run(&CONVERSATION_CLAIM, (expert, id)).await?.affected == 1)
+    if db.run(&CONVERSATION_CLAIM, (expert, id)).await?.affected == 0 {
+        return Ok(false);
+    }
+    let own: u64 = db.first(&MESSAGE_COUNT_UNREAD, (id, expert)).await?.unwrap_or_default();
+    if own > 0 {
+        db.run(&CONVERSATION_UNREAD_FROM_EXPERT, (own, id)).await?;
+    }
+    Ok(true)
 }
 
 /// Puts back what this expert is at; false when they are not at it.
@@ -282,9 +294,13 @@ pub async fn message_for_reading(db: &mut Connection, id: u64, viewer: u64) -> O
     db.first(&MESSAGE_FOR_READING, (id, viewer, viewer)).await
 }
 
-/// Marks a message as read; false when it was already.
-pub async fn message_read(db: &mut Connection, id: u64) -> Outcome<bool> {
-    Ok(db.run(&MESSAGE_READ, (id,)).await?.affected == 1)
+/// Marks a message of `sender`'s as read and counts it off its conversation; false when it was read already.
+pub async fn message_read(db: &mut Connection, id: u64, conversation: u64, sender: u64) -> Outcome<bool> {
+    if db.run(&MESSAGE_READ, (id,)).await?.affected == 0 {
+        return Ok(false);
+    }
+    db.run(&CONVERSATION_READ, (sender, sender, conversation)).await?;
+    Ok(true)
 }
 
 /// Takes an idempotency key; [`Error::Duplicate`] when it was taken.

@@ -13,9 +13,10 @@ use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::Keys;
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
-use hyperdesk::db::{Connection, Db, DbMetrics, Error, Statement, migrations};
+use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
 use hyperdesk::feed::{self, Class, Cursor, Feed, NewEvent};
+use hyperdesk::helpdesk::store;
 use hyperdesk::transaction;
 use prometheus::Registry;
 
@@ -102,27 +103,6 @@ fn pool(url: &str) -> Db {
     Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
 }
 
-const OPEN: Statement = Statement {
-    name: "test.open",
-    sql: "INSERT INTO conversations (title, status, initiator_id, created_at, updated_at)
-          VALUES ('T', 'waiting', ?, NOW(6), NOW(6))",
-};
-const ASSIGN: Statement = Statement {
-    name: "test.assign",
-    sql: "UPDATE conversations SET status = ?, assigned_expert_id = ?, updated_at = NOW(6) WHERE id = ?",
-};
-const BUMP: Statement = Statement {
-    name: "test.bump",
-    sql: "UPDATE conversations SET updated_at = NOW(6), last_message_at = NOW(6) WHERE id = ?",
-};
-const POST: Statement = Statement {
-    name: "test.post",
-    sql: "INSERT INTO messages (conversation_id, sender_id, sender_role, content, created_at, updated_at)
-          SELECT id, ?, 'initiator', ?, updated_at, updated_at FROM conversations WHERE id = ?",
-};
-const READ: Statement =
-    Statement { name: "test.read", sql: "UPDATE messages SET is_read = TRUE WHERE id = ?" };
-
 /// Runs a change in a transaction, records it, and says that `user` wrote it.
 async fn change<T>(
     instance: &Instance,
@@ -143,7 +123,7 @@ async fn change<T>(
 
 async fn open(instance: &Instance, user: u64) -> u64 {
     change(instance, user, async |connection| {
-        let id = connection.run(&OPEN, (user,)).await?.last_id;
+        let id = store::conversation_insert(connection, "T", user).await?;
         Ok((id, NewEvent::opened(id)))
     })
     .await
@@ -151,8 +131,8 @@ async fn open(instance: &Instance, user: u64) -> u64 {
 
 async fn post(instance: &Instance, conversation: u64, text: &str) -> u64 {
     change(instance, ANN, async |connection| {
-        connection.run(&BUMP, (conversation,)).await?;
-        let id = connection.run(&POST, (ANN, text, conversation)).await?.last_id;
+        store::conversation_bump(connection, conversation, ANN).await?;
+        let id = store::message_insert(connection, conversation, ANN, text).await?;
         Ok((id, NewEvent::message(conversation, id)))
     })
     .await
@@ -160,7 +140,7 @@ async fn post(instance: &Instance, conversation: u64, text: &str) -> u64 {
 
 async fn claim(instance: &Instance, conversation: u64, expert: u64) {
     change(instance, expert, async |connection| {
-        connection.run(&ASSIGN, ("active", expert, conversation)).await?;
+        assert!(store::conversation_claim(connection, conversation, expert).await?);
         Ok(((), NewEvent::claimed(conversation)))
     })
     .await;
@@ -168,7 +148,7 @@ async fn claim(instance: &Instance, conversation: u64, expert: u64) {
 
 async fn unclaim(instance: &Instance, conversation: u64, expert: u64) {
     change(instance, expert, async |connection| {
-        connection.run(&ASSIGN, ("waiting", None::<u64>, conversation)).await?;
+        assert!(store::conversation_unclaim(connection, conversation, expert).await?);
         Ok(((), NewEvent::unclaimed(conversation, expert)))
     })
     .await;

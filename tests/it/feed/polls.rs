@@ -6,10 +6,10 @@ use hyperdesk::auth::token::SessionId;
 use hyperdesk::clock::Timestamp;
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
 use hyperdesk::feed::{Class, Cursor, NewEvent};
+use hyperdesk::helpdesk::store;
 
 use super::{
-    ANN, BOB, EVE, Instance, LONG, READ, SOON, change, claim, ids, migrated, open, parsed, post, time,
-    unclaim,
+    ANN, BOB, EVE, Instance, LONG, SOON, change, claim, ids, migrated, open, parsed, post, time, unclaim,
 };
 use crate::support::eventually;
 
@@ -96,7 +96,7 @@ async fn a_held_poll_is_answered_when_something_happens() {
     // A read mark moves no `updatedAt`, and is news for a cursor only.
     let newest = time(&news["conversations"][0]["updatedAt"]);
     change(&one, BOB, async |connection| {
-        connection.run(&READ, (message,)).await?;
+        assert!(store::message_read(connection, message, conversation, ANN).await?);
         Ok(((), NewEvent::read(conversation, message)))
     })
     .await;

@@ -136,6 +136,9 @@ async fn a_list_gives_the_newest_thousand() {
         ))
         .await;
     desk.schema
+        .execute("UPDATE conversations SET unread = 1100, unread_from_initiator = 1100 WHERE id = 5")
+        .await;
+    desk.schema
         .execute(format!(
             "INSERT INTO expert_assignments (id, conversation_id, expert_id, status, assigned_at, created_at, updated_at) \
              SELECT i, i, {}, 'active', '2026-01-01' + INTERVAL i SECOND, '2026-01-01', '2026-01-01' FROM {numbers}",

@@ -294,7 +294,7 @@ async fn slow_write(
         (Write::Open { title: text }, id, id)
     } else {
         let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
-        conn.exec_drop(BUMP, (conversation, me, me)).await?;
+        conn.exec_drop(BUMP, (me, me, conversation, me, me)).await?;
         conn.exec_drop(POST, (me, me, &text, conversation)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
         conn.exec_drop(RECORD, ("message", Some(id), None::<u64>, conversation)).await?;

@@ -1,0 +1,2 @@
+-- helpdesk.conversation_unread_from_expert
+UPDATE conversations SET unread_from_expert = ? WHERE id = ?

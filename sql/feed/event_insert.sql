@@ -1,5 +1,5 @@
--- feed.event_insert
-INSERT INTO events (kind, conversation_id, message_id, initiator_id, expert_id, former_expert_id)
-SELECT ?, c.id, ?, c.initiator_id, c.assigned_expert_id, ?
-FROM conversations c
-WHERE c.id = ?
+-- feed.event_insert: VALUES, not SELECT, which would keep other writers from their ids
+INSERT INTO events (kind, conversation_id, message_id, former_expert_id, initiator_id, expert_id)
+VALUES (?, ?, ?, ?,
+    (SELECT initiator_id FROM conversations WHERE id = ?),
+    (SELECT assigned_expert_id FROM conversations WHERE id = ?))

@@ -1,5 +1,6 @@
--- helpdesk.message_insert
-INSERT INTO messages (conversation_id, sender_id, sender_role, content, created_at, updated_at)
-SELECT c.id, ?, IF(c.initiator_id = ?, 'initiator', 'expert'), ?, c.last_message_at, c.last_message_at
-FROM conversations c
-WHERE c.id = ?
+-- helpdesk.message_insert: VALUES, not SELECT, which would keep other writers from their ids
+INSERT INTO messages (conversation_id, sender_id, content, sender_role, created_at, updated_at)
+VALUES (?, ?, ?,
+    (SELECT IF(initiator_id = ?, 'initiator', 'expert') FROM conversations WHERE id = ?),
+    (SELECT last_message_at FROM conversations WHERE id = ?),
+    (SELECT last_message_at FROM conversations WHERE id = ?))

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
-use crate::db::pool::STATEMENT_MS_MAX;
+use crate::db::pool::{GROUP_CONCAT_BYTES_MAX, STATEMENT_MS_MAX};
 use crate::db::{Columns, Connection, Db, Error, Record, Statement};
 
 use super::event::{Event, Kind, NewEvent};
@@ -40,6 +40,8 @@ const SEQUENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/fe
 pub const TAIL_ROWS_MAX: usize = 500;
 /// Rows that one run of `feed.sequence` numbers: its LIMIT.
 pub const SEQUENCE_ROWS_MAX: u64 = 500;
+// Their ids, 20 characters each and a comma, go through one GROUP_CONCAT.
+const _: () = assert!(SEQUENCE_ROWS_MAX * 21 < GROUP_CONCAT_BYTES_MAX);
 /// Rows of one page of `feed.revoked` and `feed.waiting_ids`: their LIMIT.
 const PAGE_ROWS: usize = 10_000;
 /// Experts in one `feed.assigned_64`.
@@ -58,7 +60,7 @@ const LOCKED: [u16; 2] = [1205, 3572];
 pub async fn record(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
     let done = match *event {
         NewEvent::Conversation { kind, conversation, message, former_expert } => {
-            let params = (kind.as_str(), message, former_expert, conversation);
+            let params = (kind.as_str(), conversation, message, former_expert, conversation, conversation);
             connection.run(&EVENT_INSERT, params).await?
         }
         NewEvent::SignedOut { session, until } => {

@@ -266,7 +266,8 @@ pub async fn message_insert(
     sender: u64,
     content: &str,
 ) -> Outcome<u64> {
-    Ok(db.run(&MESSAGE_INSERT, (sender, sender, content, conversation)).await?.last_id)
+    let params = (conversation, sender, content, sender, conversation, conversation, conversation);
+    Ok(db.run(&MESSAGE_INSERT, params).await?.last_id)
 }
 
 /// One message.

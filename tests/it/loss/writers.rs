@@ -290,14 +290,15 @@ async fn slow_write(
     let (write, id, conversation) = if opens {
         conn.exec_drop(OPEN, (&text, me)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        conn.exec_drop(RECORD, ("opened", None::<u64>, None::<u64>, id)).await?;
+        conn.exec_drop(RECORD, ("opened", id, None::<u64>, None::<u64>, id, id)).await?;
         (Write::Open { title: text }, id, id)
     } else {
         let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
         conn.exec_drop(BUMP, (me, me, conversation, me, me)).await?;
-        conn.exec_drop(POST, (me, me, &text, conversation)).await?;
+        conn.exec_drop(POST, (conversation, me, &text, me, conversation, conversation, conversation)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        conn.exec_drop(RECORD, ("message", Some(id), None::<u64>, conversation)).await?;
+        let record = ("message", conversation, Some(id), None::<u64>, conversation, conversation);
+        conn.exec_drop(RECORD, record).await?;
         (Write::Post { conversation, content: text }, id, conversation)
     };
     sleep(Duration::from_millis(stall)).await;

@@ -2,7 +2,7 @@
 SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
     c.created_at, c.updated_at, c.last_message_at, c.unread,
     c.unread_from_initiator, c.unread_from_expert,
-    EXISTS (SELECT 1 FROM events e WHERE (e.seq IS NULL OR e.seq > ?) AND e.conversation_id = c.id AND e.kind <> 'read')
+    ahead.conversation_id IS NOT NULL
 FROM (
     SELECT id, ROW_NUMBER() OVER (PARTITION BY assigned_expert_id ORDER BY updated_at DESC, id DESC) AS place
     FROM conversations
@@ -14,5 +14,8 @@ FROM (
 JOIN conversations c ON c.id = ranked.id
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
+LEFT JOIN (
+    SELECT DISTINCT conversation_id FROM events WHERE (seq IS NULL OR seq > ?) AND kind <> 'read'
+) ahead ON ahead.conversation_id = c.id
 WHERE ranked.place <= 1000
 ORDER BY c.updated_at DESC, c.id DESC

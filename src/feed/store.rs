@@ -273,7 +273,9 @@ impl Session {
                 2..=8 => (&CONVERSATIONS_8, 8),
                 _ => (&CONVERSATIONS_64, 64),
             };
-            found.extend(self.rows::<Current>(statement, after(seq, chunk, size)).await?);
+            let mut params = vec![Value::from(seq)];
+            params.extend(padded(chunk, size));
+            found.extend(self.rows::<Current>(statement, params).await?);
         }
         Ok(found)
     }
@@ -357,14 +359,15 @@ pub async fn waiting_page(connection: &mut Connection, seq: u64) -> Result<Vec<C
 /// # Errors
 /// See [`Error`].
 pub async fn assigned(connection: &mut Connection, experts: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
-    connection.rows(&ASSIGNED_64, after(seq, experts, ASSIGNED_AT_ONCE)).await
+    let mut params = padded(experts, ASSIGNED_AT_ONCE);
+    params.push(Value::from(seq));
+    connection.rows(&ASSIGNED_64, params).await
 }
 
-/// The number and the ids, the last one repeated until there are `size`.
-fn after(seq: u64, ids: &[u64], size: usize) -> Vec<Value> {
+/// The ids, the last one repeated until there are `size`.
+fn padded(ids: &[u64], size: usize) -> Vec<Value> {
     let last = ids.last().copied().unwrap_or(0);
-    let padded = ids.iter().copied().chain(std::iter::repeat(last)).take(size);
-    std::iter::once(seq).chain(padded).map(Value::from).collect()
+    ids.iter().copied().chain(std::iter::repeat(last)).take(size).map(Value::from).collect()
 }
 
 async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {

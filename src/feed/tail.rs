@@ -45,7 +45,7 @@ const ASLEEP_PACE_MS: u64 = 250;
 /// Somebody polls, if they did so this lately: three times what existing clients pause.
 const POLLED_MS: u64 = 15_000;
 /// Shortest time from the begin of a round to the next: writes that come closer share one.
-const ROUND_MS_MIN: u64 = 4;
+const ROUND_MS_MIN: u64 = 8;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
 /// Pages read before they are published: so that a conversation that changed often is given once.

@@ -46,7 +46,7 @@
 //! - A `since` poll is answered from a tail read at most 100 ms ago, or waits for it, or gets a 503: never `[]`
 //!   from an instance that lags. A cursor never moves over what was not delivered.
 //! - A writer's next poll on the same instance shows what they wrote.
-//! - An idle poll runs no SQL: that grows with instances and changes, not with those who ask.
+//! - An idle poll allocates nothing and runs no SQL: that grows with instances and changes, not with who asks.
 //!
 //! # Where things are
 //!

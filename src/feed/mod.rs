@@ -146,8 +146,6 @@ pub struct Feed {
     read: AtomicU64,
     /// Microseconds since `born` of somebody's last interest.
     polled: AtomicU64,
-    /// The last change that is visible here, or is about to be.
-    applied: AtomicU64,
     /// The last attempt to read failed.
     away: AtomicBool,
     /// Something was committed here since the last round.
@@ -182,7 +180,6 @@ impl Feed {
             fresh: AtomicU64::new(0),
             read: AtomicU64::new(0),
             polled: AtomicU64::new(0),
-            applied: AtomicU64::new(0),
             away: AtomicBool::new(false),
             written: AtomicBool::new(false),
             released: AtomicBool::new(false),
@@ -247,7 +244,7 @@ impl Feed {
     /// The last change that is visible here.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.applied.load(Relaxed)
+        self.position_of_all().map_or(0, |position| position.seq)
     }
 
     /// Brings the gauges up to date, before a scrape.
@@ -297,7 +294,6 @@ impl Feed {
         self.fresh.store(0, Relaxed);
         self.read.store(0, Relaxed);
         self.lists.clear();
-        self.applied.store(floor.seq, Relaxed);
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
             shard.window = Some(Window::new(floor, limits));
@@ -313,10 +309,6 @@ impl Feed {
     fn publish(&self, batch: &Batch) {
         let now = Instant::now();
         let mut recent = self.recent();
-        if let Some(last) = batch.entries.last() {
-            // Before the windows: a list loaded from now on holds all of the batch, which is committed.
-            self.applied.store(last.seq, Relaxed);
-        }
         for index in 0..self.shards.len() {
             let woken = self.shard(index).apply(batch, now);
             woken.into_iter().for_each(std::task::Waker::wake);

@@ -104,7 +104,7 @@ async fn write(db: &Db, asker: u64, conversation: u64, fed: bool) -> Result<(), 
         let id = store::message_insert(db, conversation, asker, "It is on.").await?;
         store::message_by_id(db, id).await?;
         if fed {
-            feed::record(db, &NewEvent::message(conversation, id)).await?;
+            feed::record_and_commit(db, &NewEvent::message(conversation, id)).await?;
         }
         Ok::<_, Error>(())
     })

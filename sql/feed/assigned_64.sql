@@ -15,7 +15,9 @@ JOIN conversations c ON c.id = ranked.id
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
 LEFT JOIN (
-    SELECT DISTINCT conversation_id FROM events WHERE (seq IS NULL OR seq > ?) AND kind <> 'read'
+    SELECT conversation_id FROM outbox WHERE kind <> 'read'
+    UNION
+    SELECT conversation_id FROM events WHERE seq > ? AND kind <> 'read'
 ) ahead ON ahead.conversation_id = c.id
 WHERE ranked.place <= 1000
 ORDER BY c.updated_at DESC, c.id DESC

@@ -1,4 +1,4 @@
 -- feed.purge_bound: the times grow with the numbers, so the oldest are found without an index of the times
 SELECT MAX(seq)
-FROM (SELECT seq, at FROM events WHERE seq IS NOT NULL ORDER BY seq LIMIT 500) oldest
+FROM (SELECT seq, at FROM events ORDER BY seq LIMIT 500) oldest
 WHERE at < NOW(6) - INTERVAL ? SECOND

@@ -7,6 +7,8 @@ FROM (SELECT * FROM conversations WHERE status = 'waiting' ORDER BY created_at, 
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
 LEFT JOIN (
-    SELECT DISTINCT conversation_id FROM events WHERE (seq IS NULL OR seq > ?) AND kind <> 'read'
+    SELECT conversation_id FROM outbox WHERE kind <> 'read'
+    UNION
+    SELECT conversation_id FROM events WHERE seq > ? AND kind <> 'read'
 ) ahead ON ahead.conversation_id = c.id
 ORDER BY c.created_at, c.id

@@ -253,6 +253,9 @@ async fn detached<S: Service>(
     match task.await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
+        Err(ended) if ended.is_cancelled() => {
+            Err(Error::Unavailable("the process stopped before the work was done".to_owned()))
+        }
         Err(_) => Err(panicked()),
     }
 }

@@ -10,7 +10,7 @@ use super::error::{dooms_the_pool, leaves_connection_usable};
 use super::metrics::DbMetrics;
 use super::pool::{Pool, PoolObject, STATEMENT_MS_MAX};
 use super::value::Columns;
-use super::{Error, Record, Statement};
+use super::{Error, Literal, Packet, Record, Statement};
 
 /// What a statement that returns no rows did.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,36 @@ impl Connection {
         Ok(self.ask(statement, params.into()).await?.1)
     }
 
+    /// The last of a transaction: a packet that ends with COMMIT. What its first statement did.
+    ///
+    /// # Errors
+    /// See [`Error`]; the transaction is open still, unless it was the COMMIT that failed.
+    pub async fn run_and_commit(
+        &mut self,
+        packet: &Packet,
+        parameters: &[Literal<'_>],
+    ) -> Result<Done, Error> {
+        let begun = Instant::now();
+        let text = packet.text(parameters);
+        let outcome = self
+            .in_step(async |conn| {
+                let result = conn.query_iter(text).await?;
+                let done = Done {
+                    affected: result.affected_rows(),
+                    last_id: result.last_insert_id().unwrap_or_default(),
+                };
+                // The driver keeps an error of a later statement for whoever asks next: that is here.
+                result.drop_result().await?;
+                Ok(done)
+            })
+            .await;
+        self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
+        if outcome.is_ok() {
+            self.state = State::Clean;
+        }
+        outcome
+    }
+
     async fn ask(&mut self, statement: &Statement, params: Params) -> Result<(Vec<Row>, Done), Error> {
         let begun = Instant::now();
         let outcome = self
@@ -114,7 +144,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Commits, unless [`Connection::run_and_commit`] did.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        if self.state == State::Clean {
+            return Ok(());
+        }
         self.end("transaction.commit", "COMMIT").await
     }
 

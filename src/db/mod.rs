@@ -22,7 +22,7 @@ pub use connection::{Connection, Done};
 pub use error::Error;
 pub use metrics::DbMetrics;
 pub use reader::{Reading, within};
-pub use statement::Statement;
+pub use statement::{Literal, Packet, Statement};
 pub use value::{Columns, Record};
 
 use pool::{Manager, Pool};
@@ -99,7 +99,8 @@ impl Db {
 
 /// Runs a block in a transaction on the writer and commits it: `transaction!(db, tx => { … Ok(value) })`.
 ///
-/// The block uses `tx` as a [`Connection`] and ends in a `Result`. A deadlock or a lock wait undoes the whole
+/// The block uses `tx` as a [`Connection`] and ends in a `Result`. Its last statement may be one that commits
+/// ([`Connection::run_and_commit`]). A deadlock or a lock wait undoes the whole
 /// and runs it again; any other error undoes it and is the value. An error of the commit itself means that
 /// the outcome is unknown. (A macro, because a future that borrows what its closure borrowed cannot be
 /// shown to be `Send` for every lifetime.)

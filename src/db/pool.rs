@@ -39,9 +39,6 @@ const AGE_S_MAX: u64 = 1_800;
 const SESSION_IDLE_S_MAX: u64 = 600;
 /// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
 const TRANSACTION_IDLE_S_MAX: u64 = 10;
-/// Bytes of a GROUP_CONCAT, which MySQL cuts off at 1,024 by default: the ids of one run of the feed's sequencer,
-/// of 20 characters each, fit several times.
-pub const GROUP_CONCAT_BYTES_MAX: u64 = 65_536;
 /// Prepared statements kept per connection: more than the crate has, or each use would prepare anew.
 pub const STATEMENT_CACHE: usize = 256;
 /// Largest packet either way; the largest body and its escapes fit well.
@@ -287,7 +284,6 @@ const IS_READ_ONLY: &str =
 const SESSION_SETUP: &str = "SET SESSION time_zone = '+00:00', \
     sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
     innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, wait_timeout = 600, \
-    group_concat_max_len = 65536, \
     /*M!100300 idle_transaction_timeout = 10, */ \
     /*M!100108 max_statement_time = 2.5, */ /*!80000 max_execution_time = 2500, */ \
     /*M!100108 tx_isolation = 'READ-COMMITTED' */ /*!80000 transaction_isolation = 'READ-COMMITTED' */";
@@ -303,7 +299,6 @@ mod tests {
             format!(" lock_wait_timeout = {LOCK_WAIT_S_MAX},"),
             format!("idle_transaction_timeout = {TRANSACTION_IDLE_S_MAX},"),
             format!(" wait_timeout = {SESSION_IDLE_S_MAX},"),
-            format!("group_concat_max_len = {GROUP_CONCAT_BYTES_MAX},"),
             format!("max_execution_time = {SERVER_STATEMENT_MS_MAX},"),
             format!("max_statement_time = {},", SERVER_STATEMENT_MS_MAX as f64 / 1_000.0),
         ] {

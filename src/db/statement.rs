@@ -1,4 +1,9 @@
-//! SQL statements: each a file below `sql/`, prepared, never built at run time.
+//! SQL statements: each a file below `sql/`, prepared, never built at run time; and packets, which are several
+//! statements in one file.
+
+use std::fmt::Write as _;
+
+use crate::clock::Timestamp;
 
 /// One prepared statement. The name is the file's, the metric's label and the first line of the text, so
 /// that the database's slow log names its caller.
@@ -23,4 +28,105 @@ macro_rules! statements {
         /// Every statement of this store, for the test that prepares them all.
         pub const STATEMENTS: &[$crate::db::Statement] = &[$($constant),+];
     };
+}
+
+/// Several statements sent as one text: the server goes through them without asking back, so nobody waits for
+/// a client that is slow, frozen or gone in between, and one exchange does for all. The first that fails ends it.
+///
+/// The driver can prepare single statements only, so what takes the place of a `?` is written into the text:
+/// [`Literal`]s, of which none can hold a text that somebody sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Such as `feed.record`, as [`Statement::name`].
+    pub name: &'static str,
+    /// The text, parameters as `?`.
+    pub sql: &'static str,
+}
+
+/// A parameter of a [`Packet`].
+#[derive(Clone, Copy, Debug)]
+pub enum Literal<'a> {
+    /// A number, or NULL.
+    Number(Option<u64>),
+    /// Numbers with commas between.
+    Numbers(&'a [u64]),
+    /// A word of our own.
+    Word(&'static str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A time.
+    Time(Timestamp),
+}
+
+impl From<u64> for Literal<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(Some(number))
+    }
+}
+
+impl Packet {
+    /// The text with its parameters.
+    #[must_use]
+    pub fn text(&self, parameters: &[Literal<'_>]) -> String {
+        let mut text = String::with_capacity(self.sql.len() + 24 * parameters.len());
+        let mut parameters = parameters.iter();
+        for (place, part) in self.sql.split('?').enumerate() {
+            if place > 0 {
+                match parameters.next() {
+                    Some(parameter) => parameter.write(&mut text),
+                    // The database refuses it, as it does a prepared statement with a parameter too few.
+                    None => text.push('?'),
+                }
+            }
+            text.push_str(part);
+        }
+        text
+    }
+}
+
+impl Literal<'_> {
+    fn write(&self, text: &mut String) {
+        // Writing to a String cannot fail.
+        let _infallible = match *self {
+            Self::Number(Some(number)) => write!(text, "{number}"),
+            Self::Number(None) => write!(text, "NULL"),
+            Self::Numbers(numbers) => numbers
+                .iter()
+                .enumerate()
+                .try_for_each(|(place, number)| write!(text, "{}{number}", if place > 0 { "," } else { "" })),
+            Self::Word(word) => write!(text, "'{word}'"),
+            Self::Bytes(bytes) => {
+                text.push_str("x'");
+                bytes.iter().try_for_each(|byte| write!(text, "{byte:02x}")).and_then(|()| write!(text, "'"))
+            }
+            Self::Time(time) => {
+                let at = time.to_civil();
+                write!(
+                    text,
+                    "'{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}'",
+                    at.year, at.month, at.day, at.hour, at.minute, at.second, at.micros
+                )
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_has_its_parameters_in_their_places() {
+        let packet = Packet { name: "x.y", sql: "A ? (?); B ?, ?; C ?, ?" };
+        let text = packet.text(&[
+            7.into(),
+            Literal::Numbers(&[1, 22, 333]),
+            Literal::Number(None),
+            Literal::Word("read"),
+            Literal::Bytes(&[0, 0x27, 0xff]),
+            Literal::Time(Timestamp::from_micros(1_000_001)),
+        ]);
+        assert_eq!(text, "A 7 (1,22,333); B NULL, 'read'; C x'0027ff', '1970-01-01 00:00:01.000001'");
+        assert!(packet.text(&[7.into()]).ends_with("C ?, ?"), "an error, not something else");
+    }
 }

@@ -31,6 +31,17 @@ impl Columns {
             None => Err(Error::Internal(format!("there is no column {at}"))),
         }
     }
+
+    /// Whether the next column is NULL.
+    #[must_use]
+    pub fn next_is_null(&self) -> bool {
+        matches!(self.row.as_ref(self.taken), Some(Value::NULL))
+    }
+
+    /// Leaves columns out.
+    pub fn skip(&mut self, columns: usize) {
+        self.taken += columns;
+    }
 }
 
 /// What a row is read into.

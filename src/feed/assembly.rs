@@ -1,12 +1,13 @@
 //! Makes entries of what the tail read: whose they are, what they show, what they mean to the queue. Pure.
 //!
 //! # A conversation that is ahead
-//! Changes are read first, then their conversations, which may have moved on meanwhile: one may show the time
-//! of a change that is numbered later, or not yet. Clients echo that time, and to an instance that has
-//! read that change it stands for everything before it in the feed, so also for changes of other conversations
-//! that were numbered between the two and were never shown. So one that is ahead is not shown to `since` polls:
-//! the change that made its time is about to come and shows it. Cursor polls get it at once, as its messages may
-//! come with it, with the newest time that its changes read so far account for.
+//! Changes are read with their conversations, which may show what a change in the outbox did: one that is committed
+//! and has no number yet. Clients echo the time that it gave the conversation, and to an instance that has read
+//! that change it stands for everything before it in the feed, so also for changes of other conversations that
+//! were numbered between the two and were never shown. So one that is ahead is not shown to `since` polls: the
+//! change that made its time is about to come and shows it. Cursor polls get it at once, as its messages may
+//! come with it, with the newest time that its changes read so far account for. Read marks do not count: they
+//! move no time, and `since` polls do not see them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-use super::event::{Batch, Entry, Event, Kind, Piece, QueueChange, Rendered};
+use super::event::{Batch, Change, Entry, Event, Kind, Piece, QueueChange, Rendered};
 use super::resource::Conversation;
-use super::store::{Current, SEQUENCE_ROWS_MAX};
+use super::store::OUTBOX_ROWS_MAX;
 
 /// What must be known of the changes before.
 #[derive(Default)]
@@ -39,7 +40,7 @@ impl Group {
     fn of(&mut self, seq: u64, at: Timestamp) -> u64 {
         let goes_on = at.micros() == self.last_at + 1;
         // A full run leaves behind what the next one numbers.
-        let cut = self.length >= SEQUENCE_ROWS_MAX && self.length.is_multiple_of(SEQUENCE_ROWS_MAX);
+        let cut = self.length >= OUTBOX_ROWS_MAX as u64 && self.length.is_multiple_of(OUTBOX_ROWS_MAX as u64);
         if !goes_on && !cut {
             (self.first, self.length) = (seq, 0);
         }
@@ -55,28 +56,35 @@ impl Assembly {
         Self { waiting: waiting.into_iter().collect(), group: Group::default() }
     }
 
-    /// Makes one batch of changes read together. `conversations` are those that they concern, read after
-    /// them: each is rendered once, in its newest change, and again in its newest that a `since` poll sees.
-    pub(super) fn batch(&mut self, events: &[Event], conversations: &[Current]) -> Batch {
+    /// Makes one batch of changes read together. `conversations` are those that they concern, of one snapshot with
+    /// `outbox`, what lacks a number: each is rendered once, in its newest change, and again in its newest that a
+    /// `since` poll sees.
+    pub(super) fn batch(
+        &mut self,
+        events: &[Event],
+        conversations: &HashMap<u64, Conversation>,
+        outbox: &[Change],
+    ) -> Batch {
         let mut all: HashMap<u64, Seen> = HashMap::new();
-        for event in events {
-            let Some(conversation) = event.conversation_id else { continue };
+        for Event { seq, change, .. } in events {
+            let Some(conversation) = change.conversation_id else { continue };
             let seen = all.entry(conversation).or_default();
-            seen.newest = event.seq;
-            if event.kind != Some(Kind::Read) {
-                seen.newest_shown = event.seq;
-                seen.may_leave |= matches!(event.kind, Some(Kind::Claimed | Kind::Opened));
+            seen.newest = *seq;
+            if change.kind != Some(Kind::Read) {
+                seen.newest_shown = *seq;
+                seen.may_leave |= matches!(change.kind, Some(Kind::Claimed | Kind::Opened));
             }
         }
-        for current in conversations {
-            if let Some(seen) = all.get_mut(&current.conversation.id) {
-                let rendered = if current.is_ahead {
-                    Rendered::new(&accounted_for(&current.conversation, events), true)
-                } else {
-                    Rendered::new(&current.conversation, false)
-                };
-                seen.rendered = Some(Arc::new(rendered));
-            }
+        let moved = outbox.iter().filter(|change| change.kind != Some(Kind::Read));
+        let ahead: HashSet<u64> = moved.filter_map(|change| change.conversation_id).collect();
+        for (id, seen) in &mut all {
+            let Some(conversation) = conversations.get(id) else { continue };
+            let rendered = if ahead.contains(id) {
+                Rendered::new(&accounted_for(conversation, events), true)
+            } else {
+                Rendered::new(conversation, false)
+            };
+            seen.rendered = Some(Arc::new(rendered));
         }
         for (&conversation, seen) in &mut all {
             let waits = seen.rendered.as_ref().is_some_and(|rendered| rendered.waiting);
@@ -91,7 +99,7 @@ impl Assembly {
         }
         let entries = events.iter().map(|event| {
             let group = self.group.of(event.seq, event.at);
-            let seen = event.conversation_id.and_then(|conversation| all.get(&conversation));
+            let seen = event.change.conversation_id.and_then(|conversation| all.get(&conversation));
             Arc::new(entry(event, group, seen))
         });
         let entries = entries.collect();
@@ -102,9 +110,10 @@ impl Assembly {
 /// The same with the newest time that `events` account for: a message has the time that it gave its
 /// conversation.
 fn accounted_for(conversation: &Conversation, events: &[Event]) -> Conversation {
-    let own = events.iter().filter(|event| event.conversation_id == Some(conversation.id));
-    let posted = own.filter(|event| event.kind == Some(Kind::Message));
-    let times = posted.filter_map(|event| event.message.as_ref()).map(|message| message.created_at);
+    let own = events.iter().map(|event| &event.change);
+    let own = own.filter(|change| change.conversation_id == Some(conversation.id));
+    let posted = own.filter(|change| change.kind == Some(Kind::Message));
+    let times = posted.filter_map(|change| change.message.as_ref()).map(|message| message.created_at);
     Conversation { updated_at: times.fold(conversation.created_at, Timestamp::max), ..conversation.clone() }
 }
 
@@ -119,25 +128,25 @@ struct Seen {
     queue: QueueChange,
 }
 
-fn entry(event: &Event, group: u64, seen: Option<&Seen>) -> Entry {
-    let shows = seen.filter(|seen| event.seq == seen.newest || event.seq == seen.newest_shown);
+fn entry(Event { seq, at, change }: &Event, group: u64, seen: Option<&Seen>) -> Entry {
+    let shows = seen.filter(|seen| *seq == seen.newest || *seq == seen.newest_shown);
     let now = seen.and_then(|seen| seen.rendered.as_ref()).and_then(|rendered| rendered.expert_id);
-    let message = event.message.as_ref().map(|message| {
+    let message = change.message.as_ref().map(|message| {
         let mut json = Vec::with_capacity(192 + message.content.len());
         message.write_json(&mut json);
         Piece { id: message.id, stamp: message.created_at, json: Bytes::from(json) }
     });
     Entry {
-        seq: event.seq,
-        id: event.id,
-        at: event.at,
+        seq: *seq,
+        id: change.id,
+        at: *at,
         group,
         // What a newer version records reads as a change of its conversation.
-        kind: event.kind.unwrap_or(Kind::Resolved),
-        conversation_id: event.conversation_id.unwrap_or(0),
-        initiator_id: event.initiator_id.unwrap_or(0),
-        expert_id: event.expert_id.filter(|&expert| Some(expert) == now),
-        former_expert_id: event.former_expert_id,
+        kind: change.kind.unwrap_or(Kind::Resolved),
+        conversation_id: change.conversation_id.unwrap_or(0),
+        initiator_id: change.initiator_id.unwrap_or(0),
+        expert_id: change.expert_id.filter(|&expert| Some(expert) == now),
+        former_expert_id: change.former_expert_id,
         conversation: shows.and_then(|seen| seen.rendered.clone()),
         message,
         queue: shows.map_or(QueueChange::None, |seen| seen.queue),

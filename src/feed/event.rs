@@ -53,7 +53,7 @@ impl Kind {
     }
 }
 
-/// A change about to be committed: see [`super::store::record`]. Who takes part is read from the conversation's
+/// A change about to be committed: see [`super::store::record_and_commit`]. Who takes part is read from the conversation's
 /// row, which the change's own transaction has locked.
 #[derive(Clone, Copy, Debug)]
 pub enum NewEvent {
@@ -120,15 +120,11 @@ impl NewEvent {
     }
 }
 
-/// A numbered change as the tail reads it, with its message as it is now.
+/// A committed change as the tail reads it, with its message as it is now.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// Its place in the feed.
-    pub seq: u64,
+pub struct Change {
     /// The outbox row's id.
     pub id: u64,
-    /// The feed's time: strictly increasing with `seq`.
-    pub at: Timestamp,
     /// What happened; `None` for a kind that this version does not know.
     pub kind: Option<Kind>,
     /// The conversation concerned.
@@ -143,6 +139,17 @@ pub struct Event {
     pub signed_out: Option<(SessionId, Timestamp)>,
     /// The message concerned.
     pub message: Option<Message>,
+}
+
+/// The same with its number.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its place in the feed.
+    pub seq: u64,
+    /// The feed's time: strictly increasing with `seq`.
+    pub at: Timestamp,
+    /// What it is.
+    pub change: Change,
 }
 
 /// A conversation's JSON, written once for all who get it.

@@ -3,11 +3,11 @@
 //! One write, from commit to a poll's answer:
 //!
 //! ```text
-//! writer's transaction ── store::record: one row in `events`, last before COMMIT (an outbox)
-//!        │ commit, then Feed::wrote(user, event): wakes the tail here
-//! sequencer ── gives `seq` and `at` to committed rows, one packet, any instance
+//! writer's transaction ── store::record_and_commit: one row in `outbox`, with the COMMIT
+//!        │ then Feed::wrote(user, event): wakes the tail here
+//! tail ── every instance reads `events` after its last, gapless, ordered, and `outbox`; renders JSON once
 //!        │
-//! tail ── every instance reads `seq > last`: gapless, ordered; renders JSON once
+//! sequencer ── moves what is committed from `outbox` to `events`, with `seq` and `at`: one packet, any instance
 //!        │
 //! window ── per event loop: recent changes, per user the newest position
 //!        │
@@ -67,7 +67,7 @@ use crate::db::Db;
 pub use cursor::Cursor;
 pub use event::NewEvent;
 pub use metrics::FeedMetrics;
-pub use store::record;
+pub use store::record_and_commit;
 pub use window::Class;
 
 use event::Batch;
@@ -148,8 +148,8 @@ pub struct Feed {
     polled: AtomicU64,
     /// The last attempt to read failed.
     away: AtomicBool,
-    /// Something was committed here since the last round.
-    written: AtomicBool,
+    /// Somebody here waits for what was committed since the last round.
+    wanted: AtomicBool,
     /// Nobody is held any more: the process stops.
     released: AtomicBool,
     waiters: AtomicUsize,
@@ -181,7 +181,7 @@ impl Feed {
             read: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             away: AtomicBool::new(false),
-            written: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             released: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
             wake: Notify::new(),
@@ -195,7 +195,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// To be called after the commit of a transaction that recorded `event` ([`record`]'s result), with the
+    /// To be called after the commit of a transaction that recorded `event` ([`record_and_commit`]'s result), with the
     /// user who caused it, before they are answered. Costs a short lock for each event loop, waits for
     /// nothing.
     pub fn wrote(&self, user: u64, event: u64) {
@@ -207,12 +207,12 @@ impl Feed {
             }
         }
         drop(recent);
-        self.written.store(true, Relaxed);
         self.nudge();
     }
 
-    /// Makes sequencer and tail run at once, after a commit that no caller waits to see.
+    /// Has what is committed by now numbered and read at once: somebody waits for it.
     pub fn nudge(&self) {
+        self.wanted.store(true, Relaxed);
         self.wake.notify_one();
     }
 

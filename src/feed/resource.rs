@@ -95,7 +95,7 @@ impl Conversation {
     }
 }
 
-/// The columns of `feed.conversations_1` and its like, in that order.
+/// The columns of `helpdesk.conversation_by_id` and its like, in that order.
 impl Record for Conversation {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         Ok(Self {

@@ -1,5 +1,6 @@
 //! The feed's SQL, and the one connection of its own that the tail keeps.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -8,21 +9,16 @@ use tokio::time::timeout;
 
 use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
-use crate::db::pool::{GROUP_CONCAT_BYTES_MAX, STATEMENT_MS_MAX};
-use crate::db::{Columns, Connection, Db, Error, Record, Statement};
+use crate::db::pool::STATEMENT_MS_MAX;
+use crate::db::{Columns, Connection, Db, Error, Literal, Packet, Record, Statement};
 
-use super::event::{Event, Kind, NewEvent};
+use super::event::{Change, Event, Kind, NewEvent};
 use super::resource::{Conversation, Message};
 
 crate::statements! { "feed":
-    EVENT_INSERT = "event_insert";
-    EVENT_SIGNED_OUT = "event_signed_out";
     HEAD = "head";
     POSITION_AT = "position_at";
     TAIL = "tail";
-    CONVERSATIONS_1 = "conversations_1";
-    CONVERSATIONS_8 = "conversations_8";
-    CONVERSATIONS_64 = "conversations_64";
     WAITING_PAGE = "waiting_page";
     ASSIGNED_64 = "assigned_64";
     WAITING_IDS = "waiting_ids";
@@ -33,38 +29,56 @@ crate::statements! { "feed":
     PURGE_LOCK = "purge_lock";
 }
 
-/// Several statements in one packet, so not a prepared one: see [`super::sequencer`].
-const SEQUENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/feed/sequence.sql"));
+macro_rules! packets {
+    ($($constant:ident = $file:literal;)+) => {
+        $(const $constant: Packet = Packet {
+            name: concat!("feed.", $file),
+            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/feed/", $file, ".sql")),
+        };)+
+        /// All packets, for the test that looks for their files.
+        pub const PACKETS: &[Packet] = &[$($constant),+];
+    };
+}
 
-/// Rows of one `feed.tail`. There are no gaps, so the numbers themselves limit them, and none but them is sorted.
+packets! {
+    RECORD = "record";
+    RECORD_SIGNED_OUT = "record_signed_out";
+    SEQUENCE = "sequence";
+}
+
+/// Numbered rows of one `feed.tail`. There are no gaps, so the numbers themselves limit them.
 pub const TAIL_ROWS_MAX: usize = 500;
-/// Rows that one run of `feed.sequence` numbers: its LIMIT.
-pub const SEQUENCE_ROWS_MAX: u64 = 500;
-// Their ids, 20 characters each and a comma, go through one GROUP_CONCAT.
-const _: () = assert!(SEQUENCE_ROWS_MAX * 21 < GROUP_CONCAT_BYTES_MAX);
+/// Rows of one `feed.tail` that have no number yet, and are numbered in one go: its LIMIT.
+pub const OUTBOX_ROWS_MAX: usize = 500;
 /// Rows of one page of `feed.revoked` and `feed.waiting_ids`: their LIMIT.
 const PAGE_ROWS: usize = 10_000;
 /// Experts in one `feed.assigned_64`.
 pub const ASSIGNED_AT_ONCE: usize = 64;
 
-/// ER_LOCK_WAIT_TIMEOUT is what MariaDB's NOWAIT says, ER_LOCK_NOWAIT MySQL's.
-const LOCKED: [u16; 2] = [1205, 3572];
-
-/// Records a change. Call it last before the COMMIT: nothing after it may fail for want of a lock, and the
-/// shorter the row waits for its commit, the sooner it is seen.
+/// Records a change and commits the transaction that made it, in one exchange. Nothing comes after it: nothing
+/// may fail for want of a lock once it is recorded, and the shorter the row waits for its commit, the sooner
+/// it is seen.
 ///
 /// Returns the event's id, for [`super::Feed::wrote`].
 ///
 /// # Errors
-/// See [`Error`].
-pub async fn record(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
+/// See [`Connection::run_and_commit`].
+pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
     let done = match *event {
         NewEvent::Conversation { kind, conversation, message, former_expert } => {
-            let params = (kind.as_str(), conversation, message, former_expert, conversation, conversation);
-            connection.run(&EVENT_INSERT, params).await?
+            let parameters = [
+                Literal::Word(kind.as_str()),
+                conversation.into(),
+                Literal::Number(message),
+                Literal::Number(former_expert),
+                conversation.into(),
+                conversation.into(),
+            ];
+            connection.run_and_commit(&RECORD, &parameters).await?
         }
         NewEvent::SignedOut { session, until } => {
-            connection.run(&EVENT_SIGNED_OUT, (session.as_bytes().as_slice(), until)).await?
+            let parameters = [Literal::Bytes(session.as_bytes()), Literal::Time(until)];
+            connection.run_and_commit(&RECORD_SIGNED_OUT, &parameters).await?
         }
     };
     Ok(done.last_id)
@@ -101,21 +115,30 @@ pub struct Page {
     pub head: u64,
     /// Which feed this is.
     pub epoch: u64,
-    /// Whether changes are committed that have no number yet.
-    pub unnumbered: bool,
     /// In order.
     pub events: Vec<Event>,
+    /// What is committed and has no number yet, in the order in which it is to be numbered.
+    pub outbox: Vec<Change>,
+    /// The conversations of both.
+    pub conversations: HashMap<u64, Conversation>,
 }
 
-struct TailRow(u64, u64, bool, Option<Event>);
+/// The head and the feed; nothing else where nothing is new.
+struct TailRow(u64, u64, Option<Found>);
+
+/// A change with its conversation, numbered or from the outbox.
+struct Found {
+    number: Option<(u64, Timestamp)>,
+    change: Change,
+    conversation: Option<Conversation>,
+}
 
 impl Record for TailRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let (head, epoch, unnumbered) = (columns.take()?, columns.take()?, columns.take()?);
-        let Some(seq) = columns.take::<Option<u64>>()? else {
-            return Ok(Self(head, epoch, unnumbered, None));
-        };
-        let (id, at) = (columns.take()?, columns.take()?);
+        let (head, epoch) = (columns.take()?, columns.take()?);
+        let (seq, id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
+        let Some(id) = id else { return Ok(Self(head, epoch, None)) };
+        let at: Option<Timestamp> = columns.take()?;
         let kind: String = columns.take()?;
         let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
         let (initiator_id, expert_id) = (columns.take()?, columns.take()?);
@@ -123,10 +146,9 @@ impl Record for TailRow {
         let (sid, until): (Option<Vec<u8>>, Option<Timestamp>) = (columns.take()?, columns.take()?);
         let sid = sid.and_then(|sid| Some(SessionId::from_bytes(sid.try_into().ok()?)));
         let message = read_message(columns, message_id, conversation_id)?;
-        let event = Event {
-            seq,
+        let conversation = read_conversation(columns)?;
+        let change = Change {
             id,
-            at,
             kind: Kind::parse(&kind),
             conversation_id,
             initiator_id,
@@ -135,7 +157,7 @@ impl Record for TailRow {
             signed_out: sid.zip(until),
             message,
         };
-        Ok(Self(head, epoch, unnumbered, Some(event)))
+        Ok(Self(head, epoch, Some(Found { number: seq.zip(at), change, conversation })))
     }
 }
 
@@ -146,6 +168,7 @@ fn read_message(
 ) -> Result<Option<Message>, Error> {
     let sender: Option<u64> = columns.take()?;
     let (Some(id), Some(conversation_id), Some(sender_id)) = (id, conversation_id, sender) else {
+        columns.skip(5);
         return Ok(None);
     };
     Ok(Some(Message {
@@ -158,6 +181,10 @@ fn read_message(
         is_read: columns.take()?,
         created_at: columns.take()?,
     }))
+}
+
+fn read_conversation(columns: &mut Columns) -> Result<Option<Conversation>, Error> {
+    if columns.next_is_null() { Ok(None) } else { Conversation::read(columns).map(Some) }
 }
 
 /// A conversation, and whether the feed is behind it.
@@ -218,66 +245,61 @@ impl Session {
         Ok(self.rows(&POSITION_AT, (seq,)).await?.pop())
     }
 
-    /// The changes after `seq`, at most [`TAIL_ROWS_MAX`], sorted here: to sort rows that hold a TEXT the
-    /// database would make a temporary table for each read, and MariaDB 10.11.19 crashes (in
-    /// `ha_maria::drop_table`) when such a read fails half-way.
+    /// The changes after `seq`, at most [`TAIL_ROWS_MAX`], and at most [`OUTBOX_ROWS_MAX`] without a number. They are
+    /// sorted here: to sort rows that hold a TEXT the database would make a temporary table for each read, and
+    /// MariaDB 10.11.19 crashes (in `ha_maria::drop_table`) when such a read fails half-way.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn tail(&mut self, seq: u64) -> Result<Page, Error> {
         let rows: Vec<TailRow> = self.rows(&TAIL, (seq, seq.saturating_add(TAIL_ROWS_MAX as u64))).await?;
-        let Some(&TailRow(head, epoch, unnumbered, _)) = rows.first() else {
+        let Some(&TailRow(head, epoch, _)) = rows.first() else {
             return Err(Error::Unavailable("there is no feed yet".to_owned()));
         };
-        let mut events: Vec<Event> = rows.into_iter().filter_map(|row| row.3).collect();
+        let (mut events, mut outbox, mut conversations) = (Vec::new(), Vec::new(), HashMap::new());
+        for Found { number, change, conversation } in rows.into_iter().filter_map(|row| row.2) {
+            conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
+            match number {
+                Some((seq, at)) => events.push(Event { seq, at, change }),
+                None => outbox.push(change),
+            }
+        }
         events.sort_unstable_by_key(|event| event.seq);
-        Ok(Page { head, epoch, unnumbered, events })
+        outbox.sort_unstable_by_key(|change| change.id);
+        Ok(Page { head, epoch, events, outbox, conversations })
     }
 
-    /// Numbers what is committed: how many rows, `None` when somebody else is at it.
+    /// Numbers what the outbox had in it when the head was `head`: the time of the last one, `None` when somebody
+    /// else was faster.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub async fn sequence(&mut self) -> Result<Option<u64>, Error> {
+    /// See [`Error`]. The session must not be used again: a transaction may be open.
+    pub async fn sequence(&mut self, epoch: u64, head: u64, ids: &[u64]) -> Result<Option<Timestamp>, Error> {
+        let (head, count) = (Literal::from(head), Literal::from(ids.len() as u64));
+        let epoch = Literal::from(epoch);
+        let text = SEQUENCE.text(&[
+            count,
+            count,
+            epoch,
+            head,
+            head,
+            count,
+            Literal::Numbers(ids),
+            head,
+            head,
+            count,
+        ]);
         let run = async {
-            let mut result = self.conn.query_iter(SEQUENCE).await?;
-            let mut heads = Vec::with_capacity(2);
+            let mut result = self.conn.query_iter(text).await?;
+            let mut at = None;
             while !result.is_empty() {
-                heads.extend(result.collect::<u64>().await?);
+                at = result.collect::<Option<i64>>().await?.pop().flatten();
             }
             // The driver keeps an error of a later statement for whoever asks next: that is here.
             result.drop_result().await?;
-            Ok::<_, Driver>(heads)
+            Ok::<_, Driver>(at)
         };
-        match timeout(Duration::from_millis(STATEMENT_MS_MAX), run).await {
-            Ok(Ok(heads)) => match heads[..] {
-                [before, after] => Ok(Some(after - before)),
-                _ => Err(Error::Internal("feed.sequence did not run to its end".to_owned())),
-            },
-            Ok(Err(Driver::Server(error))) if LOCKED.contains(&error.code) => Ok(None),
-            Ok(Err(error)) => Err(Error::from_driver(&error)),
-            Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
-        }
-    }
-
-    /// Conversations as they are now, in no order; those that are not there are left out. What was read up to
-    /// `seq` decides which of them are ahead.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn conversations(&mut self, ids: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
-        let mut found = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(64) {
-            let (statement, size) = match chunk.len() {
-                1 => (&CONVERSATIONS_1, 1),
-                2..=8 => (&CONVERSATIONS_8, 8),
-                _ => (&CONVERSATIONS_64, 64),
-            };
-            let mut params = vec![Value::from(seq)];
-            params.extend(padded(chunk, size));
-            found.extend(self.rows::<Current>(statement, params).await?);
-        }
-        Ok(found)
+        Ok(limited(run).await?.map(Timestamp::from_micros))
     }
 
     /// The ids of all conversations that wait.

@@ -1,23 +1,24 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
-//! A round is: read what comes after the last change (one statement, and one for the conversations in it),
-//! publish it; if the same snapshot showed committed changes without a number, have them numbered and read
-//! again. Rounds follow each other at a short pace while there is work or somebody polls, slowly else, and at
-//! once after a write of our own or when a poll waits.
+//! A round is: read what comes after the last change, and what is committed without a number (one statement, one
+//! snapshot, with the conversations of both); have the latter numbered, if that is for us to do; publish both.
+//! Rounds follow each other at a short pace while there is work or somebody polls, slowly else, and at once after
+//! a write of our own or when a poll waits.
+//!
+//! # Who numbers
+//! Whoever has a user who waits for it: one who wrote here, or whose poll cannot be answered yet. What others
+//! wrote they number themselves, most likely before we could; what still has no number at our next read is
+//! left to us, as its instance may have died.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
-//! have not read got, or will get, a time (`at`) later than F. A read alone does not give one: somebody may
-//! have taken the time for a change, and commit it only after our read. But:
-//!
-//! - A change being numbered is committed, and its number is not. So it shows in a snapshot as one without a
-//!   number. **A snapshot without such a row proves that nobody was numbering**: F is when it was asked for.
-//! - Where there are such rows (under steady writing, always) our own run of the sequencer proves it, if it
-//!   left none behind: when it got the lock nobody was numbering, and whoever numbers later takes the time
-//!   later. F is when the run was asked for, once a read that began after it is complete.
-//! - Else F stays. A database whose commits hang makes the polls wait, and then 503: never an empty answer.
+//! have not read got, or will get, a time (`at`) later than F. **A snapshot shows all that was committed before it
+//! was asked for, numbered or not. Once all of it has been read with its number, whoever gave that, F is when
+//! that snapshot was asked for**: what was not in it is committed later, whoever numbers it has read it in a
+//! snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
+//! is and makes the polls wait, and then 503: never an empty answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -28,13 +29,11 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
-use super::event::{Batch, Event};
-use super::store::{Page, Session, TAIL_ROWS_MAX};
+use super::event::{Change, Event};
+use super::resource::Conversation;
+use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
-use super::{
-    Feed,
-    sequencer::{self, Run},
-};
+use super::{Feed, sequencer};
 
 /// Pause between rounds while there is work or somebody polls.
 const PACE_MS: u64 = 10;
@@ -48,12 +47,13 @@ const POLLED_MS: u64 = 15_000;
 const ROUND_MS_MIN: u64 = 8;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
-/// Pages read before they are published: so that a conversation that changed often is given once.
-const PAGES_MAX: usize = 20;
 /// Changes loaded at the start, for the cursors of other instances.
-const START_EVENTS: u64 = (PAGES_MAX * TAIL_ROWS_MAX) as u64;
-/// Times a round has rows numbered before the pace decides again.
-const SEQUENCED_PER_ROUND_MAX: usize = 3;
+const START_EVENTS: u64 = 10_000;
+/// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
+/// are are published together, so that their conversations are of one snapshot with what lacks a number.
+const READ_EVENTS_MIN: usize = 2 * START_EVENTS as usize;
+/// Times a round reads, where others are faster to number what it read, before the pace decides again.
+const READS_PER_ROUND_MAX: usize = 4;
 
 /// What the task knows between rounds.
 struct Tail {
@@ -62,6 +62,22 @@ struct Tail {
     epoch: u64,
     last: u64,
     assembly: Assembly,
+    claim: Option<Claim>,
+}
+
+/// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
+/// the feed is fresh as of when it was asked for.
+struct Claim {
+    asked: Instant,
+    ids: HashSet<u64>,
+}
+
+/// What one snapshot showed, with the pages before it.
+struct Read {
+    head: u64,
+    events: Vec<Event>,
+    outbox: Vec<Change>,
+    conversations: HashMap<u64, Conversation>,
 }
 
 /// Why a round ended.
@@ -80,7 +96,7 @@ impl From<Error> for Broken {
 
 /// Runs until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
-    let mut tail = Tail { feed, auth, epoch: 0, last: 0, assembly: Assembly::default() };
+    let mut tail = Tail { feed, auth, epoch: 0, last: 0, assembly: Assembly::default(), claim: None };
     let mut loaded = false;
     let mut told = false;
     loop {
@@ -160,7 +176,7 @@ impl Tail {
             Some(at) => at,
             None => session.position_at(floor + 1).await?.unwrap_or(head.at),
         };
-        (self.epoch, self.last) = (head.epoch, floor);
+        (self.epoch, self.last, self.claim) = (head.epoch, floor, None);
         self.assembly = Assembly::new(session.waiting_ids().await?);
         let mut after = SessionId::from_bytes([0; 16]);
         loop {
@@ -179,76 +195,101 @@ impl Tail {
         Ok(())
     }
 
-    /// Reads to the end, has numbered what lacks a number, reads that. Whether there was anything.
+    /// Reads to the end, numbers what is ours to number, publishes. Whether there was anything.
     async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<bool, Broken> {
+        // Taken back before the read, which then shows what they wait for.
+        let mut is_ours = feed.wanted.swap(false, Relaxed);
         let mut worked = false;
-        let mut proven = None;
-        if feed.written.swap(false, Relaxed) {
-            // Our own write lacks a number for certain: no need to look first.
+        for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
-            proven = (sequencer::run(session, &feed.metrics).await? == Run::All).then_some(asked);
-        }
-        for run in 0..=SEQUENCED_PER_ROUND_MAX {
-            let begun = Instant::now();
-            let (page, complete) = self.read(feed, session).await?;
-            worked |= page.1;
-            if complete {
-                feed.read.store(feed.micros_since_born(begun), Relaxed);
-                let fresh = if page.0 { proven } else { Some(begun) };
-                if let Some(fresh) = fresh {
-                    feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
-                }
-            }
+            let mut read = self.read(feed, session).await?;
             feed.away.store(false, Relaxed);
-            if complete && (!page.0 || run == SEQUENCED_PER_ROUND_MAX) {
+            worked |= !read.events.is_empty() || !read.outbox.is_empty();
+            let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
+            is_ours |= !all_of_outbox || self.claims_any_of(&read.outbox);
+            let mut was_last = true;
+            if is_ours && !read.outbox.is_empty() {
+                let at = (self.epoch, read.head);
+                let numbered = sequencer::run(session, at, &mut read.outbox, &feed.metrics).await?;
+                // Where others were faster, what they numbered is there to be read.
+                was_last = !numbered.is_empty();
+                read.events.extend(numbered);
+            }
+            if !all_of_outbox {
+                // The conversations may show what is not in sight yet: once more, then.
+                continue;
+            }
+            feed.read.store(feed.micros_since_born(asked), Relaxed);
+            self.publish(feed, &read);
+            if let Some(fresh) = self.fresh_as_of(asked, &read) {
+                feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
+            }
+            if was_last {
                 break;
             }
-            if page.0 {
-                worked = true;
-                feed.tell_ticked();
-                let asked = Instant::now();
-                match sequencer::run(session, &feed.metrics).await? {
-                    Run::All => proven = Some(asked),
-                    Run::Part => {}
-                    // Somebody else gives the numbers: theirs are there at the next round.
-                    Run::Contended => break,
-                }
-            }
+            feed.tell_ticked();
         }
         Ok(worked)
     }
 
-    /// Reads to the end and publishes. Whether the last snapshot showed rows without a number and whether
-    /// anything was new; whether the end was reached.
-    async fn read(&mut self, feed: &Feed, session: &mut Session) -> Result<((bool, bool), bool), Broken> {
-        let mut events = Vec::new();
-        let mut pages = 0;
+    /// Whether something of this lacked its number at an earlier read.
+    fn claims_any_of(&self, outbox: &[Change]) -> bool {
+        self.claim.as_ref().is_some_and(|claim| outbox.iter().any(|change| claim.ids.contains(&change.id)))
+    }
+
+    /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is
+    /// still to be shown.
+    fn fresh_as_of(&mut self, asked: Instant, read: &Read) -> Option<Instant> {
+        if read.outbox.is_empty() {
+            self.claim = None;
+            return Some(asked);
+        }
+        if let Some(claim) = &mut self.claim {
+            for event in &read.events {
+                claim.ids.remove(&event.change.id);
+            }
+        }
+        let proven = self.claim.take_if(|claim| claim.ids.is_empty()).map(|claim| claim.asked);
+        let ids = || read.outbox.iter().map(|change| change.id).collect();
+        self.claim.get_or_insert_with(|| Claim { asked, ids: ids() });
+        proven
+    }
+
+    /// Reads to the end.
+    async fn read(&self, feed: &Feed, session: &mut Session) -> Result<Read, Broken> {
+        let (mut events, mut conversations) = (Vec::new(), HashMap::new());
         let mut position = self.last;
-        let (unnumbered, complete) = loop {
+        loop {
             let page = session.tail(position).await?;
             feed.metrics.reads.inc();
             self.check(position, &page)?;
-            let full = page.events.len() == TAIL_ROWS_MAX;
+            let was_last = page.events.len() < TAIL_ROWS_MAX;
             position += page.events.len() as u64;
-            let unnumbered = page.unnumbered;
             events.extend(page.events);
-            pages += 1;
-            if !full || pages == PAGES_MAX {
-                break (unnumbered, !full);
+            // A conversation that changed again is in the later page as well.
+            conversations.extend(page.conversations);
+            if was_last {
+                return Ok(Read { head: page.head, events, outbox: page.outbox, conversations });
             }
-        };
-        let worked = !events.is_empty();
-        if worked {
-            let batch = self.batch(session, &events, position).await?;
-            // What was read is taken for read only now: an error above leaves it to be read again.
-            self.last = position;
-            for entry in &batch.entries {
-                feed.metrics.lagged(Timestamp::now().micros() - entry.at.micros());
+            if events.len() > feed.settings.window_events.max(READ_EVENTS_MIN) {
+                return Err(Broken::Feed("there is more than the window holds"));
             }
-            feed.metrics.events.inc_by(batch.entries.len() as u64);
-            feed.publish(&batch);
         }
-        Ok(((unnumbered, worked), complete))
+    }
+
+    fn publish(&mut self, feed: &Feed, read: &Read) {
+        let Some(last) = read.events.last() else { return };
+        self.last = last.seq;
+        for (session, until) in read.events.iter().filter_map(|event| event.change.signed_out) {
+            self.revoke(session, until);
+        }
+        let batch = self.assembly.batch(&read.events, &read.conversations, &read.outbox);
+        let now = Timestamp::now().micros();
+        for entry in &batch.entries {
+            feed.metrics.lagged(now - entry.at.micros());
+        }
+        feed.metrics.events.inc_by(batch.entries.len() as u64);
+        feed.publish(&batch);
     }
 
     /// What was read must follow what we have without a gap.
@@ -276,20 +317,5 @@ impl Tail {
         if let Err(full) = self.auth.revocations.revoke(session, until.unix_seconds() + 1) {
             tracing::error!(%full, "a sign-out could not be remembered");
         }
-    }
-
-    async fn batch(
-        &mut self,
-        session: &mut Session,
-        events: &[Event],
-        position: u64,
-    ) -> Result<Batch, Error> {
-        let ids: HashSet<u64> = events.iter().filter_map(|event| event.conversation_id).collect();
-        let ids: Vec<u64> = ids.into_iter().collect();
-        let conversations = session.conversations(&ids, position).await?;
-        for (session, until) in events.iter().filter_map(|event| event.signed_out) {
-            self.revoke(session, until);
-        }
-        Ok(self.assembly.batch(events, &conversations))
     }
 }

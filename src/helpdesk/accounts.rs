@@ -115,7 +115,7 @@ pub async fn logout(desk: Arc<Helpdesk>, caller: Option<Caller>) -> Result<Respo
         let expires_at = Timestamp::from_micros(until.saturating_mul(1_000_000));
         let event = transaction!(desk.db, db => {
             store::session_revoke(db, caller.session.as_bytes(), expires_at).await?;
-            feed::record(db, &NewEvent::SignedOut { session: caller.session, until: expires_at }).await
+            feed::record_and_commit(db, &NewEvent::SignedOut { session: caller.session, until: expires_at }).await
         })?;
         desk.wrote(caller.user_id, Some(event));
         if desk.auth.revocations.revoke(caller.session, until).is_err() {

@@ -41,7 +41,7 @@ pub async fn open(
         let id = store::conversation_insert(db, &title, caller).await?;
         let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(NOT_FOUND)?;
         let text = idempotency::finish(db, once.as_ref(), one(&conversation, caller)).await?;
-        let event = feed::record(db, &NewEvent::opened(id)).await?;
+        let event = feed::record_and_commit(db, &NewEvent::opened(id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
     desk.wrote(caller, event);

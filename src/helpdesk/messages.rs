@@ -58,7 +58,7 @@ pub async fn post(
         let mut text = Vec::with_capacity(message.content.len() + 256);
         message.write_json(&mut text);
         let text = idempotency::finish(db, once.as_ref(), text).await?;
-        let event = feed::record(db, &NewEvent::message(conversation, id)).await?;
+        let event = feed::record_and_commit(db, &NewEvent::message(conversation, id)).await?;
         Ok((text, Some(event)))
     })?;
     desk.wrote(caller, event);
@@ -76,7 +76,7 @@ pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response,
         if !store::message_read(db, id, conversation, sender).await? {
             return Ok(None);
         }
-        Ok(Some(feed::record(db, &NewEvent::read(conversation, id)).await?))
+        Ok(Some(feed::record_and_commit(db, &NewEvent::read(conversation, id)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(super::success())

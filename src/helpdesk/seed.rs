@@ -60,29 +60,36 @@ async fn user(db: &Db, name: &str, digest: &str) -> Result<u64, Error> {
 
 async fn questions(db: &Db, asks: u64, answers: u64) -> Result<(), Error> {
     for (title, question, answer) in QUESTIONS {
-        transaction!(db, db => {
-            let conversation = store::conversation_insert(db, title, asks).await?;
-            feed::record(db, &NewEvent::opened(conversation)).await?;
-            say(db, conversation, asks, question).await?;
-            if let Some(answer) = answer {
-                store::conversation_claim(db, conversation, answers).await?;
-                store::assignment_insert(db, conversation, answers).await?;
-                feed::record(db, &NewEvent::claimed(conversation)).await?;
-                say(db, conversation, answers, answer).await?;
-            }
-            Ok::<_, Error>(())
-        })?;
+        let conversation = open(db, asks, title).await?;
+        say(db, conversation, asks, question).await?;
+        if let Some(answer) = answer {
+            claim(db, conversation, answers).await?;
+            say(db, conversation, answers, answer).await?;
+        }
     }
     Ok(())
 }
 
-async fn say(
-    db: &mut crate::db::Connection,
-    conversation: u64,
-    sender: u64,
-    content: &str,
-) -> Result<(), Error> {
-    store::conversation_bump(db, conversation, sender).await?;
-    let message = store::message_insert(db, conversation, sender, content).await?;
-    feed::record(db, &NewEvent::message(conversation, message)).await.map(drop)
+async fn open(db: &Db, asks: u64, title: &str) -> Result<u64, Error> {
+    transaction!(db, db => {
+        let conversation = store::conversation_insert(db, title, asks).await?;
+        feed::record_and_commit(db, &NewEvent::opened(conversation)).await?;
+        Ok::<_, Error>(conversation)
+    })
+}
+
+async fn claim(db: &Db, conversation: u64, answers: u64) -> Result<(), Error> {
+    transaction!(db, db => {
+        store::conversation_claim(db, conversation, answers).await?;
+        store::assignment_insert(db, conversation, answers).await?;
+        feed::record_and_commit(db, &NewEvent::claimed(conversation)).await.map(drop)
+    })
+}
+
+async fn say(db: &Db, conversation: u64, sender: u64, content: &str) -> Result<(), Error> {
+    transaction!(db, db => {
+        store::conversation_bump(db, conversation, sender).await?;
+        let message = store::message_insert(db, conversation, sender, content).await?;
+        feed::record_and_commit(db, &NewEvent::message(conversation, message)).await.map(drop)
+    })
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::assembly::Assembly;
-use super::super::event::Event;
+use super::super::event::{Change, Event};
 use super::super::resource::{Conversation, Message};
-use super::super::store::Current;
 use super::*;
 
 const USERS: std::ops::RangeInclusive<u64> = 1..=4;
@@ -22,7 +21,7 @@ struct Model {
     /// For each message the expert who was assigned when it was posted, and the claim that they had.
     claims: HashMap<u64, u64>,
     posted_under: HashMap<u64, u64>,
-    pending: Vec<Event>,
+    pending: Vec<Change>,
     assembly: Assembly,
     window: Window,
 }
@@ -46,10 +45,8 @@ impl Model {
 
     fn event(&mut self, kind: Kind, conversation: u64, former: Option<u64>, message: Option<u64>) {
         let row = &self.conversations[&conversation];
-        self.pending.push(Event {
-            seq: 0,
+        self.pending.push(Change {
             id: 0,
-            at: Timestamp::default(),
             kind: Some(kind),
             conversation_id: Some(conversation),
             initiator_id: Some(row.initiator_id),
@@ -158,31 +155,29 @@ impl Model {
     /// got their ids, and applies it; conversations are as they are by now.
     fn tail(&mut self, all: bool) {
         let count = if all { self.pending.len() } else { self.random.usize(0..=self.pending.len()) };
-        let mut events: Vec<Event> = self.pending.drain(..count).collect();
-        for _ in 0..events.len() {
-            let at = self.random.usize(..events.len());
-            if at + 1 < events.len() && events[at].conversation_id != events[at + 1].conversation_id {
-                events.swap(at, at + 1);
+        let mut changes: Vec<Change> = self.pending.drain(..count).collect();
+        for _ in 0..changes.len() {
+            let at = self.random.usize(..changes.len());
+            if at + 1 < changes.len() && changes[at].conversation_id != changes[at + 1].conversation_id {
+                changes.swap(at, at + 1);
             }
         }
         self.now += 1_000;
-        for event in &mut events {
+        let mut events = Vec::new();
+        for mut change in changes {
             self.seq += 1;
             self.last_at = self.now.max(self.last_at + 1);
-            self.now = self.last_at;
-            (event.seq, event.id, event.at) = (self.seq, self.seq, Timestamp::from_micros(self.last_at));
-            self.now += 1;
-            if let Some(message) = &mut event.message {
+            self.now = self.last_at + 1;
+            change.id = self.seq;
+            if let Some(message) = &mut change.message {
                 *message = self.messages[&message.id].clone();
             }
+            events.push(Event { seq: self.seq, at: Timestamp::from_micros(self.last_at), change });
         }
         self.now += 1_000;
-        let shows = |event: &&Event| event.kind != Some(Kind::Read);
-        let is_ahead = |id| self.pending.iter().filter(shows).any(|event| event.conversation_id == Some(id));
-        let rows = self.conversations.values();
-        let rows: Vec<Current> =
-            rows.map(|row| Current { conversation: row.clone(), is_ahead: is_ahead(row.id) }).collect();
-        let batch = self.assembly.batch(&events, &rows);
+        let rows: HashMap<u64, Conversation> =
+            self.conversations.iter().map(|(&id, row)| (id, row.clone())).collect();
+        let batch = self.assembly.batch(&events, &rows, &self.pending);
         self.window.apply(&batch);
     }
 
@@ -193,7 +188,7 @@ impl Model {
 
     /// The same, as far as the feed can know: an unclaim that has no number yet is nobody's knowledge.
     fn may_see(&self, user: u64, conversation: u64) -> bool {
-        let loses = |event: &Event| {
+        let loses = |event: &Change| {
             event.former_expert_id == Some(user) && event.conversation_id == Some(conversation)
         };
         self.is_party(user, conversation) || self.pending.iter().any(loses)

@@ -112,7 +112,7 @@ async fn change<T>(
     let done = async {
         transaction!(instance.db, connection => {
             let (value, event) = body(connection).await?;
-            let id = feed::record(connection, &event).await?;
+            let id = feed::record_and_commit(connection, &event).await?;
             Ok::<_, Error>((value, id))
         })
     };

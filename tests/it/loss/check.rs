@@ -62,7 +62,7 @@ fn tenures(events: &[Event]) -> HashMap<(u64, u64), (u64, u64)> {
     all
 }
 
-type EventRow = (Option<u64>, String, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+type EventRow = (u64, String, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 
 impl Truth {
     pub async fn read(world: &World) -> Truth {
@@ -96,7 +96,7 @@ impl Truth {
         let events: Vec<Event> = rows
             .into_iter()
             .map(|(seq, kind, conversation, message, expert, former)| Event {
-                seq: seq.expect("numbered"),
+                seq,
                 kind,
                 conversation: conversation.unwrap_or(0),
                 message,

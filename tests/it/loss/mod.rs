@@ -139,7 +139,7 @@ impl World {
     /// Waits until no change lacks its number.
     async fn numbered(&self) {
         let settled = || async {
-            let open: u64 = self.schema.query_one("SELECT COUNT(*) FROM events WHERE seq IS NULL").await;
+            let open: u64 = self.schema.query_one("SELECT COUNT(*) FROM outbox").await;
             open == 0
         };
         eventually(SETTLED_LIMIT, settled).await;

@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(4);
 const OPEN: &str = include_str!("../../../sql/helpdesk/conversation_insert.sql");
 const BUMP: &str = include_str!("../../../sql/helpdesk/conversation_bump.sql");
 const POST: &str = include_str!("../../../sql/helpdesk/message_insert.sql");
-const RECORD: &str = include_str!("../../../sql/feed/event_insert.sql");
+/// With the COMMIT, which these writers stall before.
+const RECORD_AND_COMMIT: &str = include_str!("../../../sql/feed/record.sql");
 
 /// What writers know of each other's work, to choose from.
 #[derive(Default)]
@@ -287,18 +288,19 @@ async fn slow_write(
         return Ok(());
     }
     conn.query_drop("START TRANSACTION").await?;
+    let (record, _commit) = RECORD_AND_COMMIT.split_once(';').unwrap();
     let (write, id, conversation) = if opens {
         conn.exec_drop(OPEN, (&text, me)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        conn.exec_drop(RECORD, ("opened", id, None::<u64>, None::<u64>, id, id)).await?;
+        conn.exec_drop(record, ("opened", id, None::<u64>, None::<u64>, id, id)).await?;
         (Write::Open { title: text }, id, id)
     } else {
         let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
         conn.exec_drop(BUMP, (me, me, conversation, me, me)).await?;
         conn.exec_drop(POST, (conversation, me, &text, me, conversation, conversation, conversation)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        let record = ("message", conversation, Some(id), None::<u64>, conversation, conversation);
-        conn.exec_drop(RECORD, record).await?;
+        let event = ("message", conversation, Some(id), None::<u64>, conversation, conversation);
+        conn.exec_drop(record, event).await?;
         (Write::Post { conversation, content: text }, id, conversation)
     };
     sleep(Duration::from_millis(stall)).await;

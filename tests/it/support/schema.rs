@@ -106,6 +106,15 @@ impl Schema {
         rows.swap_remove(0)
     }
 
+    /// How many changes of a kind (`%`: of any) were committed, numbered or not yet.
+    pub async fn changes(&self, kind: &str) -> u64 {
+        self.query_one(format!(
+            "SELECT (SELECT COUNT(*) FROM outbox WHERE kind LIKE '{kind}')
+                + (SELECT COUNT(*) FROM events WHERE kind LIKE '{kind}')"
+        ))
+        .await
+    }
+
     /// As the administrator: all rows.
     pub async fn query<T: FromRow + Send + 'static>(&self, sql: impl AsRef<str>) -> Vec<T> {
         let sql = sql.as_ref();

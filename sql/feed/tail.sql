@@ -1,18 +1,15 @@
 -- feed.tail: one statement is one snapshot, which the freshness of what was read rests on (src/feed/tail.rs)
 SELECT h.seq, h.epoch,
-    e.seq, e.id, e.at, e.kind, e.conversation_id, e.message_id, e.initiator_id, e.expert_id,
-    e.former_expert_id, e.sid, e.sid_expires_at,
+    e.seq, e.id, e.at, e.kind, e.conversation_id, e.message_id, e.expert_id, e.sid, e.sid_expires_at,
     m.sender_id, s.username, m.sender_role, m.content, m.is_read, m.created_at,
     c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
     c.created_at, c.updated_at, c.last_message_at, c.unread, c.unread_from_initiator, c.unread_from_expert
 FROM feed_head h
 LEFT JOIN (
-    SELECT seq, at, id, kind, conversation_id, message_id, initiator_id, expert_id, former_expert_id,
-        sid, sid_expires_at
+    SELECT seq, at, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at
     FROM events WHERE seq > ? AND seq <= ?
     UNION ALL (
-        SELECT NULL, NULL, id, kind, conversation_id, message_id, initiator_id, expert_id, former_expert_id,
-            sid, sid_expires_at
+        SELECT NULL, NULL, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at
         FROM outbox ORDER BY id LIMIT 500
     )
 ) e ON TRUE

@@ -10,11 +10,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     kind VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     conversation_id BIGINT NULL,
     message_id BIGINT NULL,
-    initiator_id BIGINT NULL,
-    -- Assigned after the change.
+    -- Who claimed it, gave it back or resolved it.
     expert_id BIGINT NULL,
-    -- Assigned before an unclaim.
-    former_expert_id BIGINT NULL,
     -- The session of a sign-out, and until when it must be remembered.
     sid BINARY(16) NULL,
     sid_expires_at DATETIME(6) NULL
@@ -30,9 +27,7 @@ CREATE TABLE IF NOT EXISTS events (
     kind VARCHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     conversation_id BIGINT NULL,
     message_id BIGINT NULL,
-    initiator_id BIGINT NULL,
     expert_id BIGINT NULL,
-    former_expert_id BIGINT NULL,
     sid BINARY(16) NULL,
     sid_expires_at DATETIME(6) NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

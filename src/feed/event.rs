@@ -53,8 +53,8 @@ impl Kind {
     }
 }
 
-/// A change about to be committed: see [`super::store::record_and_commit`]. Who takes part is read from the conversation's
-/// row, which the change's own transaction has locked.
+/// A change about to be committed: see [`super::store::record_and_commit`]. Who takes part is read with it, from the
+/// conversation's row.
 #[derive(Clone, Copy, Debug)]
 pub enum NewEvent {
     /// Something happened to a conversation.
@@ -65,8 +65,8 @@ pub enum NewEvent {
         conversation: u64,
         /// The message that was posted or read.
         message: Option<u64>,
-        /// Who gave it back.
-        former_expert: Option<u64>,
+        /// Who claimed it, gave it back or resolved it.
+        expert: Option<u64>,
     },
     /// A session was signed out.
     SignedOut {
@@ -78,45 +78,44 @@ pub enum NewEvent {
 }
 
 impl NewEvent {
-    const fn of(kind: Kind, conversation: u64) -> Self {
-        Self::Conversation { kind, conversation, message: None, former_expert: None }
+    const fn of(kind: Kind, conversation: u64, message: Option<u64>, expert: Option<u64>) -> Self {
+        Self::Conversation { kind, conversation, message, expert }
     }
 
     /// A conversation was opened.
     #[must_use]
     pub const fn opened(conversation: u64) -> Self {
-        Self::of(Kind::Opened, conversation)
+        Self::of(Kind::Opened, conversation, None, None)
     }
 
     /// `message` was posted.
     #[must_use]
     pub const fn message(conversation: u64, message: u64) -> Self {
-        Self::Conversation { kind: Kind::Message, conversation, message: Some(message), former_expert: None }
+        Self::of(Kind::Message, conversation, Some(message), None)
     }
 
     /// `message` was marked as read.
     #[must_use]
     pub const fn read(conversation: u64, message: u64) -> Self {
-        Self::Conversation { kind: Kind::Read, conversation, message: Some(message), former_expert: None }
+        Self::of(Kind::Read, conversation, Some(message), None)
     }
 
-    /// An expert took it.
+    /// `expert` took it.
     #[must_use]
-    pub const fn claimed(conversation: u64) -> Self {
-        Self::of(Kind::Claimed, conversation)
+    pub const fn claimed(conversation: u64, expert: u64) -> Self {
+        Self::of(Kind::Claimed, conversation, None, Some(expert))
     }
 
-    /// `former_expert` gave it back.
+    /// `expert` gave it back.
     #[must_use]
-    pub const fn unclaimed(conversation: u64, former_expert: u64) -> Self {
-        let former_expert = Some(former_expert);
-        Self::Conversation { kind: Kind::Unclaimed, conversation, message: None, former_expert }
+    pub const fn unclaimed(conversation: u64, expert: u64) -> Self {
+        Self::of(Kind::Unclaimed, conversation, None, Some(expert))
     }
 
-    /// Its expert resolved it.
+    /// `expert` resolved it.
     #[must_use]
-    pub const fn resolved(conversation: u64) -> Self {
-        Self::of(Kind::Resolved, conversation)
+    pub const fn resolved(conversation: u64, expert: u64) -> Self {
+        Self::of(Kind::Resolved, conversation, None, Some(expert))
     }
 }
 
@@ -129,12 +128,8 @@ pub struct Change {
     pub kind: Option<Kind>,
     /// The conversation concerned.
     pub conversation_id: Option<u64>,
-    /// Who asked.
-    pub initiator_id: Option<u64>,
-    /// Who was assigned after the change.
+    /// Who claimed it, gave it back or resolved it.
     pub expert_id: Option<u64>,
-    /// Who was assigned before an unclaim.
-    pub former_expert_id: Option<u64>,
     /// The session of a sign-out and until when it must be remembered.
     pub signed_out: Option<(SessionId, Timestamp)>,
     /// The message concerned.

@@ -65,15 +65,9 @@ pub const ASSIGNED_AT_ONCE: usize = 64;
 /// See [`Connection::run_and_commit`].
 pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
     let done = match *event {
-        NewEvent::Conversation { kind, conversation, message, former_expert } => {
-            let parameters = [
-                Literal::Word(kind.as_str()),
-                conversation.into(),
-                Literal::Number(message),
-                Literal::Number(former_expert),
-                conversation.into(),
-                conversation.into(),
-            ];
+        NewEvent::Conversation { kind, conversation, message, expert } => {
+            let kind = Literal::Word(kind.as_str());
+            let parameters = [kind, conversation.into(), Literal::Number(message), Literal::Number(expert)];
             connection.run_and_commit(&RECORD, &parameters).await?
         }
         NewEvent::SignedOut { session, until } => {
@@ -141,8 +135,7 @@ impl Record for TailRow {
         let at: Option<Timestamp> = columns.take()?;
         let kind: String = columns.take()?;
         let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
-        let (initiator_id, expert_id) = (columns.take()?, columns.take()?);
-        let former_expert_id = columns.take()?;
+        let expert_id = columns.take()?;
         let (sid, until): (Option<Vec<u8>>, Option<Timestamp>) = (columns.take()?, columns.take()?);
         let sid = sid.and_then(|sid| Some(SessionId::from_bytes(sid.try_into().ok()?)));
         let message = read_message(columns, message_id, conversation_id)?;
@@ -151,9 +144,7 @@ impl Record for TailRow {
             id,
             kind: Kind::parse(&kind),
             conversation_id,
-            initiator_id,
             expert_id,
-            former_expert_id,
             signed_out: sid.zip(until),
             message,
         };

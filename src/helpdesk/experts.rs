@@ -47,7 +47,7 @@ pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Resul
             return Err(standing.map_or(NOT_FOUND, |_| ALREADY_ASSIGNED));
         }
         store::assignment_insert(db, conversation, caller).await?;
-        Ok(Some(feed::record_and_commit(db, &NewEvent::claimed(conversation)).await?))
+        Ok(Some(feed::record_and_commit(db, &NewEvent::claimed(conversation, caller)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(success())
@@ -80,7 +80,7 @@ pub async fn resolve(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
             };
         }
         store::assignment_end(db, "resolved", conversation, caller).await?;
-        Ok(Some(feed::record_and_commit(db, &NewEvent::resolved(conversation)).await?))
+        Ok(Some(feed::record_and_commit(db, &NewEvent::resolved(conversation, caller)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(success())

@@ -82,7 +82,7 @@ async fn claim(db: &Db, conversation: u64, answers: u64) -> Result<(), Error> {
     transaction!(db, db => {
         store::conversation_claim(db, conversation, answers).await?;
         store::assignment_insert(db, conversation, answers).await?;
-        feed::record_and_commit(db, &NewEvent::claimed(conversation)).await.map(drop)
+        feed::record_and_commit(db, &NewEvent::claimed(conversation, answers)).await.map(drop)
     })
 }
 

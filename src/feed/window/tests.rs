@@ -43,15 +43,12 @@ impl Model {
         }
     }
 
-    fn event(&mut self, kind: Kind, conversation: u64, former: Option<u64>, message: Option<u64>) {
-        let row = &self.conversations[&conversation];
+    fn event(&mut self, kind: Kind, conversation: u64, expert: Option<u64>, message: Option<u64>) {
         self.pending.push(Change {
             id: 0,
             kind: Some(kind),
             conversation_id: Some(conversation),
-            initiator_id: Some(row.initiator_id),
-            expert_id: row.expert_id,
-            former_expert_id: former,
+            expert_id: expert,
             signed_out: None,
             message: message.map(|id| self.messages[&id].clone()),
         });
@@ -105,7 +102,7 @@ impl Model {
                 (row.expert_id, row.status, row.updated_at) = (Some(user), "active".to_owned(), now);
                 *self.claims.entry(id).or_default() += 1;
                 self.unread(id);
-                self.event(Kind::Claimed, id, None, None);
+                self.event(Kind::Claimed, id, Some(user), None);
             }
             (0, Some(expert)) if row.status == "active" => {
                 (row.expert_id, row.status, row.updated_at) = (None, "waiting".to_owned(), now);
@@ -188,8 +185,9 @@ impl Model {
 
     /// The same, as far as the feed can know: an unclaim that has no number yet is nobody's knowledge.
     fn may_see(&self, user: u64, conversation: u64) -> bool {
-        let loses = |event: &Change| {
-            event.former_expert_id == Some(user) && event.conversation_id == Some(conversation)
+        let loses = |change: &Change| {
+            let unclaims = change.kind == Some(Kind::Unclaimed) && change.expert_id == Some(user);
+            unclaims && change.conversation_id == Some(conversation)
         };
         self.is_party(user, conversation) || self.pending.iter().any(loses)
     }

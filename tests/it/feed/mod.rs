@@ -141,7 +141,7 @@ async fn post(instance: &Instance, conversation: u64, text: &str) -> u64 {
 async fn claim(instance: &Instance, conversation: u64, expert: u64) {
     change(instance, expert, async |connection| {
         assert!(store::conversation_claim(connection, conversation, expert).await?);
-        Ok(((), NewEvent::claimed(conversation)))
+        Ok(((), NewEvent::claimed(conversation, expert)))
     })
     .await;
 }

@@ -31,7 +31,6 @@ struct Event {
     conversation: u64,
     message: Option<u64>,
     expert: Option<u64>,
-    former: Option<u64>,
 }
 
 /// All of the database.
@@ -49,12 +48,12 @@ pub struct Truth {
 fn tenures(events: &[Event]) -> HashMap<(u64, u64), (u64, u64)> {
     let mut all = HashMap::new();
     for event in events {
-        match (&*event.kind, event.expert, event.former) {
-            ("claimed", Some(expert), _) => {
+        match (&*event.kind, event.expert) {
+            ("claimed", Some(expert)) => {
                 all.insert((event.conversation, expert), (event.seq, u64::MAX));
             }
-            ("unclaimed", _, Some(former)) => {
-                all.entry((event.conversation, former)).and_modify(|turn| turn.1 = event.seq);
+            ("unclaimed", Some(expert)) => {
+                all.entry((event.conversation, expert)).and_modify(|turn| turn.1 = event.seq);
             }
             _ => {}
         }
@@ -62,7 +61,7 @@ fn tenures(events: &[Event]) -> HashMap<(u64, u64), (u64, u64)> {
     all
 }
 
-type EventRow = (u64, String, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+type EventRow = (u64, String, Option<u64>, Option<u64>, Option<u64>);
 
 impl Truth {
     pub async fn read(world: &World) -> Truth {
@@ -88,20 +87,16 @@ impl Truth {
         });
         let rows: Vec<EventRow> = world
             .schema
-            .query(
-                "SELECT seq, kind, conversation_id, message_id, expert_id, former_expert_id
-                     FROM events ORDER BY seq",
-            )
+            .query("SELECT seq, kind, conversation_id, message_id, expert_id FROM events ORDER BY seq")
             .await;
         let events: Vec<Event> = rows
             .into_iter()
-            .map(|(seq, kind, conversation, message, expert, former)| Event {
+            .map(|(seq, kind, conversation, message, expert)| Event {
                 seq,
                 kind,
                 conversation: conversation.unwrap_or(0),
                 message,
                 expert,
-                former,
             })
             .collect();
         let posts = events.iter().filter(|event| event.kind == "message");
@@ -178,8 +173,7 @@ impl Truth {
         let mut wrong = Vec::new();
         for (&(kind, conversation, by), &(done, unknown)) in changes {
             let of = |event: &&Event| {
-                let who = if kind == "unclaimed" { event.former } else { event.expert };
-                event.kind == kind && event.conversation == conversation && who == Some(by)
+                event.kind == kind && event.conversation == conversation && event.expert == Some(by)
             };
             let stored = self.events.iter().filter(of).count();
             // Who resolves twice is told twice that it is done.

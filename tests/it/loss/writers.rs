@@ -292,14 +292,14 @@ async fn slow_write(
     let (write, id, conversation) = if opens {
         conn.exec_drop(OPEN, (&text, me)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        conn.exec_drop(record, ("opened", id, None::<u64>, None::<u64>, id, id)).await?;
+        conn.exec_drop(record, ("opened", id, None::<u64>, None::<u64>)).await?;
         (Write::Open { title: text }, id, id)
     } else {
         let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
         conn.exec_drop(BUMP, (me, me, conversation, me, me)).await?;
         conn.exec_drop(POST, (conversation, me, &text, me, conversation, conversation, conversation)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
-        let event = ("message", conversation, Some(id), None::<u64>, conversation, conversation);
+        let event = ("message", conversation, Some(id), None::<u64>);
         conn.exec_drop(record, event).await?;
         (Write::Post { conversation, content: text }, id, conversation)
     };

@@ -27,13 +27,12 @@
 //! # The life of a write, and of a poll
 //!
 //! ```text
-//!  POST /messages ─► transaction!: … , feed::record (one row of `events`, last before COMMIT)
+//!  POST /messages ─► transaction!: … , feed::record_and_commit (one row of `outbox`, with the COMMIT)
 //!       │ 201 after the COMMIT; Feed::wrote wakes the tail, here
 //!       ▼
-//!  feed/sequencer    numbers what is committed, in one packet; a row lock lets one instance at a time
-//!       ▼
-//!  feed/tail         every instance reads `seq > last`: gapless, in order; JSON is made once for all readers
-//!       ▼
+//!  feed/tail         reads `events` after its last: gapless, in order; and `outbox`, in the same snapshot
+//!       │             └─ feed/sequencer: moves it to `events` with numbers, in one packet; who is first does
+//!       ▼             JSON is made once for all readers
 //!  feed/window       of each event loop: the recent changes, and each user's newest number
 //!       ▼
 //!  feed/poll ◄─── GET /api/…/updates: token, look one number up, compare ─► `[]`, or the JSON that is there
@@ -80,7 +79,7 @@
 //! - **Everything is bounded**: connections, bodies, requests under way, pools, waits, hashes, logs. Each limit has
 //!   a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
 //! - **5xx bodies are constant**; the cause is logged once, with the request's id.
-//! - **SQL is never built**: every statement is a file, prepared.
+//! - **SQL is never built**: every statement is a file, prepared; a few packets of several have numbers put in, no text.
 //!
 //! # Adding a service
 //!

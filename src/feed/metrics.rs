@@ -16,6 +16,7 @@ pub struct FeedMetrics {
     pub(super) reads: IntCounter,
     pub(super) failures: IntCounter,
     pub(super) resyncs: IntCounter,
+    pub(super) outbox: IntGauge,
     pub(super) position: IntGauge,
     pub(super) window_events: IntGauge,
     pub(super) window_bytes: IntGauge,
@@ -54,10 +55,10 @@ impl FeedMetrics {
         registry.register(Box::new(lag.clone()))?;
         Ok(Self {
             numbered: counter("feed_events_numbered_total", "Changes numbered by this instance.")?,
-            sequencer_runs: counter("feed_sequencer_runs_total", "Runs of the sequencer that got the lock.")?,
+            sequencer_runs: counter("feed_sequencer_runs_total", "Runs of the sequencer that numbered.")?,
             sequencer_contended: counter(
                 "feed_sequencer_contended_total",
-                "Runs of the sequencer that found another at it.",
+                "Runs of the sequencer that found another had been faster.",
             )?,
             lag,
             stale_seconds,
@@ -65,6 +66,7 @@ impl FeedMetrics {
             reads: counter("feed_tail_reads_total", "Reads of the tail.")?,
             failures: counter("feed_failures_total", "Times the feed lost its database.")?,
             resyncs: counter("feed_resyncs_total", "Times the window was thrown away and loaded anew.")?,
+            outbox: gauge("feed_outbox", "Changes that the last read found without a number.")?,
             position: gauge("feed_position", "The last change that is visible here.")?,
             window_events: gauge("feed_window_events", "Changes in memory.")?,
             window_bytes: gauge("feed_window_bytes", "About what they take.")?,

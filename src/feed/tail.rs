@@ -204,6 +204,7 @@ impl Tail {
             let asked = Instant::now();
             let mut read = self.read(feed, session).await?;
             feed.away.store(false, Relaxed);
+            feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             worked |= !read.events.is_empty() || !read.outbox.is_empty();
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
             is_ours |= !all_of_outbox || self.claims_any_of(&read.outbox);

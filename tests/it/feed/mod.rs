@@ -1,5 +1,6 @@
 //! The feed against a real database: several instances in this process, each with a database pool of its own.
 
+mod behind;
 mod echo;
 mod numbering;
 mod polls;

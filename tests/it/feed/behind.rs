@@ -1,0 +1,68 @@
+//! More than one run numbers, and more than one read takes. (The tables `seq_…_to_…` are MariaDB's.)
+
+use hyperdesk::feed::Cursor;
+use hyperdesk::feed::poll::CursorPoll;
+use mysql_async::prelude::Queryable;
+
+use super::{ANN, Instance, LONG, SOON, ids, migrated, open, post};
+use crate::support::eventually;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_is_numbered_in_one_go_is_numbered_in_several() {
+    let schema = migrated().await;
+    let (one, two) = (Instance::start(&schema).await, Instance::start(&schema).await);
+    let conversation = open(&one, ANN).await;
+    let cursor = one.feed.cursor_after_own_writes(0, ANN).await.unwrap();
+    schema
+        .execute(format!(
+            "INSERT INTO outbox (kind, conversation_id) SELECT 'resolved', {conversation} FROM seq_1_to_1300"
+        ))
+        .await;
+    eventually(SOON, || async { one.feed.position() == 1_301 && two.feed.position() == 1_301 }).await;
+    let in_order: u64 = schema
+        .query_one("SELECT COUNT(*) FROM events a JOIN events b ON b.seq = a.seq + 1 AND b.id > a.id AND b.at > a.at")
+        .await;
+    assert_eq!(in_order, 1_300);
+    for instance in [&one, &two] {
+        // An answer carries a thousand changes at most, and the last of them shows the conversation.
+        let (_, cursor) = instance.news(ANN, cursor).await;
+        assert_eq!(ids(&instance.news(ANN, cursor).await.0["conversations"]), [conversation]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_that_fell_behind_reads_on_as_far_as_its_window_holds_and_begins_anew_beyond() {
+    let schema = migrated().await;
+    let one = Instance::at(&schema.url(), &[("FEED_WINDOW_EVENTS", "16")]).await;
+    let conversation = open(&one, ANN).await;
+    let cursor = one.feed.cursor_after_own_writes(0, ANN).await.unwrap();
+    // As other instances number them while this one is frozen: all are there when it looks again.
+    let numbered = async |first: u64, last: u64| {
+        let mut conn = schema.connect().await;
+        conn.query_drop("BEGIN").await.unwrap();
+        conn.query_drop(format!(
+            "INSERT INTO events (seq, at, id, kind, conversation_id)
+             SELECT seq, (SELECT at FROM feed_head) + INTERVAL seq MICROSECOND, 1000000 + seq, 'read', {conversation}
+             FROM seq_{first}_to_{last}"
+        ))
+        .await
+        .unwrap();
+        let head = format!("UPDATE feed_head SET seq = {last}, at = at + INTERVAL {last} MICROSECOND");
+        conn.query_drop(head).await.unwrap();
+        conn.query_drop("COMMIT").await.unwrap();
+    };
+    let resyncs = || async {
+        let metrics = hyperdesk::metrics::render(&one.registry).unwrap();
+        String::from_utf8(metrics).unwrap().contains("\nfeed_resyncs_total 1\n")
+    };
+    numbered(2, 3_000).await;
+    eventually(LONG, || async { one.feed.position() == 3_000 }).await;
+    assert!(!resyncs().await, "six pages are read one after the other");
+    assert!(matches!(one.feed.cursor_later(0, ANN, cursor).await, CursorPoll::Reset), "it holds 16");
+    numbered(3_001, 30_000).await;
+    eventually(LONG, || async { one.feed.position() == 30_000 }).await;
+    assert!(resyncs().await, "more than is kept is not read");
+    let message = post(&one, conversation, "after all").await;
+    let cursor = Cursor { seq: 30_000, ..cursor };
+    assert_eq!(ids(&one.news(ANN, cursor).await.0["messages"]), [message]);
+}

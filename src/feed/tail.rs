@@ -35,7 +35,9 @@ use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
 use super::{Feed, sequencer};
 
-/// Pause between rounds while there is work or somebody polls.
+/// Pause between rounds while there is work.
+const BUSY_PACE_MS: u64 = 5;
+/// Pause while somebody polls.
 const PACE_MS: u64 = 10;
 /// Pause while nothing happens: half of what a poll that comes then may find as age.
 const IDLE_PACE_MS: u64 = 50;
@@ -44,7 +46,10 @@ const ASLEEP_PACE_MS: u64 = 250;
 /// Somebody polls, if they did so this lately: three times what existing clients pause.
 const POLLED_MS: u64 = 15_000;
 /// Shortest time from the begin of a round to the next: writes that come closer share one.
-const ROUND_MS_MIN: u64 = 8;
+const ROUND_MS_MIN: u64 = 5;
+/// After a round there is a pause as long as it took, up to this: a database that is busy is asked less often, and
+/// still often enough for [`super::FRESH_MS_MAX`].
+const REST_MS_MAX: u64 = 25;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
 /// Changes loaded at the start, for the cursors of other instances.
@@ -145,9 +150,10 @@ impl Tail {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
+            let took = begun.elapsed();
             let since_poll = feed.micros_since_born(begun).saturating_sub(feed.polled.load(Relaxed));
             let pace = if worked {
-                PACE_MS
+                BUSY_PACE_MS
             } else if since_poll < 1_000 * POLLED_MS {
                 if since_poll < 1_000 * super::STALE_MS_MAX { PACE_MS } else { IDLE_PACE_MS }
             } else {
@@ -160,7 +166,8 @@ impl Tail {
                 }
             };
             pause.await;
-            let least = Duration::from_millis(ROUND_MS_MIN);
+            let rest = took.min(Duration::from_millis(REST_MS_MAX));
+            let least = Duration::from_millis(ROUND_MS_MIN).max(took + rest);
             tokio::time::sleep(least.saturating_sub(begun.elapsed())).await;
         }
     }

@@ -9,9 +9,9 @@
 //! come with it, with the newest time that its changes read so far account for. Read marks do not count: they
 //! move no time, and `since` polls do not see them.
 
-//! # Whose a change is
-//! The initiator's, and the expert's who is assigned when it is read: nobody sees what they are no longer entitled to.
-//! One who claimed meanwhile gets a little of what was before their claim, which is theirs to GET anyway.
+//! # Who was assigned
+//! A change goes to the expert who was assigned after it and still is. The snapshot shows who is; going back from
+//! there through what it shows, each claim and each unclaim tells who was before it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -101,14 +101,43 @@ impl Assembly {
                 QueueChange::None
             };
         }
-        let entries = events.iter().map(|event| {
+        let assigned = assigned_after(events, conversations, outbox);
+        let entries = events.iter().zip(assigned).map(|(event, expert_id)| {
             let group = self.group.of(event.seq, event.at);
-            let seen = event.change.conversation_id.and_then(|conversation| all.get(&conversation));
-            Arc::new(entry(event, group, seen))
+            let conversation = event.change.conversation_id;
+            let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
+            let seen = conversation.and_then(|id| all.get(&id));
+            Arc::new(entry(event, group, (initiator_id, expert_id), seen))
         });
         let entries = entries.collect();
         Batch { entries, waiting: self.waiting.len() as u64 }
     }
+}
+
+/// For each of `events` the expert who was assigned after it and is now.
+fn assigned_after(
+    events: &[Event],
+    conversations: &HashMap<u64, Conversation>,
+    outbox: &[Change],
+) -> Vec<Option<u64>> {
+    let now = |id: u64| conversations.get(&id).and_then(|conversation| conversation.expert_id);
+    let mut after: HashMap<u64, Option<u64>> = HashMap::new();
+    let mut go_back = |change: &Change| {
+        let id = change.conversation_id?;
+        let expert = after.entry(id).or_insert_with(|| now(id));
+        let was = match change.kind {
+            Some(Kind::Claimed) => None,
+            Some(Kind::Unclaimed) => change.expert_id,
+            _ => *expert,
+        };
+        std::mem::replace(expert, was).filter(|&expert| Some(expert) == now(id))
+    };
+    for change in outbox.iter().rev() {
+        go_back(change);
+    }
+    let mut assigned: Vec<_> = events.iter().rev().map(|event| go_back(&event.change)).collect();
+    assigned.reverse();
+    assigned
 }
 
 /// The same with the newest time that `events` account for: a message has the time that it gave its
@@ -132,8 +161,12 @@ struct Seen {
     queue: QueueChange,
 }
 
-fn entry(Event { seq, at, change }: &Event, group: u64, seen: Option<&Seen>) -> Entry {
-    let rendered = seen.and_then(|seen| seen.rendered.as_ref());
+fn entry(
+    Event { seq, at, change }: &Event,
+    group: u64,
+    (initiator_id, expert_id): (Option<u64>, Option<u64>),
+    seen: Option<&Seen>,
+) -> Entry {
     let shows = seen.filter(|seen| *seq == seen.newest || *seq == seen.newest_shown);
     let message = change.message.as_ref().map(|message| {
         let mut json = Vec::with_capacity(192 + message.content.len());
@@ -148,8 +181,8 @@ fn entry(Event { seq, at, change }: &Event, group: u64, seen: Option<&Seen>) -> 
         // What a newer version records reads as a change of its conversation.
         kind: change.kind.unwrap_or(Kind::Resolved),
         conversation_id: change.conversation_id.unwrap_or(0),
-        initiator_id: rendered.map_or(0, |rendered| rendered.initiator_id),
-        expert_id: rendered.and_then(|rendered| rendered.expert_id),
+        initiator_id: initiator_id.unwrap_or(0),
+        expert_id,
         former_expert_id: change.expert_id.filter(|_| change.kind == Some(Kind::Unclaimed)),
         conversation: shows.and_then(|seen| seen.rendered.clone()),
         message,

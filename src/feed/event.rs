@@ -156,8 +156,6 @@ pub struct Rendered {
     pub waiting: bool,
     /// Whether it shows a later change than those it was read for, see [`super::assembly`]; its time does not.
     pub is_ahead: bool,
-    /// Who asked.
-    pub initiator_id: u64,
     /// Who is assigned now.
     pub expert_id: Option<u64>,
     /// As its initiator sees it.
@@ -179,7 +177,6 @@ impl Rendered {
             stamp: conversation.updated_at,
             waiting: conversation.is_waiting(),
             is_ahead,
-            initiator_id: conversation.initiator_id,
             expert_id: conversation.expert_id,
             for_initiator: write(conversation.unread_count(conversation.initiator_id)),
             for_expert: write(conversation.unread_by_others()),
@@ -216,7 +213,7 @@ pub struct Entry {
     pub conversation_id: u64,
     /// Who asked; 0 for none.
     pub initiator_id: u64,
-    /// The expert who may see this: assigned when it was read.
+    /// The expert who may see this: assigned after the change and, when it was read, still.
     pub expert_id: Option<u64>,
     /// The expert who lost the conversation by this.
     pub former_expert_id: Option<u64>,

@@ -24,8 +24,8 @@
 //!    others are numbering)
 //! 4. A poll is answered from the window only where the window knows everything the answer could hold.
 //!    ([`window`])
-//! 5. Nobody sees a change of a conversation that they were not part of when it was read. ([`window`],
-//!    [`event::Entry::expert_id`])
+//! 5. Nobody sees a change of a conversation that they are not part of, by the change and by the state that was
+//!    read with it. ([`window`], [`event::Entry::expert_id`])
 //! 6. A cursor never moves over something that was not delivered. ([`poll`])
 //! 7. News that take the place of what a client has (conversations, the queue) are told only once all that was
 //!    committed before the poll came is in the window: another instance may have told it already, and its

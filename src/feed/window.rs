@@ -9,7 +9,7 @@
 //!   moves that position for the two people concerned only: for all others the window reaches back to where
 //!   it began, which is what keeps a quiet client's poll free of SQL.
 //! - **Entitled now.** A conversation's changes are in the lists of its initiator and of the expert who was
-//!   assigned when it was read. An unclaim takes out of the former expert's
+//!   assigned after the change and still was when it was read. An unclaim takes out of the former expert's
 //!   list what they have not fetched.
 //! - **An echoed time is a position.** See [`Window::since`].
 

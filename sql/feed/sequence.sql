@@ -3,7 +3,7 @@ START TRANSACTION;
 UPDATE feed_head
 SET seq = seq + ?, at = GREATEST(NOW(6), at + INTERVAL 1 MICROSECOND) + INTERVAL ? - 1 MICROSECOND
 WHERE id = 1 AND epoch = ? AND seq = ?;
-SELECT IF(ROW_COUNT() = 1, at, NULL) INTO @feed_at FROM feed_head WHERE id = 1;
+SELECT IF(ROW_COUNT() = 1, (SELECT at FROM feed_head WHERE id = 1), NULL) INTO @feed_at;
 INSERT INTO events (seq, at, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at)
 SELECT ? + ROW_NUMBER() OVER (ORDER BY id),
     @feed_at - INTERVAL ? - ROW_NUMBER() OVER (ORDER BY id) MICROSECOND,

@@ -9,9 +9,9 @@
 //! - The snapshot holds only what is committed, and with an effect always its cause. (A locking read, SKIP LOCKED
 //!   included, is no snapshot, and numbered effects before causes.) The head has not moved since, so nobody
 //!   numbered anything, and all of the rows are there still.
-//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then, and in the range
-//!   of numbers are others' events, whose rows have left the outbox. Every statement succeeds all the same, so
-//!   that the packet always gets to its COMMIT.
+//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then, and the range of
+//!   numbers has others' events, whose rows have left the outbox. Every statement succeeds all the same, so that
+//!   the packet always gets to its COMMIT.
 //! - No row in flight is touched, and so none is waited for: INSERT … SELECT reads a plain snapshot under READ
 //!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one.
 //! - `events` has no AUTO_INCREMENT, whose lock INSERT … SELECT keeps until its end (MariaDB, and MySQL before 8);

@@ -199,14 +199,13 @@ fn seconds(text: &[u8]) -> Option<(u32, u32, &[u8])> {
         _ => return Some((0, 0, text)),
     };
     let [b'.', decimals @ ..] = rest else { return Some((second, 0, rest)) };
-    let count = decimals.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if !(1..=9).contains(&count) {
-        return None;
+    let (mut micros, mut place, mut rest) = (0, 100_000, decimals);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        micros += u32::from(digit - b'0') * place;
+        (place, rest) = (place / 10, after);
     }
-    let (decimals, rest) = decimals.split_at(count);
-    let mut micros = *b"000000";
-    micros.iter_mut().zip(decimals).for_each(|(place, digit)| *place = *digit);
-    Some((second, number(micros)?, rest))
+    let count = decimals.len() - rest.len();
+    (1..=9).contains(&count).then_some((second, micros, rest))
 }
 
 /// The optional zone, which ends the text, as seconds east of UTC.

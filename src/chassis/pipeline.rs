@@ -369,6 +369,18 @@ pub(super) struct Scratch {
 /// Size of the blocks that request ids are cut from: one allocation for thousands of them.
 const SCRATCH_BYTES: usize = 32 * 1024;
 
+/// The two hexadecimal digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 impl Scratch {
     /// `seed` makes the ids of one loop and one run differ from those of others.
     pub(super) fn new(seed: u64) -> Self {
@@ -377,15 +389,13 @@ impl Scratch {
 
     /// 16 hexadecimal digits, unlike all others.
     fn request_id(&mut self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         // SplitMix64: a bijection of the counter, so no two are alike, that looks random.
         self.sequence = self.sequence.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.sequence;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        let digits: [u8; 16] = std::array::from_fn(|i| HEX[(mixed >> (4 * i)) as usize & 15]);
-        self.value(&digits)
+        self.value(mixed.to_be_bytes().map(|byte| HEX[usize::from(byte)]).as_flattened())
     }
 
     /// A header's value out of the current block.

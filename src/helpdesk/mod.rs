@@ -103,7 +103,8 @@ impl Helpdesk {
 
     /// Reads what a request says, and hands it to its handler.
     fn work(self: &Arc<Self>, route: Route, request: &mut Request) -> Result<Answer, Error> {
-        let desk = self.clone();
+        // Shared with the other loops: not counted where it is not kept.
+        let desk = || self.clone();
         let user = request.caller.map(|caller| caller.user_id);
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthorized("Authentication required"));
@@ -115,46 +116,54 @@ impl Helpdesk {
             Route::Updates => updates::poll(self, request)?,
             Route::UpdateStream => updates::stream(self, request)?,
             Route::Register => {
-                Answer::detached(accounts::register(desk, Credentials::of(&request.fields("user")?)))
+                Answer::detached(accounts::register(desk(), Credentials::of(&request.fields("user")?)))
             }
             Route::Login => {
                 let credentials = Credentials::of(&request.fields("user")?);
-                Answer::detached(accounts::login(desk, credentials, request.client))
+                Answer::detached(accounts::login(desk(), credentials, request.client))
             }
-            Route::Logout => Answer::detached(accounts::logout(desk, request.caller)),
-            Route::Refresh => Answer::detached(accounts::refresh(desk, request.caller()?)),
-            Route::Me => Answer::detached(accounts::me(desk, request.caller()?)),
-            Route::ConversationList => Answer::detached(conversations::list(desk, caller()?)),
-            Route::Conversation { id } => Answer::detached(conversations::show(desk, caller()?, id)),
+            Route::Logout => Answer::detached(accounts::logout(desk(), request.caller)),
+            Route::Refresh => Answer::detached(accounts::refresh(desk(), request.caller()?)),
+            Route::Me => Answer::detached(accounts::me(desk(), request.caller()?)),
+            Route::ConversationList => Answer::detached(conversations::list(desk(), caller()?)),
+            Route::Conversation { id } => Answer::detached(conversations::show(desk(), caller()?, id)),
             Route::ConversationOpen => {
                 let title = model::title(&request.fields("conversation")?).map_err(Error::invalid)?;
                 let once = Once::of("/conversations", caller()?, &request.headers, &request.body)?;
-                Answer::detached(conversations::open(desk, caller()?, title, once))
+                Answer::detached(conversations::open(desk(), caller()?, title, once))
             }
             Route::MessageList { conversation } => {
-                Answer::detached(messages::list(desk, caller()?, conversation))
+                Answer::detached(messages::list(desk(), caller()?, conversation))
             }
             Route::MessagePost => {
                 let fields = request.fields("message")?;
                 let once = Once::of("/messages", caller()?, &request.headers, &request.body)?;
                 let conversation = fields.id("conversationId");
-                Answer::detached(messages::post(desk, caller()?, conversation, model::content(&fields), once))
+                Answer::detached(messages::post(
+                    desk(),
+                    caller()?,
+                    conversation,
+                    model::content(&fields),
+                    once,
+                ))
             }
-            Route::MessageRead { id } => Answer::detached(messages::read(desk, caller()?, id)),
-            Route::Queue => Answer::detached(experts::queue(desk, caller()?)),
-            Route::Claim { conversation } => Answer::detached(experts::claim(desk, caller()?, conversation)),
+            Route::MessageRead { id } => Answer::detached(messages::read(desk(), caller()?, id)),
+            Route::Queue => Answer::detached(experts::queue(desk(), caller()?)),
+            Route::Claim { conversation } => {
+                Answer::detached(experts::claim(desk(), caller()?, conversation))
+            }
             Route::Unclaim { conversation } => {
-                Answer::detached(experts::unclaim(desk, caller()?, conversation))
+                Answer::detached(experts::unclaim(desk(), caller()?, conversation))
             }
             Route::Resolve { conversation } => {
-                Answer::detached(experts::resolve(desk, caller()?, conversation))
+                Answer::detached(experts::resolve(desk(), caller()?, conversation))
             }
-            Route::Profile => Answer::detached(experts::profile(desk, caller()?)),
+            Route::Profile => Answer::detached(experts::profile(desk(), caller()?)),
             Route::ProfileUpdate => {
                 let change = ProfileChange::of(&request.fields("expert_profile")?).map_err(Error::invalid)?;
-                Answer::detached(experts::update_profile(desk, caller()?, change))
+                Answer::detached(experts::update_profile(desk(), caller()?, change))
             }
-            Route::AssignmentHistory => Answer::detached(experts::history(desk, caller()?)),
+            Route::AssignmentHistory => Answer::detached(experts::history(desk(), caller()?)),
         })
     }
 }

@@ -16,7 +16,8 @@
 //!               ▼
 //!             helpdesk/…         routes (pure match) ─► handler by noun ─► store (SQL)
 //!               │
-//!               ├─ Answer::Now       from memory, on the event loop: polls
+//!               ├─ Answer::Reused    from memory, on the event loop, in the request's header map: idle polls
+//!               ├─ Answer::Now       from memory, on the event loop
 //!               ├─ Answer::Held      from memory, when something happens: held polls, streams
 //!               └─ Answer::Detached  work on the background runtime, never cancelled by a hang-up
 //!                     │

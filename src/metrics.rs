@@ -170,6 +170,12 @@ impl HttpMetrics {
         self.labels.len()
     }
 
+    /// A route's URL template, by its slot.
+    #[must_use]
+    pub fn route(&self, slot: usize) -> &'static str {
+        self.labels[slot].route
+    }
+
     /// Open connections of all loops.
     #[must_use]
     pub fn connections(&self) -> i64 {

@@ -147,11 +147,11 @@ macro_rules! services {
             fn call(&self, route: Route, request: &mut Request) -> Answer {
                 match route {
                     Route::OpenApi => {
-                        Answer::Now(Ok(response::json_text(StatusCode::OK, self.openapi.clone())))
+                        Answer::now(Ok(response::json_text(StatusCode::OK, self.openapi.clone())))
                     }
                     $(Route::$Service(route) => match &self.$field {
                         Some(service) => service.call(route, request),
-                        None => Answer::Now(Err(crate::chassis::Error::not_found("Not found"))),
+                        None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
                     },)+
                 }
             }

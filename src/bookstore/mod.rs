@@ -67,7 +67,7 @@ impl Bookstore {
 
     /// Answers one request.
     pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
-        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+        self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
     }
 
     /// Reads what a request says, and hands it to its handler.

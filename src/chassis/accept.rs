@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::{Either, ready};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use slab::Slab;
@@ -24,7 +25,7 @@ use crate::metrics::LoopMetrics;
 
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
-use super::pipeline::{self, Scratch};
+use super::pipeline::{self, Scratch, Serving};
 use super::{Chassis, Service};
 
 /// Connections accepted but not yet taken over by their loop.
@@ -98,11 +99,20 @@ impl<S: Service> EventLoop<S> {
             let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
             let service = service_fn(|request| {
                 activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
-                let activity = &activity;
+                let (activity, tick) = (&activity, &event_loop.tick);
                 // Not inside the future: before it polls that, hyper reads on, and would do so into a new buffer
                 // as long as the request's head is in the one it has.
-                let serving = pipeline::serve(event_loop, peer, request);
-                async move { Ok::<_, Infallible>(connection::answered(serving.await, activity, &event_loop.tick)) }
+                match pipeline::serve(event_loop, peer, request) {
+                    Serving::Now(mut response) => {
+                        connection::answered(&mut response, activity, tick);
+                        Either::Left(ready(Ok::<_, Infallible>(response)))
+                    }
+                    Serving::Later(response) => Either::Right(async move {
+                        let mut response = response.await;
+                        connection::answered(&mut response, activity, tick);
+                        Ok(response)
+                    }),
+                }
             });
             // A connection's end, however it comes about, is the client's business and no error of ours.
             let _ended = http().serve_connection(io, service).await;

@@ -111,17 +111,15 @@ fn longer_than(tick: u32, since: u32, limit_ms: u64) -> bool {
 }
 
 /// Notes that `response` is made. One in pieces keeps the connection busy until the last is made.
-pub(super) fn answered(response: Response, activity: &Arc<Activity>, tick: &Arc<AtomicU32>) -> Response {
-    response.map(|body| match body {
-        Body::Whole(bytes) => {
-            activity.enter(Phase::Answered, tick.load(Relaxed));
-            Body::Whole(bytes)
-        }
-        Body::Pieces(pieces) => {
-            activity.enter(Phase::Streaming, tick.load(Relaxed));
-            Body::Pieces(Box::pin(Streamed { pieces, activity: activity.clone(), tick: tick.clone() }))
-        }
-    })
+pub(super) fn answered(response: &mut Response, activity: &Arc<Activity>, tick: &Arc<AtomicU32>) {
+    let body = response.body_mut();
+    if let Body::Whole(_) = body {
+        activity.enter(Phase::Answered, tick.load(Relaxed));
+    } else if let Body::Pieces(pieces) = std::mem::replace(body, Body::empty()) {
+        activity.enter(Phase::Streaming, tick.load(Relaxed));
+        let (activity, tick) = (activity.clone(), tick.clone());
+        *body = Body::Pieces(Box::pin(Streamed { pieces, activity, tick }));
+    }
 }
 
 /// Pieces that tell [`Activity`] when they are over.

@@ -54,11 +54,12 @@ impl Cors {
     /// Writes the headers of every answer: what a page may do with it, and that this depends on the page.
     /// `known` is the page's origin where its pages may call ([`Cors::known`]).
     pub fn mark(headers: &mut HeaderMap, known: Option<HeaderValue>) {
-        headers.insert(VARY, VARY_ORIGIN);
+        // Appended: no handler writes these, so there is nothing to replace, and nothing to look up for that.
+        headers.append(VARY, VARY_ORIGIN);
         if let Some(origin) = known {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers.append(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.append(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+            headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
 

@@ -1,14 +1,14 @@
 //! Who calls, and may they? The only place where a route's access rule is applied.
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap};
-use http::{Method, request};
+use http::Method;
+use http::header::{COOKIE, HeaderMap, HeaderValue};
 
 use crate::auth::token::cache::Cache;
 use crate::auth::{Auth, session};
 use crate::clock::Timestamp;
 
 use super::cors::Cors;
-use super::request::Caller;
+use super::request::{Caller, Request};
 use super::route::Access;
 use super::{Error, bearer};
 
@@ -16,44 +16,44 @@ const REQUIRED: Error = Error::unauthorized("Authentication required");
 const NO_SESSION: Error = Error::unauthorized("No session found");
 const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
 
-/// Applies `access` to a request: the caller where one is told apart.
+/// Applies `access` to a request: the caller where one is told apart. `authorization` is the header of that name,
+/// the first where there are several.
 pub(super) fn check(
     auth: &Auth,
     tokens: &mut Cache,
     cors: &Cors,
     access: Access,
-    head: &request::Parts,
-    now: Timestamp,
+    request: &Request,
+    authorization: Option<&HeaderValue>,
 ) -> Result<Option<Caller>, Error> {
-    let headers = &head.headers;
-    let refusal = match access {
+    let (headers, now) = (&request.headers, request.at);
+    match access {
         Access::Public => return Ok(None),
-        Access::Optional | Access::Session => NO_SESSION,
-        Access::User => REQUIRED,
-        Access::Client(scope) => return bearer::check(auth, scope, headers, &head.uri).map(Some),
-    };
-    let by_token = bearer_token(headers).and_then(|token| verify(auth, tokens, token, now));
+        Access::Client(scope) => return bearer::check(auth, scope, headers, &request.uri).map(Some),
+        Access::Optional | Access::Session | Access::User => {}
+    }
+    let by_token = authorization.and_then(bearer_token).and_then(|token| verify(auth, tokens, token, now));
     // A token that is no good is refused as it is, except where the session itself is asked about: there
     // the page may still send the token that just ran out, next to a cookie that is good.
-    let cookie_counts = || access != Access::User || !headers.contains_key(AUTHORIZATION);
+    let cookie_counts = || access != Access::User || authorization.is_none();
     let caller = match by_token {
         Some(caller) => Some(caller),
         None if cookie_counts() => by_cookie(auth, tokens, headers, now),
         None => None,
     };
-    if caller.is_some() && by_token.is_none() && changes_state(&head.method) && !cors.trusts(headers) {
+    if caller.is_some() && by_token.is_none() && changes_state(&request.method) && !cors.trusts(headers) {
         return Err(FOREIGN_ORIGIN);
     }
     match caller {
-        None if access != Access::Optional => Err(refusal),
+        None if access == Access::User => Err(REQUIRED),
+        None if access == Access::Session => Err(NO_SESSION),
         caller => Ok(caller),
     }
 }
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
+fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = authorization.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 

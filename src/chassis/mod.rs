@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
 use http::Method;
 use prometheus::{IntCounter, Registry};
 use tokio::runtime::Handle;
@@ -54,8 +55,11 @@ pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// How a request is answered.
 pub enum Answer {
+    /// 200 from memory, here and now, with this JSON and the headers of [`Request::reused`]: for polls. Small,
+    /// because it is handed up from function to function.
+    Reused(Bytes),
     /// From memory, here and now.
-    Now(Result<Response, Error>),
+    Now(Box<Result<Response, Error>>),
     /// From memory, when something happens. Dropped when the client hangs up.
     Held(Waiting),
     /// By work on the background runtime, which is done even when the client hangs up.
@@ -63,6 +67,12 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// What is known here and now.
+    #[must_use]
+    pub fn now(result: Result<Response, Error>) -> Self {
+        Self::Now(Box::new(result))
+    }
+
     /// Something to wait for on the event loop; it must touch no database.
     pub fn held(waiting: impl Future<Output = Answer> + Send + 'static) -> Self {
         Self::Held(Box::pin(waiting))

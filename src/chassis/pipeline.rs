@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{Either, Ready, ready};
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN,
+    TRANSFER_ENCODING,
 };
-use http::{Method, StatusCode, Version, request};
+use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -46,13 +46,9 @@ struct Asked {
     id: HeaderValue,
     /// Of the page, where it may call.
     origin: Option<HeaderValue>,
-    /// Whether it is plain where it ends and whom it is for.
-    is_framed: Result<(), &'static str>,
     is_head: bool,
     begun: Instant,
-    at: Timestamp,
     slot: usize,
-    label: &'static str,
 }
 
 /// What every request is asked for, found in one go: a look-up for each would take longer.
@@ -60,6 +56,7 @@ struct Asked {
 struct Noted<'h> {
     id: Option<&'h HeaderValue>,
     origin: Option<&'h HeaderValue>,
+    authorization: Option<&'h HeaderValue>,
     hosts: usize,
     lengths: usize,
     codings: usize,
@@ -71,6 +68,8 @@ impl<'h> Noted<'h> {
         for (name, value) in headers {
             if name == HOST {
                 noted.hosts += 1;
+            } else if name == AUTHORIZATION {
+                noted.authorization = noted.authorization.or(Some(value));
             } else if name == ORIGIN {
                 noted.origin = noted.origin.or(Some(value));
             } else if name == REQUEST_ID {
@@ -105,9 +104,12 @@ impl Asked {
     }
 }
 
-/// The future of one answer. Nearly every request is answered at once, from memory: that costs no boxed
+/// One answer, or its future. Nearly every request is answered at once, from memory: that costs no boxed
 /// future, and a connection that waits carries no room for work it does not do.
-pub(super) type Serving = Either<Ready<Response>, Pin<Box<dyn Future<Output = Response> + Send>>>;
+pub(super) enum Serving {
+    Now(Response),
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
 
 /// Answers one request, whatever happens.
 pub(super) fn serve<S: Service>(
@@ -115,36 +117,46 @@ pub(super) fn serve<S: Service>(
     peer: IpAddr,
     request: http::Request<Incoming>,
 ) -> Serving {
-    let (mut head, body) = request.into_parts();
-    let noted = Noted::of(&head.headers);
-    let mut asked = Asked {
-        id: request_id(event_loop, noted.id),
-        origin: noted.origin.and_then(|origin| event_loop.chassis.cors.known(origin)),
-        is_framed: noted.is_framed(head.version),
-        is_head: head.method == Method::HEAD,
-        begun: Instant::now(),
-        at: Timestamp::now(),
-        slot: event_loop.chassis.unmatched_slot(),
-        label: "_unmatched",
+    let (head, body) = request.into_parts();
+    let (chassis, is_head) = (&event_loop.chassis, head.method == Method::HEAD);
+    let (begun, at) = (Instant::now(), Timestamp::now());
+    let mut request = Request {
+        method: if is_head { Method::GET } else { head.method },
+        uri: head.uri,
+        client: client_address(&head.headers, peer, chassis.trusted_proxy_hops),
+        headers: head.headers,
+        caller: None,
+        body: Bytes::new(),
+        event_loop: event_loop.index,
+        came: begun,
+        at,
     };
-    if asked.is_head {
-        head.method = Method::GET;
-    }
-    let route = event_loop.chassis.service.find(&head.method, head.uri.path());
-    if let Ok(route) = route {
-        (asked.slot, asked.label) = (route.ordinal(), route.spec().label);
-    }
+    let noted = Noted::of(&request.headers);
+    let route = chassis.service.find(&request.method, request.uri.path());
+    let asked = Asked {
+        id: request_id(event_loop, noted.id),
+        origin: noted.origin.and_then(|origin| chassis.cors.known(origin)),
+        is_head,
+        begun,
+        slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
+    };
+    let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
     if !body.is_end_stream() {
-        return Either::Right(Box::pin(serve_body(event_loop.clone(), asked, peer, route, head, body)));
+        return Serving::Later(Box::pin(serve_body(event_loop.clone(), asked, admitted, request, body)));
     }
-    let answered = catch_unwind(AssertUnwindSafe(|| {
-        let (route, caller) = admit(event_loop, &asked, route, &head)?;
-        Ok(call(event_loop, &asked, (route, caller), head, peer, Bytes::new()))
-    }));
-    match answered.unwrap_or_else(|_| Err(panicked())) {
-        Ok(Answer::Now(result)) => Either::Left(ready(finish(event_loop, asked, false, result))),
-        Ok(answer) => Either::Right(Box::pin(serve_later(event_loop.clone(), asked.detached(), answer))),
-        Err(error) => Either::Left(ready(finish(event_loop, asked, false, Err(error)))),
+    let answered = admitted.and_then(|(route, caller)| {
+        request.caller = caller;
+        guarded(|| Ok(chassis.service.call(route, &mut request)))
+    });
+    match answered {
+        Ok(Answer::Reused(json)) => {
+            let mut response = response::whole(request.headers, json);
+            complete(event_loop, asked, false, &mut response);
+            Serving::Now(response)
+        }
+        Ok(Answer::Now(result)) => Serving::Now(finish(event_loop, asked, false, *result)),
+        Ok(answer) => Serving::Later(Box::pin(serve_later(event_loop.clone(), asked.detached(), answer))),
+        Err(error) => Serving::Now(finish(event_loop, asked, false, Err(error))),
     }
 }
 
@@ -159,23 +171,33 @@ async fn serve_later<S: Service>(event_loop: Arc<EventLoop<S>>, asked: Asked, an
 async fn serve_body<S: Service>(
     event_loop: Arc<EventLoop<S>>,
     asked: Asked,
-    peer: IpAddr,
-    route: Result<S::Route, Miss>,
-    head: request::Parts,
+    admitted: Result<(S::Route, Option<Caller>), Error>,
+    mut request: Request,
     body: Incoming,
 ) -> Response {
     let _counted = event_loop.metrics().begin();
-    let waits = head.headers.contains_key(EXPECT);
+    let waits = request.headers.contains_key(EXPECT);
     let mut rest = body::Rest::Whole(body);
     let answered = async {
-        let (route, caller) = admit(&event_loop, &asked, route, &head)?;
+        let (route, caller) = admitted?;
         let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
-        let answer = call(&event_loop, &asked, (route, caller), head, peer, held.bytes.clone());
+        (request.caller, request.body) = (caller, held.bytes.clone());
+        let answer = match event_loop.chassis.service.call(route, &mut request) {
+            Answer::Reused(json) => return Ok(response::whole(request.headers, json)),
+            answer => answer,
+        };
+        // Its head keeps the connection's read buffer, and the work may last.
+        drop(request);
         settle(&event_loop, answer, held).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !rest.passed(waits).await;
     finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+}
+
+/// The outcome of `work`, whatever happens.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
 }
 
 fn panicked() -> Error {
@@ -185,38 +207,21 @@ fn panicked() -> Error {
 /// Lets a request in: well framed, for a route that there is, by somebody who may call it.
 fn admit<S: Service>(
     event_loop: &EventLoop<S>,
-    asked: &Asked,
+    noted: &Noted<'_>,
+    version: Version,
     route: Result<S::Route, Miss>,
-    head: &request::Parts,
+    request: &Request,
 ) -> Result<(S::Route, Option<Caller>), Error> {
-    if head.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
+    if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
-    asked.is_framed.map_err(Error::Malformed)?;
-    let now = asked.at;
+    noted.is_framed(version).map_err(Error::Malformed)?;
     let chassis = &event_loop.chassis;
-    let route = route.map_err(|miss| missed(chassis, head, miss))?;
+    let route = route.map_err(|miss| missed(chassis, request, miss))?;
     let (tokens, access) = (&mut event_loop.tokens(), route.spec().access);
     let (auth, cors) = (&chassis.auth, &chassis.cors);
-    let caller = identity::check(auth, tokens, cors, access, head, now)?;
+    let caller = identity::check(auth, tokens, cors, access, request, noted.authorization)?;
     Ok((route, caller))
-}
-
-/// Hands a request to its service.
-fn call<S: Service>(
-    event_loop: &EventLoop<S>,
-    asked: &Asked,
-    (route, caller): (S::Route, Option<Caller>),
-    head: request::Parts,
-    peer: IpAddr,
-    body: Bytes,
-) -> Answer {
-    let request::Parts { method, uri, headers, .. } = head;
-    let client = client_address(&headers, peer, event_loop.chassis.trusted_proxy_hops);
-    let (came, at) = (asked.begun, asked.at);
-    let mut request =
-        Request { method, uri, headers, caller, body, client, event_loop: event_loop.index, came, at };
-    event_loop.chassis.service.call(route, &mut request)
 }
 
 /// Waits for an answer. The body's share of the memory lasts as long as the work on it.
@@ -228,7 +233,9 @@ async fn settle<S: Service>(
     let mut answer = answer;
     loop {
         answer = match answer {
-            Answer::Now(result) => return result,
+            // A future has no request whose header map it could have filled.
+            Answer::Reused(json) => return Ok(response::json_text(StatusCode::OK, json)),
+            Answer::Now(result) => return *result,
             Answer::Held(waiting) => waiting.await,
             Answer::Detached(work) => return detached(event_loop, work, held).await,
         }
@@ -260,42 +267,48 @@ async fn detached<S: Service>(
     }
 }
 
-fn missed<S: Service>(chassis: &super::Chassis<S>, head: &request::Parts, miss: Miss) -> Error {
+fn missed<S: Service>(chassis: &super::Chassis<S>, request: &Request, miss: Miss) -> Error {
     let Miss::Method(allow) = miss else { return Error::not_found("Not found") };
     let allow = HeaderValue::from_static(allow);
-    if head.method == Method::OPTIONS {
+    if request.method == Method::OPTIONS {
         let mut response = response::empty(StatusCode::NO_CONTENT);
         response.headers_mut().insert(ALLOW, allow);
-        chassis.cors.preflight(&head.headers, response.headers_mut());
+        chassis.cors.preflight(&request.headers, response.headers_mut());
         return Error::Answer(Box::new(response));
     }
     let refusal = Error::Refused(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".into());
     Error::Answer(Box::new(response::with_header(refusal.into_response(), ALLOW, allow)))
 }
 
-/// Turns errors into answers, logs those that are our fault, and adds what every answer has.
+/// Turns errors into answers, logs those that are our fault, and completes the answer.
 fn finish<S: Service>(
     event_loop: &EventLoop<S>,
     asked: Asked,
     is_last: bool,
     result: Result<Response, Error>,
 ) -> Response {
-    let chassis = &event_loop.chassis;
     // After an unclear head, or a body that was not read, nobody knows where the next request begins.
     let is_last = is_last || matches!(result, Err(Error::Malformed(_)));
     let mut response = result.unwrap_or_else(|error| {
         let cause = error.cause();
         let response = error.into_response();
         if let Some(cause) = cause
-            && chassis.log_budget.spend()
+            && event_loop.chassis.log_budget.spend()
         {
             let request_id = asked.id.to_str().unwrap_or_default();
+            let route = event_loop.chassis.http.route(asked.slot);
             let status = response.status().as_u16();
             let duration_ms = asked.begun.elapsed().as_secs_f64() * 1e3;
-            tracing::error!(request_id, route = asked.label, status, duration_ms, cause, "request failed");
+            tracing::error!(request_id, route, status, duration_ms, cause, "request failed");
         }
         response
     });
+    complete(event_loop, asked, is_last, &mut response);
+    response
+}
+
+/// Adds what every answer has, in place, and counts it.
+fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, response: &mut Response) {
     if asked.is_head {
         let length = response.body().size_hint().exact();
         if let Some(length) = length {
@@ -304,13 +317,12 @@ fn finish<S: Service>(
         *response.body_mut() = Body::empty();
     }
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, asked.id);
+    headers.append(REQUEST_ID, asked.id);
     Cors::mark(headers, asked.origin);
-    if is_last || chassis.drain.stage() != Stage::Serving {
+    if is_last || event_loop.chassis.drain.stage() != Stage::Serving {
         headers.insert(CONNECTION, CLOSE);
     }
     event_loop.metrics().observe(asked.slot, response.status().as_u16(), asked.begun.elapsed());
-    response
 }
 
 /// The client's own id where it is harmless in a log, else a new one.

@@ -55,7 +55,14 @@ impl Request {
     /// # Errors
     /// 401 where the route lets anyone in and nobody was told apart.
     pub fn caller(&self) -> Result<Caller, Error> {
-        self.caller.ok_or(Error::unauthorized("Authentication required"))
+        self.caller.ok_or_else(|| Error::unauthorized("Authentication required"))
+    }
+
+    /// The header map that the request came in, made one for a JSON answer: for [`super::Answer::Reused`]. It
+    /// costs no allocation, and no copy on its way.
+    pub fn reused(&mut self) -> &mut HeaderMap {
+        super::response::reuse(&mut self.headers);
+        &mut self.headers
     }
 
     /// The first value of a query parameter, decoded.

@@ -127,12 +127,21 @@ pub fn empty(status: StatusCode) -> Response {
 
 /// 200 with constant JSON, in the header map that the request came in: no allocation of its own.
 #[must_use]
-pub fn reusing(headers: HeaderMap, text: Bytes) -> Response {
-    let mut response = Response::new(Body::from(text));
-    let reused = response.headers_mut();
-    *reused = headers;
-    reused.clear();
-    reused.insert(CONTENT_TYPE, JSON);
+pub fn reusing(mut headers: HeaderMap, text: Bytes) -> Response {
+    reuse(&mut headers);
+    whole(headers, text)
+}
+
+/// Makes of a request's headers those of a JSON answer.
+pub(super) fn reuse(headers: &mut HeaderMap) {
+    headers.clear();
+    headers.append(CONTENT_TYPE, JSON);
+}
+
+/// 200 with these headers and this body.
+pub(super) fn whole(headers: HeaderMap, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
     response
 }
 

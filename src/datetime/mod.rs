@@ -45,7 +45,7 @@ impl Datetime {
     pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
         match route {
             Route::Now | Route::NowDefault => {
-                Answer::Now(Ok(moments::now(std::mem::take(&mut request.headers))))
+                Answer::now(Ok(moments::now(std::mem::take(&mut request.headers))))
             }
             Route::Store | Route::StoreDefault => Answer::detached(moments::store(self.clone())),
             Route::Latest | Route::LatestDefault => Answer::detached(moments::latest(self.clone())),

@@ -51,8 +51,8 @@ pub struct Asked {
 /// The answer to a `since` poll.
 #[derive(Debug)]
 pub enum SincePoll {
-    /// `[]`.
-    Unchanged(Cursor),
+    /// `[]`, and the cursor's text: made at once, while the loop's part is locked anyway.
+    Unchanged(Bytes),
     /// This JSON array.
     Changed(Bytes, Cursor),
     /// Ask the database for what has an `updated_at` or `created_at` later than five seconds before `since`
@@ -134,20 +134,20 @@ impl Feed {
     ) -> SincePoll {
         let micros = self.micros_since_born(now);
         self.note_interest(micros);
-        let shard = self.shard(event_loop);
+        let mut shard = self.shard(event_loop);
         let fresh = self.fresh.load(Relaxed);
         let is_fresh = fresh != 0 && micros.saturating_sub(fresh) <= FRESH_MS_MAX * 1_000;
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
         let has_all = || fresh >= self.micros_since_born(came);
-        self.since_now(&shard, user, class, since, (has_all, at))
+        self.since_now(&mut shard, user, class, since, (has_all, at))
     }
 
     /// `has_all` tells whether all that was committed before the poll came is in the window.
     fn since_now(
         &self,
-        shard: &Shard,
+        shard: &mut Shard,
         user: u64,
         class: Class,
         since: Timestamp,
@@ -162,7 +162,7 @@ impl Feed {
             window.since(user, class, since)
         };
         match found {
-            Since::Unchanged => SincePoll::Unchanged(cursor),
+            Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // Messages never change: an older answer takes nothing back.
             Since::News(..) | Since::Queue if class != Class::Messages && !has_all() => SincePoll::Later,
             Since::News(pieces, seq) => SincePoll::Changed(array(&pieces), Cursor { seq, ..cursor }),

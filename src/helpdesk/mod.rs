@@ -91,7 +91,7 @@ impl Helpdesk {
 
     /// Answers one request.
     pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
-        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+        self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
     }
 
     /// Tells the feed of a change that `user` made and that is committed, so that they see it in their next poll.
@@ -109,7 +109,7 @@ impl Helpdesk {
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthorized("Authentication required"));
         Ok(match route {
-            Route::Health => Answer::Now(Ok(health(request))),
+            Route::Health => Answer::now(Ok(health(request))),
             Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
             Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
             Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,
@@ -138,14 +138,8 @@ impl Helpdesk {
             Route::MessagePost => {
                 let fields = request.fields("message")?;
                 let once = Once::of("/messages", caller()?, &request.headers, &request.body)?;
-                let conversation = fields.id("conversationId");
-                Answer::detached(messages::post(
-                    desk(),
-                    caller()?,
-                    conversation,
-                    model::content(&fields),
-                    once,
-                ))
+                let (conversation, content) = (fields.id("conversationId"), model::content(&fields));
+                Answer::detached(messages::post(desk(), caller()?, conversation, content, once))
             }
             Route::MessageRead { id } => Answer::detached(messages::read(desk(), caller()?, id)),
             Route::Queue => Answer::detached(experts::queue(desk(), caller()?)),

@@ -61,26 +61,21 @@ pub fn since(
     let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
     let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
     let Some(since) = since else { return Ok(poll().everything()) };
-    let found = desk.feed.since_poll(event_loop, user, class, since, now);
-    let headers = std::mem::take(&mut request.headers);
-    Ok(match found {
+    Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
         SincePoll::Unchanged(cursor) => {
-            let mut nothing = response::reusing(headers, NOTHING);
-            mark(desk, event_loop, &mut nothing, cursor);
-            Answer::Now(Ok(nothing))
+            mark(request.reused(), cursor);
+            Answer::Reused(NOTHING)
         }
         SincePoll::Later => {
             let poll = poll();
-            // Held on without the head, which keeps the connection's read buffer.
-            drop(headers);
             Answer::held(async move {
                 match poll.desk.feed.since_later(event_loop, user, class, since).await {
                     Ok(found) => poll.answer(found, since, HeaderMap::new()),
-                    Err(error) => Answer::Now(Err(error.into())),
+                    Err(error) => Answer::now(Err(error.into())),
                 }
             })
         }
-        found => poll().answer(found, since, headers),
+        found => poll().answer(found, since, std::mem::take(&mut request.headers)),
     })
 }
 
@@ -95,11 +90,15 @@ struct Poll {
 impl Poll {
     fn answer(self, found: SincePoll, since: Timestamp, headers: HeaderMap) -> Answer {
         match found {
-            SincePoll::Unchanged(cursor) => Answer::Now(Ok(self.found(headers, NOTHING, cursor))),
-            SincePoll::Changed(json, cursor) => Answer::Now(Ok(self.found(headers, json, cursor))),
+            SincePoll::Unchanged(cursor) => {
+                let mut nothing = response::reusing(headers, NOTHING);
+                mark(nothing.headers_mut(), cursor);
+                Answer::now(Ok(nothing))
+            }
+            SincePoll::Changed(json, cursor) => Answer::now(Ok(self.found(headers, json, cursor))),
             SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
             SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, since)),
-            SincePoll::Later => Answer::Now(Err(Unavailable::Stale.into())),
+            SincePoll::Later => Answer::now(Err(Unavailable::Stale.into())),
         }
     }
 
@@ -111,7 +110,7 @@ impl Poll {
     fn everything(self) -> Answer {
         let cursor = match self.desk.feed.cursor(self.event_loop, self.caller) {
             Ok(cursor) => cursor,
-            Err(error) => return Answer::Now(Err(error.into())),
+            Err(error) => return Answer::now(Err(error.into())),
         };
         if self.class == Class::Queue {
             return self.whole_queue(cursor);
@@ -128,7 +127,7 @@ impl Poll {
     fn whole_queue(self, cursor: Cursor) -> Answer {
         Answer::held(async move {
             let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
-            Answer::Now(queue.map_err(Error::from).map(|queue| {
+            Answer::now(queue.map_err(Error::from).map(|queue| {
                 let json = response::json_text(StatusCode::OK, queue.json(b"[", b"]"));
                 marked(&self.desk, self.event_loop, json, cursor)
             }))
@@ -157,15 +156,15 @@ impl Poll {
 }
 
 /// Adds the cursor that says as much as the answer.
-fn mark(desk: &Helpdesk, event_loop: usize, response: &mut Response, cursor: Cursor) {
-    if let Ok(text) = HeaderValue::from_maybe_shared(desk.feed.cursor_text(event_loop, cursor)) {
-        response.headers_mut().insert(CURSOR, text);
+fn mark(headers: &mut HeaderMap, cursor: Bytes) {
+    if let Ok(text) = HeaderValue::from_maybe_shared(cursor) {
+        headers.append(CURSOR, text);
     }
 }
 
 /// The same answer with the cursor.
 fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cursor) -> Response {
-    mark(desk, event_loop, &mut response, cursor);
+    mark(response.headers_mut(), desk.feed.cursor_text(event_loop, cursor));
     response
 }
 
@@ -190,7 +189,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
         let until = Instant::now() + Duration::from_secs(wait);
         return Ok(Answer::held(async move {
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
-            Answer::Now(match found {
+            Answer::now(match found {
                 _ if is_over(&desk, &caller) => Err(Error::unauthorized("Authentication required")),
                 Ok(CursorPoll::Unchanged(cursor)) => {
                     Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
@@ -203,9 +202,9 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     match desk.feed.cursor_poll(event_loop, caller.user_id, cursor) {
         CursorPoll::Later => Ok(Answer::held(async move {
             let found = desk.feed.cursor_later(event_loop, caller.user_id, cursor).await;
-            Answer::Now(Ok(found_by_cursor(&desk, event_loop, found)))
+            Answer::now(Ok(found_by_cursor(&desk, event_loop, found)))
         })),
-        found => Ok(Answer::Now(Ok(found_by_cursor(&desk, event_loop, found)))),
+        found => Ok(Answer::now(Ok(found_by_cursor(&desk, event_loop, found)))),
     }
 }
 
@@ -296,8 +295,8 @@ pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> 
     Ok(Answer::held(async move {
         // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
         match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
-            CursorPoll::Reset => Answer::Now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
-            _ => Answer::Now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
+            CursorPoll::Reset => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
+            _ => Answer::now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
         }
     }))
 }

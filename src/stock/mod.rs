@@ -54,7 +54,7 @@ impl Stock {
 
     /// Answers one request.
     pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
-        self.work(route, request).unwrap_or_else(|error| Answer::Now(Err(error)))
+        self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
     }
 
     /// Reads what a request says, and hands it to its handler.
@@ -63,7 +63,7 @@ impl Stock {
             Route::Token => Answer::detached(token::issue(self.clone(), token::parse(request)?)),
             Route::Quantity => {
                 let asked = self.counter.quantity()?;
-                Answer::held(async { Answer::Now(quantity(asked).await) })
+                Answer::held(async { Answer::now(quantity(asked).await) })
             }
             Route::QuantitySet => {
                 let fields = request.fields("hyper")?;
@@ -76,7 +76,7 @@ impl Stock {
             // Held, not detached: a buyer who hangs up while waiting is not sold anything.
             Route::Buy => {
                 let bought = self.counter.buy()?;
-                Answer::held(async { Answer::Now(buy(bought).await) })
+                Answer::held(async { Answer::now(buy(bought).await) })
             }
         })
     }

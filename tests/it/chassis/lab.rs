@@ -88,14 +88,14 @@ impl Service for Rude {
     fn call(&self, route: Route, request: &mut Request) -> Answer {
         let text = |bytes: Bytes| Ok(response::json_text(StatusCode::OK, bytes));
         match route {
-            Route::Ok => Answer::Now(text(Bytes::from_static(b"{}"))),
-            Route::Big => Answer::Now(text(vec![b'x'; BIG_BYTES].into())),
+            Route::Ok => Answer::now(text(Bytes::from_static(b"{}"))),
+            Route::Big => Answer::now(text(vec![b'x'; BIG_BYTES].into())),
             Route::Panic => panic!("on purpose, at once"),
             Route::PanicHeld => Answer::Held(Box::pin(async { panic!("on purpose, held") })),
             Route::PanicDetached => Answer::detached(async { panic!("on purpose, detached") }),
             Route::Never => Answer::Held(Box::pin(std::future::pending())),
-            Route::Stream => Answer::Now(Ok(stream())),
-            Route::Echo => Answer::Now(text(request.body.clone())),
+            Route::Stream => Answer::now(Ok(stream())),
+            Route::Echo => Answer::now(text(request.body.clone())),
         }
     }
 }

@@ -95,6 +95,12 @@ pub const QUERY_VALUE_BYTES: usize = 64;
 pub struct QueryValue<'q>(&'q [u8]);
 
 impl<'q> QueryValue<'q> {
+    /// The value as it stands in the URL, escaped or not.
+    #[must_use]
+    pub fn raw(self) -> &'q [u8] {
+        self.0
+    }
+
     /// The value, decoded into `buffer` where it is escaped. One that does not fit is cut off: no value that means
     /// anything is as long as the buffer.
     #[must_use]

@@ -52,11 +52,14 @@ pub fn since(
     {
         return Err(Error::forbidden("Not your updates"));
     }
-    let since = match since.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) {
+    let since = match since.filter(|text| !text.raw().is_empty()) {
         None => None,
-        Some(text) => {
-            Some(Timestamp::parse_lenient(text).ok_or(Error::bad_request("Invalid timestamp format"))?)
-        }
+        // As it stands first: most times are not escaped, one that is cannot be read so, and a plus sign before
+        // the zone reads like the space that it stands for.
+        Some(text) => Timestamp::parse_lenient(text.raw())
+            .or_else(|| Timestamp::parse_lenient(text.decoded(&mut buffer)))
+            .map(Some)
+            .ok_or_else(|| Error::bad_request("Invalid timestamp format"))?,
     };
     let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
     let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };

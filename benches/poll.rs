@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::Method;
+use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::cache::Cache;
 use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::clock::Timestamp;
@@ -96,11 +97,11 @@ fn tokens(criterion: &mut Criterion) {
     let issued_at = now.unix_seconds();
     let session = SessionId::from_bytes([7; 16]);
     let token = keys.sign(&Claims { user_id: 42, session, expires_at: issued_at + 3_600, issued_at });
-    let mut cache = Cache::default();
+    let (mut cache, revocations) = (Cache::default(), Revocations::new());
     criterion
         .bench_function("token, first", |bench| bench.iter(|| keys.verify(black_box(token.as_bytes()), now)));
     criterion.bench_function("token, again", |bench| {
-        bench.iter(|| cache.verify(&keys, black_box(token.as_bytes()), now));
+        bench.iter(|| cache.verify(&keys, &revocations, black_box(token.as_bytes()), now));
     });
 }
 

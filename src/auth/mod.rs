@@ -5,9 +5,8 @@
 //! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
 //! - [`oauth`]: the secrets and the access tokens of client programs.
 //!
-//! A request is authenticated by verifying its token ([`token::Keys::verify`]) and then asking whether
-//! its session was signed out ([`session::Revocations::is_revoked`]). Both are done for every poll, so
-//! neither allocates nor waits.
+//! A request is authenticated by verifying its token and asking whether its session was signed out
+//! ([`token::cache::Cache::verify`]). That is done for every poll, so it neither allocates nor waits.
 //!
 //! The error types here say what was wrong but not which HTTP answer that makes: the chassis answers
 //! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.

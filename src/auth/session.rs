@@ -5,7 +5,7 @@
 //! expired anyway.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::oauth::RevokedClients;
@@ -67,14 +67,17 @@ pub fn find(cookie_header: &[u8]) -> Option<&[u8]> {
 /// The sessions that were signed out and whose tokens have not all expired yet.
 ///
 /// This is the memory of one instance; that all instances learn of a sign-out, also after a restart,
-/// is the business of whoever calls [`Revocations::revoke`]. It is asked in every poll by every
-/// thread, so an empty set costs one atomic load and takes no lock.
+/// is the business of whoever calls [`Revocations::revoke`]. Every poll of every thread asks whether it
+/// has changed ([`Revocations::version`]), which is one load of a word that is seldom written; the set itself
+/// is looked at once for each token and change.
 #[derive(Debug, Default)]
 pub struct Revocations {
     /// Each session with the Unix second from which on it may be forgotten.
     sessions: RwLock<HashMap<SessionId, i64>>,
     /// The number of `sessions`, written while the lock is held.
     count: AtomicUsize,
+    /// How often a session was revoked, written while the lock is held.
+    version: AtomicU64,
     /// The client programs that were revoked, for their access tokens.
     pub clients: RevokedClients,
 }
@@ -101,7 +104,14 @@ impl Revocations {
         let until = sessions.entry(session).or_insert(until_unix_seconds);
         *until = until_unix_seconds.max(*until);
         self.count.store(sessions.len(), Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Moves on with each session that is signed out. Who read it before a session was found not revoked need not
+    /// look again while it stays the same.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Whether the session was signed out.

@@ -77,6 +77,9 @@ pub enum TokenError {
     /// Its time has not come.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// Its session was signed out.
+    #[error("the session was signed out")]
+    SignedOut,
 }
 
 /// A key was made from an empty secret.

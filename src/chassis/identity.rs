@@ -63,10 +63,8 @@ fn by_cookie(auth: &Auth, tokens: &mut Cache, headers: &HeaderMap, now: Timestam
 }
 
 fn verify(auth: &Auth, tokens: &mut Cache, token: &[u8], now: Timestamp) -> Option<Caller> {
-    let claims = tokens.verify(&auth.keys, token, now).ok()?;
-    let revoked = auth.revocations.is_revoked(&claims.session);
-    let caller = Caller { user_id: claims.user_id, session: claims.session, expires_at: claims.expires_at };
-    (!revoked).then_some(caller)
+    let claims = tokens.verify(&auth.keys, &auth.revocations, token, now).ok()?;
+    Some(Caller { user_id: claims.user_id, session: claims.session, expires_at: claims.expires_at })
 }
 
 /// Methods that are not safe (RFC 9110 §9.2.1).

@@ -1,13 +1,14 @@
 //! The tokens that one event loop checked lately.
 //!
 //! A client polls with the same token for hours. Its signature and its text do not change, so both are looked
-//! at once; the time is judged at every request, and whether its session was signed out is asked every time.
+//! at once; the time is judged at every request, and whether its session was signed out whenever any was.
 //!
 //! Only tokens that a key signed get in, and their places follow from their signatures, which nobody can
 //! choose: somebody with many tokens of their own can drive others out, which costs those one check each.
 
 use crate::clock::Timestamp;
 
+use super::super::session::Revocations;
 use super::{Claims, Keys, TokenError, check_time};
 
 /// Tokens remembered at most; about 350 bytes each.
@@ -22,6 +23,8 @@ struct Checked {
     token: Box<[u8]>,
     claims: Claims,
     not_before: Option<i64>,
+    /// The version of the sign-outs as of which its session was not signed out.
+    version: u64,
 }
 
 /// Tokens by the bits of their signatures, one in each place.
@@ -34,25 +37,43 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// The same as [`Keys::verify`] by the same keys every time.
+    /// The same as [`Keys::verify`] by the same keys every time, and whether the session was signed out by the same
+    /// sign-outs every time.
     ///
     /// # Errors
-    /// As there.
-    pub fn verify(&mut self, keys: &Keys, token: &[u8], now: Timestamp) -> Result<Claims, TokenError> {
-        let place = place_of(token);
-        if let Some(checked) = place.and_then(|place| self.0.get(place)?.as_deref())
+    /// As there, and [`TokenError::SignedOut`].
+    pub fn verify(
+        &mut self,
+        keys: &Keys,
+        revocations: &Revocations,
+        token: &[u8],
+        now: Timestamp,
+    ) -> Result<Claims, TokenError> {
+        // Read before the sign-outs are looked at: one that comes in between is looked for again.
+        let version = revocations.version();
+        let mut place = place_of(token).and_then(|place| self.0.get_mut(place));
+        if let Some(Some(checked)) = &mut place
             && is_same(&checked.token, token)
         {
+            if checked.version != version {
+                not_signed_out(revocations, &checked.claims)?;
+                checked.version = version;
+            }
             check_time(checked.claims.expires_at, checked.claims.issued_at, checked.not_before, now)?;
             return Ok(checked.claims);
         }
         let (claims, not_before) = keys.verify_lasting(token)?;
         check_time(claims.expires_at, claims.issued_at, not_before, now)?;
-        if let Some(place) = place.and_then(|place| self.0.get_mut(place)) {
-            *place = Some(Box::new(Checked { token: token.into(), claims, not_before }));
+        not_signed_out(revocations, &claims)?;
+        if let Some(place) = place {
+            *place = Some(Box::new(Checked { token: token.into(), claims, not_before, version }));
         }
         Ok(claims)
     }
+}
+
+fn not_signed_out(revocations: &Revocations, claims: &Claims) -> Result<(), TokenError> {
+    if revocations.is_revoked(&claims.session) { Err(TokenError::SignedOut) } else { Ok(()) }
 }
 
 /// Eight characters of the signature, without its last, which has few values.
@@ -84,11 +105,11 @@ mod tests {
     #[test]
     fn what_it_remembers_is_what_the_keys_say() {
         let keys = Keys::new(b"a secret", None).unwrap();
-        let mut cache = Cache::default();
+        let (mut cache, none) = (Cache::default(), Revocations::new());
         for user in 0..3 * TOKENS_MAX as u64 {
             let token = keys.sign(&claims(user));
             for _ in 0..2 {
-                assert_eq!(cache.verify(&keys, token.as_bytes(), NOW), Ok(claims(user)));
+                assert_eq!(cache.verify(&keys, &none, token.as_bytes(), NOW), Ok(claims(user)));
             }
         }
         assert!(cache.0.iter().flatten().count() > TOKENS_MAX / 2);
@@ -97,28 +118,43 @@ mod tests {
     #[test]
     fn a_remembered_token_still_expires() {
         let keys = Keys::new(b"a secret", None).unwrap();
-        let mut cache = Cache::default();
+        let (mut cache, none) = (Cache::default(), Revocations::new());
         let token = keys.sign(&claims(1));
-        assert!(cache.verify(&keys, token.as_bytes(), NOW).is_ok());
+        assert!(cache.verify(&keys, &none, token.as_bytes(), NOW).is_ok());
         let later = Timestamp::from_micros(2_000 * 1_000_000);
-        assert_eq!(cache.verify(&keys, token.as_bytes(), later), Err(TokenError::Expired));
+        assert_eq!(cache.verify(&keys, &none, token.as_bytes(), later), Err(TokenError::Expired));
         let early = keys.sign_payload(br#"{"user_id":1,"iat":1000,"exp":2000,"nbf":1000}"#);
-        assert!(cache.verify(&keys, early.as_bytes(), NOW).is_ok());
+        assert!(cache.verify(&keys, &none, early.as_bytes(), NOW).is_ok());
         let before = Timestamp::from_micros(900 * 1_000_000);
-        assert_eq!(cache.verify(&keys, early.as_bytes(), before), Err(TokenError::NotYetValid));
+        assert_eq!(cache.verify(&keys, &none, early.as_bytes(), before), Err(TokenError::NotYetValid));
+    }
+
+    #[test]
+    fn a_remembered_token_ends_with_its_session_and_no_other() {
+        let keys = Keys::new(b"a secret", None).unwrap();
+        let (mut cache, revocations) = (Cache::default(), Revocations::new());
+        let token = keys.sign(&claims(1));
+        let mut verify = |revocations| cache.verify(&keys, revocations, token.as_bytes(), NOW);
+        assert!(verify(&revocations).is_ok());
+        revocations.revoke(SessionId::from_bytes([8; 16]), 9_000).unwrap();
+        assert!(verify(&revocations).is_ok());
+        revocations.revoke(claims(1).session, 9_000).unwrap();
+        for _ in 0..2 {
+            assert_eq!(verify(&revocations), Err(TokenError::SignedOut));
+        }
     }
 
     #[test]
     fn what_only_resembles_a_remembered_token_is_refused() {
         let keys = Keys::new(b"a secret", None).unwrap();
-        let mut cache = Cache::default();
+        let (mut cache, none) = (Cache::default(), Revocations::new());
         let good = keys.sign(&claims(1)).into_bytes();
-        assert!(cache.verify(&keys, &good, NOW).is_ok());
+        assert!(cache.verify(&keys, &none, &good, NOW).is_ok());
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
-            assert!(cache.verify(&keys, &bad, NOW).is_err(), "{at}");
-            assert!(cache.verify(&keys, &good[..at], NOW).is_err(), "{at}");
+            assert!(cache.verify(&keys, &none, &bad, NOW).is_err(), "{at}");
+            assert!(cache.verify(&keys, &none, &good[..at], NOW).is_err(), "{at}");
         }
     }
 }

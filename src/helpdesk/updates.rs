@@ -234,12 +234,14 @@ async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resu
 
 async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
-    let (own, mut posted) = {
+    // Messages first: of a later moment their conversations are all there, and none is left out whose effects, in
+    // another conversation, are told.
+    let (mut posted, own) = {
         let mut db = desk.db.writer().await?;
-        let own = store::conversation_list(&mut db, caller).await?;
-        (own, store::message_list_newest(&mut db, caller).await?)
+        let posted = store::message_list_newest(&mut db, caller).await?;
+        (posted, store::conversation_list(&mut db, caller).await?)
     };
-    // What was claimed between the two comes with the next poll, the conversation first.
+    // But for what was given back between the two, or is beyond the list's end.
     let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
     posted.retain(|message| ids.contains(&message.conversation_id));
     let queue = desk.feed.queue(event_loop, caller).await?;

@@ -21,6 +21,8 @@ pub struct Book {
     pub arrived: Vec<u64>,
     newest_in: HashMap<u64, u64>,
     pub wrong: Vec<String>,
+    /// Messages that came after a later one of their conversation.
+    pub late: Vec<(u64, u64)>,
 }
 
 pub fn id_of(value: &Value, name: &str) -> u64 {
@@ -47,6 +49,7 @@ impl Book {
             arrived: Vec::new(),
             newest_in: HashMap::new(),
             wrong: Vec::new(),
+            late: Vec::new(),
         }
     }
 
@@ -106,9 +109,7 @@ impl Book {
             // A mark on a message from before a claim brings that message, whenever it was posted.
             let before = self.newest_in.entry(conversation).or_default();
             if id < *before && message["isRead"] == false {
-                let text =
-                    format!("{self}: message {id} came after a later one of conversation {conversation}");
-                self.wrong.push(text);
+                self.late.push((id, conversation));
             } else {
                 *before = id.max(*before);
             }

@@ -228,6 +228,7 @@ impl Truth {
             self.check_queue(book, &mut wrong);
         }
         self.check_order(book, ledgers, &mut wrong);
+        self.check_late(book, &mut wrong);
         wrong
     }
 
@@ -339,6 +340,21 @@ impl Truth {
         for id in held.keys() {
             if !self.conversations.get(id).is_some_and(assigned) {
                 wrong.push(format!("{book}: {id} is in their list and not assigned"));
+            }
+        }
+    }
+
+    /// Nothing comes after a later message of its conversation, but what was posted before the reader claimed it:
+    /// that is theirs to GET, and the database, asked by an instance that does not reach back, gives it too.
+    fn check_late(&self, book: &Book, wrong: &mut Vec<String>) {
+        for (id, conversation) in &book.late {
+            let claimed = self.tenure(*conversation, book.user).map_or(0, |(claimed, _)| claimed);
+            let is_initiator =
+                self.conversations.get(conversation).is_some_and(|row| row.initiator == book.user);
+            if is_initiator || self.posted.get(id).is_some_and(|posted| *posted > claimed) {
+                wrong.push(format!(
+                    "{book}: message {id} came after a later one of conversation {conversation}"
+                ));
             }
         }
     }

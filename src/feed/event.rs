@@ -156,8 +156,6 @@ pub struct Rendered {
     pub waiting: bool,
     /// Whether it shows a later change than those it was read for, see [`super::assembly`]; its time does not.
     pub is_ahead: bool,
-    /// Who is assigned now.
-    pub expert_id: Option<u64>,
     /// As its initiator sees it.
     pub for_initiator: Bytes,
     /// As its expert sees it, or while it waits everyone but the initiator.
@@ -177,7 +175,6 @@ impl Rendered {
             stamp: conversation.updated_at,
             waiting: conversation.is_waiting(),
             is_ahead,
-            expert_id: conversation.expert_id,
             for_initiator: write(conversation.unread_count(conversation.initiator_id)),
             for_expert: write(conversation.unread_by_others()),
         }

@@ -103,7 +103,7 @@ impl Record for Head {
 }
 
 /// One page of the tail, all of one snapshot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The last number given.
     pub head: u64,

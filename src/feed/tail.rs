@@ -18,7 +18,7 @@
 //! snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
 //! is and makes the polls wait, and then 503: never an empty answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -29,8 +29,7 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
-use super::event::{Change, Event};
-use super::resource::Conversation;
+use super::event::Change;
 use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
 use super::{Feed, sequencer};
@@ -76,14 +75,6 @@ struct Tail {
 struct Claim {
     asked: Instant,
     ids: HashSet<u64>,
-}
-
-/// What one snapshot showed, with the pages before it.
-struct Read {
-    head: u64,
-    events: Vec<Event>,
-    outbox: Vec<Change>,
-    conversations: HashMap<u64, Conversation>,
 }
 
 /// Why a round ended.
@@ -218,7 +209,7 @@ impl Tail {
             let is_ours = is_wanted || !all_of_outbox || self.claims_any_of(&read.outbox);
             let mut was_last = true;
             if is_ours && !read.outbox.is_empty() {
-                let at = (self.epoch, read.head);
+                let at = (read.epoch, read.head);
                 let numbered = sequencer::run(session, at, &mut read.outbox, &feed.metrics).await?;
                 // Where others were faster, what they numbered is there to be read: at once for who waits.
                 was_last = !is_wanted || !numbered.is_empty();
@@ -248,7 +239,7 @@ impl Tail {
 
     /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is
     /// still to be shown.
-    fn fresh_as_of(&mut self, asked: Instant, read: &Read) -> Option<Instant> {
+    fn fresh_as_of(&mut self, asked: Instant, read: &Page) -> Option<Instant> {
         if read.outbox.is_empty() {
             self.claim = None;
             return Some(asked);
@@ -264,9 +255,9 @@ impl Tail {
         proven
     }
 
-    /// Reads to the end.
-    async fn read(&self, feed: &Feed, session: &mut Session) -> Result<Read, Broken> {
-        let (mut events, mut conversations) = (Vec::new(), HashMap::new());
+    /// Reads to the end: the last page, with what those before it have.
+    async fn read(&self, feed: &Feed, session: &mut Session) -> Result<Page, Broken> {
+        let mut read = Page::default();
         let mut position = self.last;
         loop {
             let page = session.tail(position).await?;
@@ -274,19 +265,20 @@ impl Tail {
             self.check(position, &page)?;
             let was_last = page.events.len() < TAIL_ROWS_MAX;
             position += page.events.len() as u64;
-            events.extend(page.events);
+            (read.head, read.epoch, read.outbox) = (page.head, page.epoch, page.outbox);
+            read.events.extend(page.events);
             // A conversation that changed again is in the later page as well.
-            conversations.extend(page.conversations);
+            read.conversations.extend(page.conversations);
             if was_last {
-                return Ok(Read { head: page.head, events, outbox: page.outbox, conversations });
+                return Ok(read);
             }
-            if events.len() > feed.settings.window_events.max(READ_EVENTS_MIN) {
+            if read.events.len() > feed.settings.window_events.max(READ_EVENTS_MIN) {
                 return Err(Broken::Feed("there is more than the window holds"));
             }
         }
     }
 
-    fn publish(&mut self, feed: &Feed, read: &Read) {
+    fn publish(&mut self, feed: &Feed, read: &Page) {
         let Some(last) = read.events.last() else { return };
         self.last = last.seq;
         for (session, until) in read.events.iter().filter_map(|event| event.change.signed_out) {

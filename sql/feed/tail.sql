@@ -6,16 +6,18 @@ SELECT h.seq, h.epoch,
     c.created_at, c.updated_at, c.last_message_at, c.unread, c.unread_from_initiator, c.unread_from_expert
 FROM feed_head h
 LEFT JOIN (
-    SELECT seq, at, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at
+    SELECT seq, at, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at,
+        message_id AS shown_message, conversation_id AS shown_conversation
     FROM events WHERE seq > ? AND seq <= ?
     UNION ALL (
-        SELECT NULL, NULL, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at
+        SELECT NULL, NULL, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at,
+            IF(?, message_id, NULL), IF(?, conversation_id, NULL)
         FROM outbox ORDER BY id LIMIT 500
     )
 ) e ON TRUE
-LEFT JOIN messages m ON m.id = e.message_id
+LEFT JOIN messages m ON m.id = e.shown_message
 LEFT JOIN users s ON s.id = m.sender_id
-LEFT JOIN conversations c ON c.id = e.conversation_id
+LEFT JOIN conversations c ON c.id = e.shown_conversation
 LEFT JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
 WHERE h.id = 1

@@ -13,7 +13,9 @@
 //!   numbers has others' events, whose rows have left the outbox. Every statement succeeds all the same, so that
 //!   the packet always gets to its COMMIT.
 //! - No row in flight is touched, and so none is waited for: INSERT … SELECT reads a plain snapshot under READ
-//!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one.
+//!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one. (The ids come as
+//!   JSON_TABLE, which counts them as well; a window function over the outbox costs the database twice as much. What
+//!   is in the rows stays there: a newer version may record what this one cannot name.)
 //! - `events` has no AUTO_INCREMENT, whose lock INSERT … SELECT keeps until its end (MariaDB, and MySQL before 8);
 //!   the outbox has, and is inserted into by VALUES only. So no writer waits for a run.
 //! - Times of one run are a microsecond apart and never fall behind: `GREATEST(NOW(6), last + 1 µs)`.

@@ -2,13 +2,14 @@
 //!
 //! A round is: read what comes after the last change, and what is committed without a number (one statement, one
 //! snapshot, with the conversations of both); have the latter numbered, if that is for us to do; publish both.
-//! Rounds follow each other at a short pace while there is work or somebody polls, slowly else, and at once after
+//! Where nothing is expected a round only looks whether there is anything, for a third of the price. Rounds follow each other at a short pace while there is work or somebody polls, slowly else, and at once after
 //! a write of our own or when a poll waits.
 //!
 //! # Who numbers
 //! Whoever has a user who waits for it: one who wrote here, or whose poll cannot be answered yet. What others
 //! wrote they number themselves, most likely before we could; what still has no number at our next read is
-//! left to us, as its instance may have died.
+//! left to us, as its instance may have died. Who does not number reads what has no number without its messages and
+//! conversations: they come with the number.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
@@ -68,6 +69,10 @@ struct Tail {
     last: u64,
     assembly: Assembly,
     claim: Option<Claim>,
+    /// There was something in the last round.
+    is_busy: bool,
+    /// Others left something to us and have numbered nothing since: they will leave more, most likely.
+    is_numbering: bool,
 }
 
 /// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
@@ -93,7 +98,16 @@ impl From<Error> for Broken {
 
 /// Runs until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
-    let mut tail = Tail { feed, auth, epoch: 0, last: 0, assembly: Assembly::default(), claim: None };
+    let mut tail = Tail {
+        feed,
+        auth,
+        epoch: 0,
+        last: 0,
+        assembly: Assembly::default(),
+        claim: None,
+        is_busy: false,
+        is_numbering: false,
+    };
     let mut loaded = false;
     let mut told = false;
     loop {
@@ -137,14 +151,14 @@ impl Tail {
         loop {
             let begun = Instant::now();
             let Some(feed) = self.feed.upgrade() else { return Ok(()) };
-            let worked = self.round(&feed, session).await?;
+            self.is_busy = self.round(&feed, session).await?;
             if std::mem::replace(told, false) {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
             let took = begun.elapsed();
             let since_poll = feed.micros_since_born(begun).saturating_sub(feed.polled.load(Relaxed));
-            let pace = if worked {
+            let pace = if self.is_busy {
                 BUSY_PACE_MS
             } else if since_poll < 1_000 * POLLED_MS {
                 if since_poll < 1_000 * super::STALE_MS_MAX { PACE_MS } else { IDLE_PACE_MS }
@@ -198,15 +212,27 @@ impl Tail {
     async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<bool, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
+        let mut is_quiet = !is_wanted && !self.is_busy;
+        let mut to_be_numbered = is_wanted || self.is_numbering;
         let mut worked = false;
         for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
-            let mut read = self.read(feed, session).await?;
+            let nothing = if std::mem::take(&mut is_quiet) { self.look(feed, session).await? } else { None };
+            let mut read = match nothing {
+                Some(nothing) => nothing,
+                None => self.read(feed, session, to_be_numbered).await?,
+            };
             feed.away.store(false, Relaxed);
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             worked |= !read.events.is_empty() || !read.outbox.is_empty();
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
-            let is_ours = is_wanted || !all_of_outbox || self.claims_any_of(&read.outbox);
+            let was_left = self.claims_any_of(&read.outbox);
+            self.is_numbering = was_left || (self.is_numbering && read.events.is_empty());
+            if was_left && !to_be_numbered && all_of_outbox {
+                to_be_numbered = true;
+                continue;
+            }
+            let is_ours = is_wanted || !all_of_outbox || was_left;
             let mut was_last = true;
             if is_ours && !read.outbox.is_empty() {
                 let at = (read.epoch, read.head);
@@ -255,12 +281,27 @@ impl Tail {
         proven
     }
 
+    /// The page that comes next, if there is nothing on it.
+    async fn look(&self, feed: &Feed, session: &mut Session) -> Result<Option<Page>, Broken> {
+        let page = session.look(self.last).await?;
+        feed.metrics.looks.inc();
+        if let Some(page) = &page {
+            self.check(self.last, page)?;
+        }
+        Ok(page)
+    }
+
     /// Reads to the end: the last page, with what those before it have.
-    async fn read(&self, feed: &Feed, session: &mut Session) -> Result<Page, Broken> {
+    async fn read(
+        &self,
+        feed: &Feed,
+        session: &mut Session,
+        to_be_numbered: bool,
+    ) -> Result<Page, Broken> {
         let mut read = Page::default();
         let mut position = self.last;
         loop {
-            let page = session.tail(position).await?;
+            let page = session.tail(position, to_be_numbered).await?;
             feed.metrics.reads.inc();
             self.check(position, &page)?;
             let was_last = page.events.len() < TAIL_ROWS_MAX;

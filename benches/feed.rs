@@ -100,11 +100,10 @@ async fn write_for(db: &Arc<Db>, conversations: &[(User, String)], length: Durat
 
 async fn write(db: &Db, asker: u64, conversation: u64, fed: bool) -> Result<(), Error> {
     transaction!(db, db => {
-        store::conversation_bump(db, conversation, asker).await?;
-        let id = store::message_insert(db, conversation, asker, "It is on.").await?;
-        store::message_by_id(db, id).await?;
+        let posting = store::conversation_bump(db, conversation, asker).await?.expect("takes part");
+        let message = store::message_insert(db, posting, "It is on.".to_owned()).await?;
         if fed {
-            feed::record_and_commit(db, &NewEvent::message(conversation, id)).await?;
+            feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         }
         Ok::<_, Error>(())
     })

@@ -19,7 +19,7 @@ use crate::chassis::route::{self, Access, Miss, Spec};
 use crate::chassis::{Answer, Request, Service, response};
 use crate::config::Config;
 use crate::datetime::{self, Datetime};
-use crate::db::{Db, Statement};
+use crate::db::{Db, Packet, Statement};
 use crate::feed::{self, Feed};
 use crate::helpdesk::{self, Helpdesk};
 use crate::metrics::BeforeScrape;
@@ -91,6 +91,9 @@ macro_rules! services {
 
         /// Every statement of the feed and every service, for the test that prepares them all.
         pub const STATEMENTS: &[&[Statement]] = &[crate::feed::store::STATEMENTS, $($field::store::STATEMENTS),+];
+
+        /// Every packet, of those that have any.
+        pub const PACKETS: &[&[Packet]] = &[crate::feed::store::PACKETS, helpdesk::store::PACKETS];
 
         /// A route of one of the services, or of all of them.
         #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,3 @@
 -- helpdesk.message_insert: VALUES, not SELECT, which would keep other writers from their ids
 INSERT INTO messages (conversation_id, sender_id, content, sender_role, created_at, updated_at)
-VALUES (?, ?, ?,
-    (SELECT IF(initiator_id = ?, 'initiator', 'expert') FROM conversations WHERE id = ?),
-    (SELECT last_message_at FROM conversations WHERE id = ?),
-    (SELECT last_message_at FROM conversations WHERE id = ?))
+VALUES (?, ?, ?, ?, ?, ?)

@@ -12,20 +12,24 @@ use super::pool::{Pool, PoolObject, STATEMENT_MS_MAX};
 use super::value::Columns;
 use super::{Error, Literal, Packet, Record, Statement};
 
-/// What a statement that returns no rows did.
-#[derive(Clone, Copy, Debug)]
+/// What a statement that returns no rows did; the statements of a packet, together.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
     /// Rows changed; a row set to what it was counts as none.
     pub affected: u64,
-    /// The AUTO_INCREMENT value made, else 0.
+    /// The last AUTO_INCREMENT value made, else 0.
     pub last_id: u64,
 }
+
+const BEGIN: &str = "START TRANSACTION";
 
 /// How far the server is with what this connection asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In step, no transaction open: may go back to the pool.
     Clean,
+    /// The same; a transaction is to begin with what is asked next.
+    ToBegin,
     /// In step, a transaction open.
     InTransaction,
     /// An answer is still to come, or the connection broke.
@@ -43,14 +47,14 @@ pub struct Connection {
     state: State,
     /// It may go back to the pool.
     pooled: bool,
-    /// The server closed it, as opposed to not answering.
-    was_closed: bool,
+    /// The server closed it before anything was done in a transaction, as opposed to not answering.
+    was_closed_unbegun: bool,
     metrics: DbMetrics,
 }
 
 impl Connection {
     pub(super) fn new(object: PoolObject, metrics: DbMetrics) -> Self {
-        Self { object: Some(object), state: State::Clean, pooled: true, was_closed: false, metrics }
+        Self { object: Some(object), state: State::Clean, pooled: true, was_closed_unbegun: false, metrics }
     }
 
     /// Ends it with its use here, for what a session keeps: a named lock goes with its connection.
@@ -92,7 +96,28 @@ impl Connection {
         Ok(self.ask(statement, params.into()).await?.1)
     }
 
-    /// The last of a transaction: a packet that ends with COMMIT. What its first statement did.
+    /// A packet that does not commit, and the last row that it gave.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn packet<T: Record>(
+        &mut self,
+        packet: &Packet,
+        parameters: &[Literal<'_>],
+    ) -> Result<Option<T>, Error> {
+        let begun = Instant::now();
+        let mut text = String::new();
+        if self.state == State::ToBegin {
+            text.push_str(BEGIN);
+            text.push_str(";\n");
+        }
+        packet.write(parameters, &mut text);
+        let outcome = self.in_step(async |conn| exchange(conn, text).await).await;
+        self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
+        outcome?.1.map(|row| T::read(&mut Columns::new(row))).transpose()
+    }
+
+    /// The last of a transaction: a packet that ends with COMMIT.
     ///
     /// # Errors
     /// See [`Error`]; the transaction is open still, unless it was the COMMIT that failed.
@@ -101,28 +126,19 @@ impl Connection {
         packet: &Packet,
         parameters: &[Literal<'_>],
     ) -> Result<Done, Error> {
+        self.begin_now().await?;
         let begun = Instant::now();
-        let text = packet.text(parameters);
-        let outcome = self
-            .in_step(async |conn| {
-                let result = conn.query_iter(text).await?;
-                let done = Done {
-                    affected: result.affected_rows(),
-                    last_id: result.last_insert_id().unwrap_or_default(),
-                };
-                // The driver keeps an error of a later statement for whoever asks next: that is here.
-                result.drop_result().await?;
-                Ok(done)
-            })
-            .await;
+        let mut text = String::new();
+        packet.write(parameters, &mut text);
+        let outcome = self.in_step(async |conn| exchange(conn, text).await).await;
         self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
-        if outcome.is_ok() {
-            self.state = State::Clean;
-        }
-        outcome
+        let done = outcome?.0;
+        self.state = State::Clean;
+        Ok(done)
     }
 
     async fn ask(&mut self, statement: &Statement, params: Params) -> Result<(Vec<Row>, Done), Error> {
+        self.begin_now().await?;
         let begun = Instant::now();
         let outcome = self
             .in_step(async |conn| {
@@ -138,17 +154,22 @@ impl Connection {
         outcome
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        self.plain("transaction.begin", "START TRANSACTION").await?;
-        self.state = State::InTransaction;
+    /// What is asked next begins a transaction: in the same exchange if it is a packet, else in one before.
+    pub(super) const fn begin(&mut self) {
+        if matches!(self.state, State::Clean) {
+            self.state = State::ToBegin;
+        }
+    }
+
+    async fn begin_now(&mut self) -> Result<(), Error> {
+        if self.state == State::ToBegin {
+            self.plain("transaction.begin", BEGIN).await?;
+        }
         Ok(())
     }
 
     /// Commits, unless [`Connection::run_and_commit`] did.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
-        if self.state == State::Clean {
-            return Ok(());
-        }
         self.end("transaction.commit", "COMMIT").await
     }
 
@@ -156,22 +177,25 @@ impl Connection {
         self.end("transaction.rollback", "ROLLBACK").await
     }
 
-    /// Whether the server closed the connection, so that another one may do where this one did nothing yet.
-    pub(super) const fn was_closed(&self) -> bool {
-        self.was_closed
+    /// Whether the server closed the connection before it did anything in the transaction, so that another
+    /// connection may.
+    pub(super) const fn was_closed_unbegun(&self) -> bool {
+        self.was_closed_unbegun
     }
 
     async fn end(&mut self, name: &'static str, text: &'static str) -> Result<(), Error> {
-        self.plain(name, text).await?;
+        if self.state == State::InTransaction {
+            self.plain(name, text).await?;
+        }
+        // What broke needs no end: the server undoes it.
+        if self.state == State::OutOfStep {
+            return Err(broken());
+        }
         self.state = State::Clean;
         Ok(())
     }
 
     async fn plain(&mut self, name: &'static str, text: &'static str) -> Result<(), Error> {
-        // To roll back what broke is no call to the database: nothing is sent.
-        if self.state == State::OutOfStep {
-            return Err(broken());
-        }
         let begun = Instant::now();
         let outcome = self.in_step(async |conn| conn.query_drop(text).await).await;
         self.metrics.statement(name, begun.elapsed(), outcome.as_ref().err());
@@ -188,16 +212,17 @@ impl Connection {
             return Err(broken());
         }
         let before = std::mem::replace(&mut self.state, State::OutOfStep);
+        let after = if before == State::ToBegin { State::InTransaction } else { before };
         match timeout(Duration::from_millis(STATEMENT_MS_MAX), exchange(&mut object.conn)).await {
             Ok(Ok(done)) => {
-                self.state = before;
+                self.state = after;
                 Ok(done)
             }
             Ok(Err(error)) => {
                 if leaves_connection_usable(&error) {
-                    self.state = before;
+                    self.state = after;
                 } else {
-                    self.was_closed = true;
+                    self.was_closed_unbegun = before == State::ToBegin;
                     if dooms_the_pool(&error)
                         && let Some(pool) = PoolObject::pool(object)
                     {
@@ -211,16 +236,34 @@ impl Connection {
     }
 }
 
+/// Sends the text of a packet: what it did, and the last row that it gave.
+pub(crate) async fn exchange(
+    conn: &mut mysql_async::Conn,
+    text: String,
+) -> Result<(Done, Option<Row>), mysql_async::Error> {
+    let mut result = conn.query_iter(text).await?;
+    let (mut all, mut last) = (Done::default(), None);
+    while !result.is_empty() {
+        all.affected += result.affected_rows();
+        all.last_id = result.last_insert_id().unwrap_or(all.last_id);
+        last = result.collect::<Row>().await?.pop().or(last);
+    }
+    // The driver keeps an error of a later statement for whoever asks next: that is here.
+    result.drop_result().await?;
+    Ok((all, last))
+}
+
 fn broken() -> Error {
     Error::Unavailable("the connection broke".to_owned())
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if (self.state != State::Clean || !self.pooled)
+        let is_clean = matches!(self.state, State::Clean | State::ToBegin);
+        if (!is_clean || !self.pooled)
             && let Some(object) = self.object.take()
         {
-            if self.state != State::Clean {
+            if !is_clean {
                 self.metrics.discarded();
             }
             drop(PoolObject::take(object));

@@ -18,6 +18,7 @@ use mysql_async::Conn;
 
 use crate::config::{Config, DatabaseTarget};
 
+pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
 pub use error::Error;
 pub use metrics::DbMetrics;
@@ -109,7 +110,7 @@ macro_rules! transaction {
     ($db:expr, $tx:ident => $body:block) => {{
         let mut transaction = $db.transaction().await?;
         loop {
-            let $tx = transaction.begin().await?;
+            let $tx = transaction.begin();
             let outcome = async { $body }.await;
             if let Some(outcome) = transaction.settle(outcome).await {
                 break outcome;
@@ -127,24 +128,15 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Begins a run. A connection that the server closed while nobody used it is replaced, once: nothing was
-    /// asked of it yet.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn begin(&mut self) -> Result<&mut Connection, Error> {
+    /// Begins a run: with the first thing that it asks.
+    pub fn begin(&mut self) -> &mut Connection {
         self.runs += 1;
-        let begun = self.connection.begin().await;
-        if begun.is_err() && self.runs == 1 && self.connection.was_closed() {
-            self.connection = connection::take(&self.pool, &self.metrics).await?;
-            self.connection.begin().await?;
-        } else {
-            begun?;
-        }
-        Ok(&mut self.connection)
+        self.connection.begin();
+        &mut self.connection
     }
 
-    /// Commits or undoes a run; nothing when there is to be another.
+    /// Commits or undoes a run; nothing when there is to be another. A connection that the server closed while nobody
+    /// used it is replaced, once: nothing was done on it yet.
     pub async fn settle<T, E>(&mut self, outcome: Result<T, E>) -> Option<Result<T, E>>
     where
         E: From<Error> + AsConflict,
@@ -154,6 +146,13 @@ impl Transaction {
             Err(error) => Err(error),
         };
         let Err(error) = outcome else { return Some(outcome) };
+        if self.runs == 1 && self.connection.was_closed_unbegun() {
+            match connection::take(&self.pool, &self.metrics).await {
+                Ok(another) => self.connection = another,
+                Err(error) => return Some(Err(error.into())),
+            }
+            return None;
+        }
         // A connection that cannot even roll back is broken: dropping it undoes the transaction.
         let undone = self.connection.rollback().await;
         if self.runs == TRANSACTION_RUNS_MAX || !error.is_conflict() || undone.is_err() {

@@ -43,6 +43,20 @@ pub struct Packet {
     pub sql: &'static str,
 }
 
+/// Declares the packets of one `store.rs` as [`statements!`](crate::statements) does its statements: a constant each, and
+/// all of them as `PACKETS`.
+#[macro_export]
+macro_rules! packets {
+    ($folder:literal: $($constant:ident = $file:literal;)+) => {
+        $(const $constant: $crate::db::Packet = $crate::db::Packet {
+            name: concat!($folder, ".", $file),
+            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql")),
+        };)+
+        /// Every packet of this store, for the test that looks for their files.
+        pub const PACKETS: &[$crate::db::Packet] = &[$($constant),+];
+    };
+}
+
 /// A parameter of a [`Packet`].
 #[derive(Clone, Copy, Debug)]
 pub enum Literal<'a> {
@@ -65,22 +79,20 @@ impl From<u64> for Literal<'_> {
 }
 
 impl Packet {
-    /// The text with its parameters.
-    #[must_use]
-    pub fn text(&self, parameters: &[Literal<'_>]) -> String {
-        let mut text = String::with_capacity(self.sql.len() + 24 * parameters.len());
+    /// Appends the text with its parameters.
+    pub fn write(&self, parameters: &[Literal<'_>], text: &mut String) {
+        text.reserve(self.sql.len() + 24 * parameters.len());
         let mut parameters = parameters.iter();
         for (place, part) in self.sql.split('?').enumerate() {
             if place > 0 {
                 match parameters.next() {
-                    Some(parameter) => parameter.write(&mut text),
+                    Some(parameter) => parameter.write(text),
                     // The database refuses it, as it does a prepared statement with a parameter too few.
                     None => text.push('?'),
                 }
             }
             text.push_str(part);
         }
-        text
     }
 }
 
@@ -118,7 +130,12 @@ mod tests {
     #[test]
     fn a_packet_has_its_parameters_in_their_places() {
         let packet = Packet { name: "x.y", sql: "A ? (?); B ?, ?; C ?, ?" };
-        let text = packet.text(&[
+        let text = |parameters: &[Literal<'_>]| {
+            let mut text = String::new();
+            packet.write(parameters, &mut text);
+            text
+        };
+        let whole = text(&[
             7.into(),
             Literal::Numbers(&[1, 22, 333]),
             Literal::Number(None),
@@ -126,7 +143,7 @@ mod tests {
             Literal::Bytes(&[0, 0x27, 0xff]),
             Literal::Time(Timestamp::from_micros(1_000_001)),
         ]);
-        assert_eq!(text, "A 7 (1,22,333); B NULL, 'read'; C x'0027ff', '1970-01-01 00:00:01.000001'");
-        assert!(packet.text(&[7.into()]).ends_with("C ?, ?"), "an error, not something else");
+        assert_eq!(whole, "A 7 (1,22,333); B NULL, 'read'; C x'0027ff', '1970-01-01 00:00:01.000001'");
+        assert!(text(&[7.into()]).ends_with("C ?, ?"), "an error, not something else");
     }
 }

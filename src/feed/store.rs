@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
 use crate::db::pool::STATEMENT_MS_MAX;
-use crate::db::{Columns, Connection, Db, Error, Literal, Packet, Record, Statement};
+use crate::db::{Columns, Connection, Db, Error, Literal, Record, Statement, exchange};
 
 use super::event::{Change, Event, Kind, NewEvent};
 use super::resource::{Conversation, Message};
@@ -30,18 +30,7 @@ crate::statements! { "feed":
     PURGE_LOCK = "purge_lock";
 }
 
-macro_rules! packets {
-    ($($constant:ident = $file:literal;)+) => {
-        $(const $constant: Packet = Packet {
-            name: concat!("feed.", $file),
-            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/feed/", $file, ".sql")),
-        };)+
-        /// All packets, for the test that looks for their files.
-        pub const PACKETS: &[Packet] = &[$($constant),+];
-    };
-}
-
-packets! {
+crate::packets! { "feed":
     RECORD = "record";
     RECORD_SIGNED_OUT = "record_signed_out";
     SEQUENCE = "sequence";
@@ -279,29 +268,12 @@ impl Session {
     pub async fn sequence(&mut self, epoch: u64, head: u64, ids: &[u64]) -> Result<Option<Timestamp>, Error> {
         let (head, count) = (Literal::from(head), Literal::from(ids.len() as u64));
         let epoch = Literal::from(epoch);
-        let text = SEQUENCE.text(&[
-            count,
-            count,
-            epoch,
-            head,
-            head,
-            count,
-            Literal::Numbers(ids),
-            head,
-            head,
-            count,
-        ]);
-        let run = async {
-            let mut result = self.conn.query_iter(text).await?;
-            let mut at = None;
-            while !result.is_empty() {
-                at = result.collect::<Option<i64>>().await?.pop().flatten();
-            }
-            // The driver keeps an error of a later statement for whoever asks next: that is here.
-            result.drop_result().await?;
-            Ok::<_, Driver>(at)
-        };
-        Ok(limited(run).await?.map(Timestamp::from_micros))
+        let mut text = String::new();
+        let ids = Literal::Numbers(ids);
+        SEQUENCE.write(&[count, count, epoch, head, head, count, ids, head, head, count], &mut text);
+        let row = limited(exchange(&mut self.conn, text)).await?.1;
+        let at: Option<i64> = row.map(|row| Columns::new(row).take()).transpose()?.flatten();
+        Ok(at.map(Timestamp::from_micros))
     }
 
     /// The ids of all conversations that wait.

@@ -292,12 +292,7 @@ impl Tail {
     }
 
     /// Reads to the end: the last page, with what those before it have.
-    async fn read(
-        &self,
-        feed: &Feed,
-        session: &mut Session,
-        to_be_numbered: bool,
-    ) -> Result<Page, Broken> {
+    async fn read(&self, feed: &Feed, session: &mut Session, to_be_numbered: bool) -> Result<Page, Broken> {
         let mut read = Page::default();
         let mut position = self.last;
         loop {

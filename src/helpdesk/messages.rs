@@ -47,19 +47,14 @@ pub async fn post(
         if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
             return Ok((first, None));
         }
-        // First the row that both sides' posts contend for: later locks are then never waited for.
-        if !store::conversation_bump(db, conversation, caller).await? {
-            return Err(NOT_FOUND);
-        }
-        let content = content.as_ref().map_err(|mistake| Error::invalid(mistake))?;
-        let id = store::message_insert(db, conversation, caller, content).await?;
-        let message = store::message_by_id(db, id).await?;
-        let message = message.ok_or_else(|| Error::Internal("a new message is not there".to_owned()))?;
+        let posting = store::conversation_bump(db, conversation, caller).await?.ok_or(NOT_FOUND)?;
+        let content = content.clone().map_err(Error::invalid)?;
+        let message = store::message_insert(db, posting, content).await?;
         let mut text = Vec::with_capacity(message.content.len() + 256);
         message.write_json(&mut text);
         let text = idempotency::finish(db, once.as_ref(), text).await?;
-        let event = feed::record_and_commit(db, &NewEvent::message(conversation, id)).await?;
-        Ok((text, Some(event)))
+        let event = feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
+        Ok::<_, Error>((text, Some(event)))
     })?;
     desk.wrote(caller, event);
     Ok(response::json_text(StatusCode::CREATED, text))

@@ -25,7 +25,6 @@ crate::statements! { "helpdesk":
     QUEUE_LIST = "queue_list";
     CONVERSATION_COUNT_WAITING = "conversation_count_waiting";
     CONVERSATION_IS_MINE = "conversation_is_mine";
-    CONVERSATION_BUMP = "conversation_bump";
     CONVERSATION_READ = "conversation_read";
     CONVERSATION_UNREAD_FROM_EXPERT = "conversation_unread_from_expert";
     CONVERSATION_CLAIM = "conversation_claim";
@@ -36,7 +35,6 @@ crate::statements! { "helpdesk":
     ASSIGNMENT_END = "assignment_end";
     ASSIGNMENT_LIST = "assignment_list";
     MESSAGE_INSERT = "message_insert";
-    MESSAGE_BY_ID = "message_by_id";
     MESSAGE_LIST = "message_list";
     MESSAGE_LIST_NEWEST = "message_list_newest";
     MESSAGE_LIST_SINCE = "message_list_since";
@@ -48,6 +46,10 @@ crate::statements! { "helpdesk":
     IDEMPOTENCY_ANSWER = "idempotency_answer";
     IDEMPOTENCY_LOCK = "idempotency_lock";
     IDEMPOTENCY_PURGE = "idempotency_purge";
+}
+
+crate::packets! { "helpdesk":
+    CONVERSATION_BUMP = "conversation_bump";
 }
 
 type Outcome<T> = Result<T, Error>;
@@ -205,9 +207,32 @@ pub async fn conversation_is_mine(db: &mut Connection, id: u64, viewer: u64) -> 
     Ok(db.first::<u64>(&CONVERSATION_IS_MINE, (id, viewer, viewer)).await?.is_some())
 }
 
-/// Notes that somebody who takes part posts now; false when they do not take part.
-pub async fn conversation_bump(db: &mut Connection, id: u64, sender: u64) -> Outcome<bool> {
-    Ok(db.run(&CONVERSATION_BUMP, (sender, sender, id, sender, sender)).await?.affected == 1)
+/// Who posts, and when.
+#[derive(Clone, Debug)]
+pub struct Posting {
+    conversation: u64,
+    sender: u64,
+    sender_username: String,
+    is_initiator: bool,
+    at: Timestamp,
+}
+
+/// A message of `sender`'s changes the conversation, if they take part in it. First comes the row that both sides'
+/// posts contend for: later locks are then never waited for.
+pub async fn conversation_bump(
+    db: &mut Connection,
+    conversation: u64,
+    sender: u64,
+) -> Outcome<Option<Posting>> {
+    let (id, by) = (conversation.into(), sender.into());
+    let found = db.packet(&CONVERSATION_BUMP, &[by, by, id, by, by, by, id]).await?;
+    Ok(found.map(|(at, is_initiator, sender_username): (i64, bool, String)| Posting {
+        conversation,
+        sender,
+        sender_username,
+        is_initiator,
+        at: Timestamp::from_micros(at),
+    }))
 }
 
 /// Takes a waiting conversation; false when it does not wait. An expert who was at it before may have left messages
@@ -260,19 +285,20 @@ pub async fn assignment_list(db: &mut Connection, expert: u64) -> Outcome<Vec<As
 }
 
 /// Adds a message to a conversation that was bumped in the same transaction: both have the same time.
-pub async fn message_insert(
-    db: &mut Connection,
-    conversation: u64,
-    sender: u64,
-    content: &str,
-) -> Outcome<u64> {
-    let params = (conversation, sender, content, sender, conversation, conversation, conversation);
-    Ok(db.run(&MESSAGE_INSERT, params).await?.last_id)
-}
-
-/// One message.
-pub async fn message_by_id(db: &mut Connection, id: u64) -> Outcome<Option<Message>> {
-    db.first(&MESSAGE_BY_ID, (id,)).await
+pub async fn message_insert(db: &mut Connection, posting: Posting, content: String) -> Outcome<Message> {
+    let Posting { conversation, sender, sender_username, is_initiator, at } = posting;
+    let role = if is_initiator { "initiator" } else { "expert" };
+    let done = db.run(&MESSAGE_INSERT, (conversation, sender, &content, role, at, at)).await?;
+    Ok(Message {
+        id: done.last_id,
+        conversation_id: conversation,
+        sender_id: sender,
+        sender_username,
+        sender_role: role.to_owned(),
+        content,
+        created_at: at,
+        is_read: false,
+    })
 }
 
 /// The newest messages of a conversation, oldest first.

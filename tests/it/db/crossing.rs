@@ -228,7 +228,7 @@ async fn a_runtime_stops_in_the_middle() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let in_transaction = |db: Arc<Db>| async move {
             let mut transaction = db.transaction().await.unwrap();
-            transaction.begin().await.unwrap().run(&NOTE, (1,)).await.unwrap();
+            transaction.begin().run(&NOTE, (1,)).await.unwrap();
             transaction
         };
         let outlives = runtime.block_on(in_transaction(db.clone()));

@@ -132,8 +132,8 @@ async fn open(instance: &Instance, user: u64) -> u64 {
 
 async fn post(instance: &Instance, conversation: u64, text: &str) -> u64 {
     change(instance, ANN, async |connection| {
-        store::conversation_bump(connection, conversation, ANN).await?;
-        let id = store::message_insert(connection, conversation, ANN, text).await?;
+        let posting = store::conversation_bump(connection, conversation, ANN).await?.expect("takes part");
+        let id = store::message_insert(connection, posting, text.to_owned()).await?.id;
         Ok((id, NewEvent::message(conversation, id)))
     })
     .await

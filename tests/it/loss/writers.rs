@@ -17,7 +17,8 @@ const WAITING_MAX: u64 = 60;
 const LIMIT: Duration = Duration::from_secs(4);
 
 const OPEN: &str = include_str!("../../../sql/helpdesk/conversation_insert.sql");
-const BUMP: &str = include_str!("../../../sql/helpdesk/conversation_bump.sql");
+/// With what the message needs to know.
+const BUMP_AND_TELL: &str = include_str!("../../../sql/helpdesk/conversation_bump.sql");
 const POST: &str = include_str!("../../../sql/helpdesk/message_insert.sql");
 /// With the COMMIT, which these writers stall before.
 const RECORD_AND_COMMIT: &str = include_str!("../../../sql/feed/record.sql");
@@ -296,8 +297,11 @@ async fn slow_write(
         (Write::Open { title: text }, id, id)
     } else {
         let conversation = *random.pick(&own[own.len().saturating_sub(8)..]);
-        conn.exec_drop(BUMP, (me, me, conversation, me, me)).await?;
-        conn.exec_drop(POST, (conversation, me, &text, me, conversation, conversation, conversation)).await?;
+        let (bump, _tell) = BUMP_AND_TELL.split_once(';').unwrap();
+        conn.exec_drop(bump, (me, me, conversation, me, me)).await?;
+        let at = "SELECT last_message_at FROM conversations WHERE id = ?";
+        let at: Option<mysql_async::Value> = conn.exec_first(at, (conversation,)).await?;
+        conn.exec_drop(POST, (conversation, me, &text, "initiator", at.clone(), at)).await?;
         let id = conn.last_insert_id().unwrap_or(0);
         let event = ("message", conversation, Some(id), None::<u64>);
         conn.exec_drop(record, event).await?;

@@ -11,8 +11,8 @@ FROM JSON_TABLE('[?]', '$[*]' COLUMNS (place FOR ORDINALITY, id BIGINT PATH '$')
 STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = n.id
 WHERE @feed_at IS NOT NULL;
 DELETE o
-FROM events e
-STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = e.id
-WHERE e.seq > ? AND e.seq <= ? + ?;
+FROM JSON_TABLE('[?]', '$[*]' COLUMNS (id BIGINT PATH '$')) n
+STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = n.id
+WHERE @feed_at IS NOT NULL;
 COMMIT;
 SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', @feed_at)

@@ -9,9 +9,8 @@
 //! - The snapshot holds only what is committed, and with an effect always its cause. (A locking read, SKIP LOCKED
 //!   included, is no snapshot, and numbered effects before causes.) The head has not moved since, so nobody
 //!   numbered anything, and all of the rows are there still.
-//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then, and the range of
-//!   numbers has others' events, whose rows have left the outbox. Every statement succeeds all the same, so that
-//!   the packet always gets to its COMMIT.
+//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then. Every statement
+//!   succeeds all the same, so that the packet always gets to its COMMIT.
 //! - No row in flight is touched, and so none is waited for: INSERT … SELECT reads a plain snapshot under READ
 //!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one. (The ids come as
 //!   JSON_TABLE, which counts them as well; a window function over the outbox costs the database twice as much. What

@@ -270,7 +270,7 @@ impl Session {
         let epoch = Literal::from(epoch);
         let mut text = String::new();
         let ids = Literal::Numbers(ids);
-        SEQUENCE.write(&[count, count, epoch, head, head, count, ids, head, head, count], &mut text);
+        SEQUENCE.write(&[count, count, epoch, head, head, count, ids, ids], &mut text);
         let row = limited(exchange(&mut self.conn, text)).await?.1;
         let at: Option<i64> = row.map(|row| Columns::new(row).take()).transpose()?.flatten();
         Ok(at.map(Timestamp::from_micros))

@@ -7,8 +7,8 @@
 //!
 //! # Who numbers
 //! Whoever has a user who waits for it: one who wrote here, or whose poll cannot be answered yet. What others
-//! wrote they number themselves, most likely before we could; what still has no number at our next read is
-//! left to us, as its instance may have died. Who does not number reads what has no number without its messages and
+//! wrote they number themselves, most likely before we could; if nobody numbers anything for [`LEFT_MS_MAX`] it is left
+//! to us, as its instance may have died, and so is what comes after it, until somebody else numbers. Who does not number reads what has no number without its messages and
 //! conversations: they come with the number.
 //!
 //! # Fresh as of when?
@@ -30,7 +30,6 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
-use super::event::Change;
 use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
 use super::{Feed, sequencer};
@@ -58,6 +57,8 @@ const START_EVENTS: u64 = 10_000;
 /// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
 /// are are published together, so that their conversations are of one snapshot with what lacks a number.
 const READ_EVENTS_MIN: usize = 2 * START_EVENTS as usize;
+/// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`].
+const LEFT_MS_MAX: u64 = 50;
 /// Times a round reads, where others are faster to number what it read, before the pace decides again.
 const READS_PER_ROUND_MAX: usize = 4;
 
@@ -71,7 +72,7 @@ struct Tail {
     claim: Option<Claim>,
     /// There was something in the last round.
     is_busy: bool,
-    /// Others left something to us and have numbered nothing since: they will leave more, most likely.
+    /// See [`Tail::goes_on_numbering`].
     is_numbering: bool,
 }
 
@@ -226,13 +227,12 @@ impl Tail {
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             worked |= !read.events.is_empty() || !read.outbox.is_empty();
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
-            let was_left = self.claims_any_of(&read.outbox);
-            self.is_numbering = was_left || (self.is_numbering && read.events.is_empty());
-            if was_left && !to_be_numbered && all_of_outbox {
+            self.is_numbering = self.goes_on_numbering(&read);
+            if self.is_numbering && !to_be_numbered && all_of_outbox {
                 to_be_numbered = true;
                 continue;
             }
-            let is_ours = is_wanted || !all_of_outbox || was_left;
+            let is_ours = is_wanted || !all_of_outbox || self.is_numbering;
             let mut was_last = true;
             if is_ours && !read.outbox.is_empty() {
                 let at = (read.epoch, read.head);
@@ -258,9 +258,16 @@ impl Tail {
         Ok(worked)
     }
 
-    /// Whether something of this lacked its number at an earlier read.
-    fn claims_any_of(&self, outbox: &[Change]) -> bool {
-        self.claim.as_ref().is_some_and(|claim| outbox.iter().any(|change| claim.ids.contains(&change.id)))
+    /// Whether what `read` shows without a number is ours because nobody else is at it: we are, and nobody numbered
+    /// anything since the last read; or nobody did for some time. (Who numbers, numbers all that there is, so what
+    /// others left out is newer than what they numbered.)
+    fn goes_on_numbering(&self, read: &Page) -> bool {
+        let patience = Duration::from_millis(LEFT_MS_MAX);
+        let is_left = || {
+            let claim = self.claim.as_ref().filter(|claim| claim.asked.elapsed() > patience);
+            claim.is_some_and(|claim| read.outbox.iter().any(|change| claim.ids.contains(&change.id)))
+        };
+        read.events.is_empty() && (self.is_numbering || is_left())
     }
 
     /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is

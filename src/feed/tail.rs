@@ -6,10 +6,11 @@
 //! a write of our own or when a poll waits.
 //!
 //! # Who numbers
-//! Whoever has a user who waits for it: one who wrote here, or whose poll cannot be answered yet. What others
-//! wrote they number themselves, most likely before we could; if nobody numbers anything for [`LEFT_MS_MAX`] it is left
-//! to us, as its instance may have died, and so is what comes after it, until somebody else numbers. Who does not number reads what has no number without its messages and
-//! conversations: they come with the number.
+//! Anyone may; the more try at once, the more try for nothing. Who numbers goes on, takes all that there is each time,
+//! and stops when it sees others' numbers. Who sees others' numbers follows them, as long as they come
+//! ([`FOLLOW_MS_MAX`]). Else whoever has a user who waits begins: one who wrote here, or whose poll cannot be answered
+//! yet. What has no number after [`LEFT_MS_MAX`], because its instance died or nobody waits, is anyone's. Who does not
+//! number reads what has no number without its messages and conversations: they come with the number.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
@@ -57,6 +58,8 @@ const START_EVENTS: u64 = 10_000;
 /// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
 /// are are published together, so that their conversations are of one snapshot with what lacks a number.
 const READ_EVENTS_MIN: usize = 2 * START_EVENTS as usize;
+/// Others who numbered something so lately are about to number what comes next, somewhat more than their longest round.
+const FOLLOW_MS_MAX: u64 = 30;
 /// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`].
 const LEFT_MS_MAX: u64 = 50;
 /// Times a round reads, where others are faster to number what it read, before the pace decides again.
@@ -72,8 +75,10 @@ struct Tail {
     claim: Option<Claim>,
     /// There was something in the last round.
     is_busy: bool,
-    /// See [`Tail::goes_on_numbering`].
+    /// Nobody else numbered anything since we did.
     is_numbering: bool,
+    /// When a read that showed others' numbers was asked for, the last time.
+    others_numbered: Option<Instant>,
 }
 
 /// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
@@ -108,6 +113,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
         claim: None,
         is_busy: false,
         is_numbering: false,
+        others_numbered: None,
     };
     let mut loaded = false;
     let mut told = false;
@@ -214,7 +220,7 @@ impl Tail {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let mut is_quiet = !is_wanted && !self.is_busy;
-        let mut to_be_numbered = is_wanted || self.is_numbering;
+        let mut to_be_numbered = self.numbers(is_wanted);
         let mut worked = false;
         for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
@@ -227,14 +233,13 @@ impl Tail {
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             worked |= !read.events.is_empty() || !read.outbox.is_empty();
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
-            self.is_numbering = self.goes_on_numbering(&read);
-            if self.is_numbering && !to_be_numbered && all_of_outbox {
+            let is_ours = self.is_ours(&read, asked, is_wanted);
+            if is_ours && !to_be_numbered && all_of_outbox {
                 to_be_numbered = true;
                 continue;
             }
-            let is_ours = is_wanted || !all_of_outbox || self.is_numbering;
             let mut was_last = true;
-            if is_ours && !read.outbox.is_empty() {
+            if is_ours || !all_of_outbox {
                 let at = (read.epoch, read.head);
                 let numbered = sequencer::run(session, at, &mut read.outbox, &feed.metrics).await?;
                 // Where others were faster, what they numbered is there to be read: at once for who waits.
@@ -258,16 +263,27 @@ impl Tail {
         Ok(worked)
     }
 
-    /// Whether what `read` shows without a number is ours because nobody else is at it: we are, and nobody numbered
-    /// anything since the last read; or nobody did for some time. (Who numbers, numbers all that there is, so what
-    /// others left out is newer than what they numbered.)
-    fn goes_on_numbering(&self, read: &Page) -> bool {
-        let patience = Duration::from_millis(LEFT_MS_MAX);
-        let is_left = || {
-            let claim = self.claim.as_ref().filter(|claim| claim.asked.elapsed() > patience);
-            claim.is_some_and(|claim| read.outbox.iter().any(|change| claim.ids.contains(&change.id)))
-        };
-        read.events.is_empty() && (self.is_numbering || is_left())
+    /// Whether this is the one to number if anything must be, as far as is known before it is read.
+    fn numbers(&self, is_wanted: bool) -> bool {
+        let follows =
+            self.others_numbered.is_some_and(|at| at.elapsed() < Duration::from_millis(FOLLOW_MS_MAX));
+        self.is_numbering || (is_wanted && !follows)
+    }
+
+    /// Whether what `read`, asked for at `asked`, shows without a number is for us to number.
+    fn is_ours(&mut self, read: &Page, asked: Instant, is_wanted: bool) -> bool {
+        if !read.events.is_empty() {
+            (self.is_numbering, self.others_numbered) = (false, Some(asked));
+        }
+        if read.outbox.is_empty() {
+            return false;
+        }
+        let claim = self.claim.as_ref();
+        let claim = claim.filter(|claim| claim.asked.elapsed() > Duration::from_millis(LEFT_MS_MAX));
+        let is_left =
+            claim.is_some_and(|claim| read.outbox.iter().any(|change| claim.ids.contains(&change.id)));
+        self.is_numbering = self.numbers(is_wanted) || is_left;
+        self.is_numbering
     }
 
     /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is

@@ -62,6 +62,14 @@ impl Instance {
         Instance { db, auth, feed, registry }
     }
 
+    /// A counter.
+    fn metric(&self, name: &str) -> u64 {
+        let text = hyperdesk::metrics::render(&self.registry).expect("metrics");
+        let text = String::from_utf8(text).expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect(name).parse().expect("a whole number")
+    }
+
     async fn since(&self, user: u64, class: Class, since: Timestamp) -> SincePoll {
         self.feed.since_later(0, user, class, since).await.expect("a fresh feed")
     }

@@ -1,5 +1,7 @@
 //! Messages.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::{Desk, ask, claim, each, say};
@@ -34,6 +36,31 @@ async fn a_message_reads_byte_for_byte_as_the_contract_shows_it() {
         let list = side.get(&format!("/conversations/{id}/messages")).await.expect_status(200);
         assert_eq!(list.text(), format!("[{}]", shown.join(",")));
     }
+}
+
+/// Each exchange is a round trip, and costs both sides more than most statements do.
+#[tokio::test]
+async fn a_post_asks_the_database_three_times() {
+    let desk = Desk::start().await;
+    let ann = desk.user("ann").await;
+    let id = ask(&ann, "printer").await;
+    let asked = async || {
+        let page = desk.server.admin_client().get("/metrics").send().await.expect_status(200).text();
+        let counts = page.lines().filter_map(|line| {
+            let (statement, count) =
+                line.strip_prefix("db_statement_duration_seconds_count{statement=\"")?.split_once("\"} ")?;
+            Some((statement.to_owned(), count.parse::<u64>().unwrap()))
+        });
+        counts.collect::<BTreeMap<_, _>>()
+    };
+    say(&ann, &id, "one").await;
+    let before = asked().await;
+    say(&ann, &id, "two").await;
+    let mut after = asked().await;
+    after.iter_mut().for_each(|(statement, count)| *count -= before.get(statement).unwrap_or(&0));
+    after.retain(|_, count| *count > 0);
+    let expected = ["feed.record", "helpdesk.conversation_bump", "helpdesk.message_insert"];
+    assert_eq!(after, BTreeMap::from(expected.map(|statement| (statement.to_owned(), 1))));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@
 //!               └─ Answer::Detached  work on the background runtime, never cancelled by a hang-up
 //!                     │
 //!                     ▼
-//!                  db             pooled connection, transaction!, statement from sql/
+//!                  db             pooled connection, transaction!, statement or packet from sql/
 //! ```
 //!
 //! # The life of a write, and of a poll
@@ -32,7 +32,7 @@
 //!       │ 201 after the COMMIT; Feed::wrote wakes the tail, here
 //!       ▼
 //!  feed/tail         reads `events` after its last: gapless, in order; and `outbox`, in the same snapshot
-//!       │             └─ feed/sequencer: moves it to `events` with numbers, in one packet; who is first does
+//!       │             └─ feed/sequencer: moves it to `events` with numbers, in one packet; one instance at a time
 //!       ▼             JSON is made once for all readers
 //!  feed/window       of each event loop: the recent changes, and each user's newest number
 //!       ▼

@@ -16,11 +16,12 @@ mod tests;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
+use prometheus::IntCounter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest password, in bytes; checked where requests are validated, so that no one has
@@ -106,7 +107,7 @@ struct Inner {
     limits: Limits,
     queued: AtomicUsize,
     running: AtomicUsize,
-    rejected: AtomicU64,
+    rejected: IntCounter,
 }
 
 /// How passwords are hashed; pure computation, which takes long.
@@ -136,13 +137,18 @@ impl Hasher {
     pub fn with_params(concurrency: usize, params: Params, limits: Limits) -> Result<Self, Error> {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let dummy = hash_with(&argon2, "the password of nobody")?;
+        let rejected = IntCounter::new(
+            "auth_hash_rejected_total",
+            "Passwords turned away because the queue was full or slow.",
+        );
+        let rejected = rejected.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             recipe: Recipe { argon2, dummy },
             permits: Arc::new(Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             limits,
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
-            rejected: AtomicU64::new(0),
+            rejected,
         })))
     }
 
@@ -173,9 +179,9 @@ impl Hasher {
         self.0.running.load(Ordering::Relaxed)
     }
 
-    /// How many callers were sent away with [`Error::Busy`] since the start.
-    pub fn rejected(&self) -> u64 {
-        self.0.rejected.load(Ordering::Relaxed)
+    /// How many callers were sent away with [`Error::Busy`] since the start, to be registered.
+    pub fn rejected(&self) -> &IntCounter {
+        &self.0.rejected
     }
 
     /// Waits for a permit and computes `work` on a blocking thread, which keeps the permit until the
@@ -184,9 +190,7 @@ impl Hasher {
         &self,
         work: impl FnOnce(&Recipe) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.permit().await.inspect_err(|_| {
-            self.0.rejected.fetch_add(1, Ordering::Relaxed);
-        })?;
+        let permit = self.permit().await.inspect_err(|_| self.0.rejected.inc())?;
         let inner = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || {
             // Locals are dropped last to first, so the count falls before the permit is free and

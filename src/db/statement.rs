@@ -15,18 +15,31 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
-/// Declares the statements of one `store.rs`: a constant each, and all of them as `STATEMENTS`.
+/// Declares the statements of one `store.rs`: a constant each, and all of them as `STATEMENTS`, for the test that
+/// prepares them.
 ///
 /// `statements! { "helpdesk": MESSAGE_INSERT = "message_insert"; }` includes `sql/helpdesk/message_insert.sql`.
 #[macro_export]
 macro_rules! statements {
-    ($folder:literal: $($constant:ident = $file:literal;)+) => {
-        $(const $constant: $crate::db::Statement = $crate::db::Statement {
+    ($($files:tt)+) => { $crate::sql_files! { Statement STATEMENTS $($files)+ } };
+}
+
+/// The same for its packets, all of them as `PACKETS`.
+#[macro_export]
+macro_rules! packets {
+    ($($files:tt)+) => { $crate::sql_files! { Packet PACKETS $($files)+ } };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sql_files {
+    ($kind:ident $all:ident $folder:literal: $($constant:ident = $file:literal;)+) => {
+        $(const $constant: $crate::db::$kind = $crate::db::$kind {
             name: concat!($folder, ".", $file),
             sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql")),
         };)+
-        /// Every statement of this store, for the test that prepares them all.
-        pub const STATEMENTS: &[$crate::db::Statement] = &[$($constant),+];
+        /// All of this store.
+        pub const $all: &[$crate::db::$kind] = &[$($constant),+];
     };
 }
 
@@ -41,20 +54,6 @@ pub struct Packet {
     pub name: &'static str,
     /// The text, parameters as `?`.
     pub sql: &'static str,
-}
-
-/// Declares the packets of one `store.rs` as [`statements!`](crate::statements) does its statements: a constant each, and
-/// all of them as `PACKETS`.
-#[macro_export]
-macro_rules! packets {
-    ($folder:literal: $($constant:ident = $file:literal;)+) => {
-        $(const $constant: $crate::db::Packet = $crate::db::Packet {
-            name: concat!($folder, ".", $file),
-            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql")),
-        };)+
-        /// Every packet of this store, for the test that looks for their files.
-        pub const PACKETS: &[$crate::db::Packet] = &[$($constant),+];
-    };
 }
 
 /// A parameter of a [`Packet`].

@@ -28,6 +28,8 @@
 //! for an error. Nothing depends on `wait_timeout`, `idle_transaction_timeout` or their vendors. A stored
 //! procedure would do the same but need CREATE ROUTINE.
 
+use std::time::{Duration, Instant};
+
 use crate::clock::Timestamp;
 use crate::db::Error;
 
@@ -57,4 +59,81 @@ pub async fn run(
     Ok(numbered
         .map(|((place, at), change)| Event { seq: head + place, at: Timestamp::from_micros(at), change })
         .collect())
+}
+
+/// Others who numbered something so lately are about to number what comes next: about as long as a round and the rest
+/// after it take under load.
+const FOLLOW_MS_MAX: u64 = 30;
+/// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`].
+const LEFT_MS_MAX: u64 = 50;
+
+/// Whose turn it is to number. Anyone may; but the more try at once, the more try for nothing.
+///
+/// Who numbers goes on, takes all that there is each time, and ends when it sees others' numbers. Who sees others'
+/// numbers follows them, as long as they come. Else whoever has a user who waits begins: one who wrote here, or whose
+/// poll cannot be answered yet. What nobody waits for, or whose instance died, is anyone's after a while.
+#[derive(Debug, Default)]
+pub struct Turn {
+    is_ours: bool,
+    /// When a read that showed others' numbers was asked for, the last time.
+    others: Option<Instant>,
+}
+
+impl Turn {
+    /// Others' numbers were seen by a read asked for at `asked`.
+    pub fn end(&mut self, asked: Instant) {
+        *self = Self { is_ours: false, others: Some(asked) };
+    }
+
+    /// Whether it would be ours if anything lacked a number.
+    pub fn is_ours(&self, now: Instant, is_wanted: bool) -> bool {
+        let follows = self.others.is_some_and(|at| now - at < Duration::from_millis(FOLLOW_MS_MAX));
+        self.is_ours || (is_wanted && !follows)
+    }
+
+    /// Something lacks its number, known since `left_since` if that is before `now`: whether to number it. If so, the
+    /// turn is ours from now on.
+    pub fn take(&mut self, now: Instant, is_wanted: bool, left_since: Option<Instant>) -> bool {
+        let is_left = left_since.is_some_and(|since| now - since > Duration::from_millis(LEFT_MS_MAX));
+        self.is_ours = is_left || self.is_ours(now, is_wanted);
+        self.is_ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_goes_on_and_the_others_follow() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let (mut one, mut two) = (Turn::default(), Turn::default());
+        assert!(!one.take(at(0), false, None), "nobody waits");
+        assert!(one.take(at(1), true, None), "somebody does");
+        assert!(one.take(at(2), false, None), "and it goes on");
+        two.end(at(3));
+        for ms in 4..40 {
+            two.end(at(ms));
+            assert!(!two.take(at(ms + 1), true, Some(at(0))), "others are at it");
+        }
+        assert!(!two.is_ours(at(68), true), "they may be yet");
+        assert!(two.take(at(69), true, None), "they stopped");
+        one.end(at(70));
+        assert!(!one.take(at(71), true, None), "one in place of the other");
+    }
+
+    #[test]
+    fn what_is_left_is_anyones() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut turn = Turn::default();
+        assert!(!turn.take(at(50), false, Some(at(0))));
+        assert!(turn.take(at(51), false, Some(at(0))));
+        turn.end(at(60));
+        assert!(
+            turn.take(at(61), false, Some(at(10))),
+            "though others are at it: it is not among what they took"
+        );
+    }
 }

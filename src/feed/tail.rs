@@ -2,15 +2,12 @@
 //!
 //! A round is: read what comes after the last change, and what is committed without a number (one statement, one
 //! snapshot, with the conversations of both); have the latter numbered, if that is for us to do; publish both.
-//! Where nothing is expected a round only looks whether there is anything, for a third of the price. Rounds follow each other at a short pace while there is work or somebody polls, slowly else, and at once after
-//! a write of our own or when a poll waits.
+//! Where nothing is expected a round only looks whether there is anything, for a third of the price. Rounds follow each
+//! other at a short pace while there is work or somebody polls, slowly else, and at once after a write of our own or when
+//! a poll waits.
 //!
-//! # Who numbers
-//! Anyone may; the more try at once, the more try for nothing. Who numbers goes on, takes all that there is each time,
-//! and stops when it sees others' numbers. Who sees others' numbers follows them, as long as they come
-//! ([`FOLLOW_MS_MAX`]). Else whoever has a user who waits begins: one who wrote here, or whose poll cannot be answered
-//! yet. What has no number after [`LEFT_MS_MAX`], because its instance died or nobody waits, is anyone's. Who does not
-//! number reads what has no number without its messages and conversations: they come with the number.
+//! Whose turn it is to number is told by [`Turn`]. Who does not number reads what has no number without its messages and
+//! conversations: they come with the number.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
@@ -31,6 +28,8 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
+use super::event::Change;
+use super::sequencer::Turn;
 use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
 use super::{Feed, sequencer};
@@ -58,10 +57,6 @@ const START_EVENTS: u64 = 10_000;
 /// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
 /// are are published together, so that their conversations are of one snapshot with what lacks a number.
 const READ_EVENTS_MIN: usize = 2 * START_EVENTS as usize;
-/// Others who numbered something so lately are about to number what comes next, somewhat more than their longest round.
-const FOLLOW_MS_MAX: u64 = 30;
-/// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`].
-const LEFT_MS_MAX: u64 = 50;
 /// Times a round reads, where others are faster to number what it read, before the pace decides again.
 const READS_PER_ROUND_MAX: usize = 4;
 
@@ -75,10 +70,7 @@ struct Tail {
     claim: Option<Claim>,
     /// There was something in the last round.
     is_busy: bool,
-    /// Nobody else numbered anything since we did.
-    is_numbering: bool,
-    /// When a read that showed others' numbers was asked for, the last time.
-    others_numbered: Option<Instant>,
+    turn: Turn,
 }
 
 /// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
@@ -112,8 +104,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
         assembly: Assembly::default(),
         claim: None,
         is_busy: false,
-        is_numbering: false,
-        others_numbered: None,
+        turn: Turn::default(),
     };
     let mut loaded = false;
     let mut told = false;
@@ -220,7 +211,7 @@ impl Tail {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let mut is_quiet = !is_wanted && !self.is_busy;
-        let mut to_be_numbered = self.numbers(is_wanted);
+        let mut to_be_numbered = self.turn.is_ours(Instant::now(), is_wanted);
         let mut worked = false;
         for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
@@ -233,7 +224,11 @@ impl Tail {
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             worked |= !read.events.is_empty() || !read.outbox.is_empty();
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
-            let is_ours = self.is_ours(&read, asked, is_wanted);
+            if !read.events.is_empty() {
+                self.turn.end(asked);
+            }
+            let left_since = self.left_since(&read.outbox);
+            let is_ours = !read.outbox.is_empty() && self.turn.take(asked, is_wanted, left_since);
             if is_ours && !to_be_numbered && all_of_outbox {
                 to_be_numbered = true;
                 continue;
@@ -263,27 +258,10 @@ impl Tail {
         Ok(worked)
     }
 
-    /// Whether this is the one to number if anything must be, as far as is known before it is read.
-    fn numbers(&self, is_wanted: bool) -> bool {
-        let follows =
-            self.others_numbered.is_some_and(|at| at.elapsed() < Duration::from_millis(FOLLOW_MS_MAX));
-        self.is_numbering || (is_wanted && !follows)
-    }
-
-    /// Whether what `read`, asked for at `asked`, shows without a number is for us to number.
-    fn is_ours(&mut self, read: &Page, asked: Instant, is_wanted: bool) -> bool {
-        if !read.events.is_empty() {
-            (self.is_numbering, self.others_numbered) = (false, Some(asked));
-        }
-        if read.outbox.is_empty() {
-            return false;
-        }
-        let claim = self.claim.as_ref();
-        let claim = claim.filter(|claim| claim.asked.elapsed() > Duration::from_millis(LEFT_MS_MAX));
-        let is_left =
-            claim.is_some_and(|claim| read.outbox.iter().any(|change| claim.ids.contains(&change.id)));
-        self.is_numbering = self.numbers(is_wanted) || is_left;
-        self.is_numbering
+    /// Since when something of this lacks its number, if that is longer than this read.
+    fn left_since(&self, outbox: &[Change]) -> Option<Instant> {
+        let claim = self.claim.as_ref()?;
+        outbox.iter().any(|change| claim.ids.contains(&change.id)).then_some(claim.asked)
     }
 
     /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is

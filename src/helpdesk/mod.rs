@@ -164,7 +164,7 @@ impl Helpdesk {
 
 /// The queue of passwords, as Prometheus sees it.
 fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
-    let (queued, running, rejected) = (hasher.clone(), hasher.clone(), hasher.clone());
+    let (queued, running) = (hasher.clone(), hasher.clone());
     registry.register(Box::new(prometheus::PullingGauge::new(
         "auth_hash_queue_length",
         "Passwords waiting to be hashed or checked.",
@@ -175,11 +175,7 @@ fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(
         "Passwords being hashed or checked.",
         Box::new(move || running.running() as f64),
     )?))?;
-    registry.register(Box::new(prometheus::PullingGauge::new(
-        "auth_hash_rejected",
-        "Passwords turned away since the start, because the queue was full or slow.",
-        Box::new(move || rejected.rejected() as f64),
-    )?))
+    registry.register(Box::new(hasher.rejected().clone()))
 }
 
 /// Never touches the database: it tells a balancer that this process answers.

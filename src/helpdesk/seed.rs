@@ -89,7 +89,7 @@ async fn claim(db: &Db, conversation: u64, answers: u64) -> Result<(), Error> {
 async fn say(db: &Db, conversation: u64, sender: u64, content: &str) -> Result<(), Error> {
     transaction!(db, db => {
         let posting = store::conversation_bump(db, conversation, sender).await?;
-        let Some(posting) = posting else { return Ok(()) };
+        let posting = posting.ok_or_else(|| Error::Internal("nobody posts there".to_owned()))?;
         let message = store::message_insert(db, posting, content.to_owned()).await?;
         feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await.map(drop)
     })

@@ -107,7 +107,7 @@ async fn beyond_the_queue_people_are_sent_away_at_once() {
     assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 503)));
     assert!(turned_away.iter().all(|answer| answer.header("retry-after").is_some()));
     assert!(!turned_away.is_empty(), "one hasher cannot do a thousand in time");
-    let rejected = desk.server.metric("auth_hash_rejected").await.unwrap();
+    let rejected = desk.server.metric("auth_hash_rejected_total").await.unwrap();
     println!("{} sent away, {rejected} of them by the queue", turned_away.len());
     assert!(rejected > 0.0);
     ann.get("/conversations").await.expect_status(200);

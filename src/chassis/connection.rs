@@ -38,9 +38,9 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection that has done nothing yet is left open while closing: its request may be on its way.
 const CLOSING_GRACE_MS: u64 = 250;
 
-/// An answer of up to so many bytes is copied together and sent as one piece, which costs the kernel 6 % less than
-/// head and body apart (4.45 us, not 4.72): the head and a short list.
-const GATHERED_BYTES_MAX: usize = 1_024;
+/// Head and body of up to so many bytes are copied together and sent as one piece, which costs the kernel 6 % less than
+/// two (4.45 us, not 4.72): an idle poll's answer has 400.
+const GATHERED_BYTES_MAX: usize = 512;
 
 const _: () = assert!(HEAD_MS_MAX + 2 * SWEEP_MS <= 10_000);
 const _: () = assert!(WRITE_STALL_MS_MAX + 2 * SWEEP_MS <= 20_000);
@@ -206,19 +206,15 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
-        let mut gathered = [0; GATHERED_BYTES_MAX];
-        let outcome = match gathered.get_mut(..length) {
-            Some(gathered) => {
-                let mut rest = &mut *gathered;
-                for slice in slices {
-                    let (place, after) = rest.split_at_mut(slice.len());
-                    place.copy_from_slice(slice);
-                    rest = after;
-                }
-                Pin::new(&mut self.io).poll_write(cx, gathered)
+        let mut both = [0; GATHERED_BYTES_MAX];
+        let outcome = match slices {
+            [head, body] if head.len() + body.len() <= both.len() => {
+                let (place, rest) = both.split_at_mut(head.len());
+                place.copy_from_slice(head);
+                rest[..body.len()].copy_from_slice(body);
+                Pin::new(&mut self.io).poll_write(cx, &both[..head.len() + body.len()])
             }
-            None => Pin::new(&mut self.io).poll_write_vectored(cx, slices),
+            _ => Pin::new(&mut self.io).poll_write_vectored(cx, slices),
         };
         self.note_write(&outcome);
         outcome

@@ -199,6 +199,13 @@ fn seconds(text: &[u8]) -> Option<(u32, u32, &[u8])> {
         _ => return Some((0, 0, text)),
     };
     let [b'.', decimals @ ..] = rest else { return Some((second, 0, rest)) };
+    // Six, as the server writes them, at once: nearly every poll has them.
+    if let Some((six, rest)) = decimals.split_first_chunk()
+        && let Some(micros) = number::<6>(*six)
+        && !rest.first().is_some_and(u8::is_ascii_digit)
+    {
+        return Some((second, micros, rest));
+    }
     let (mut micros, mut place, mut rest) = (0, 100_000, decimals);
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
         micros += u32::from(digit - b'0') * place;

@@ -46,10 +46,13 @@ const ASLEEP_PACE_MS: u64 = 250;
 const POLLED_MS: u64 = 15_000;
 /// Shortest time from the begin of a round to the next: writes that come closer share one.
 const ROUND_MS_MIN: u64 = 5;
-/// After a round there is a pause as long as it took, up to this: a database that is busy is asked less often, and
-/// still often enough for [`super::FRESH_MS_MAX`]. (Twice as long leaves writers 3 % more of a full database, and
-/// takes readers a third longer.)
+/// After a round there is a pause as long as it took, up to this, and of this length where there were
+/// [`MANY_CHANGES_MIN`]: a database that is busy is asked less often, and still often enough for
+/// [`super::FRESH_MS_MAX`].
 const REST_MS_MAX: u64 = 25;
+/// So many changes in one round are several times what 1,000 writes a second leave for one on a healthy database. Its
+/// writers need it more than its readers need to be told soon.
+const MANY_CHANGES_MIN: usize = 32;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
 /// Changes loaded at the start, for the cursors of other instances.
@@ -68,8 +71,8 @@ struct Tail {
     last: u64,
     assembly: Assembly,
     claim: Option<Claim>,
-    /// There was something in the last round.
-    is_busy: bool,
+    /// Changes seen by the last round.
+    changes: usize,
     turn: Turn,
 }
 
@@ -103,7 +106,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
         last: 0,
         assembly: Assembly::default(),
         claim: None,
-        is_busy: false,
+        changes: 0,
         turn: Turn::default(),
     };
     let mut loaded = false;
@@ -149,14 +152,14 @@ impl Tail {
         loop {
             let begun = Instant::now();
             let Some(feed) = self.feed.upgrade() else { return Ok(()) };
-            self.is_busy = self.round(&feed, session).await?;
+            self.changes = self.round(&feed, session).await?;
             if std::mem::replace(told, false) {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
             let took = begun.elapsed();
             let since_poll = feed.micros_since_born(begun).saturating_sub(feed.polled.load(Relaxed));
-            let pace = if self.is_busy {
+            let pace = if self.changes > 0 {
                 BUSY_PACE_MS
             } else if since_poll < 1_000 * POLLED_MS {
                 if since_poll < 1_000 * super::STALE_MS_MAX { PACE_MS } else { IDLE_PACE_MS }
@@ -170,7 +173,8 @@ impl Tail {
                 }
             };
             pause.await;
-            let rest = took.min(Duration::from_millis(REST_MS_MAX));
+            let longest = Duration::from_millis(REST_MS_MAX);
+            let rest = if self.changes < MANY_CHANGES_MIN { took.min(longest) } else { longest };
             let least = Duration::from_millis(ROUND_MS_MIN).max(took + rest);
             tokio::time::sleep(least.saturating_sub(begun.elapsed())).await;
         }
@@ -206,13 +210,13 @@ impl Tail {
         Ok(())
     }
 
-    /// Reads to the end, numbers what is ours to number, publishes. Whether there was anything.
-    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<bool, Broken> {
+    /// Reads to the end, numbers what is ours to number, publishes. How many changes it saw.
+    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<usize, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
-        let mut is_quiet = !is_wanted && !self.is_busy;
+        let mut is_quiet = !is_wanted && self.changes == 0;
         let mut to_be_numbered = self.turn.is_ours(Instant::now(), is_wanted);
-        let mut worked = false;
+        let mut changes = 0;
         for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
             let nothing = if std::mem::take(&mut is_quiet) { self.look(feed, session).await? } else { None };
@@ -222,7 +226,7 @@ impl Tail {
             };
             feed.away.store(false, Relaxed);
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
-            worked |= !read.events.is_empty() || !read.outbox.is_empty();
+            changes = changes.max(read.events.len() + read.outbox.len());
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
             if !read.events.is_empty() {
                 self.turn.end(asked);
@@ -255,7 +259,7 @@ impl Tail {
             }
             feed.tell_ticked();
         }
-        Ok(worked)
+        Ok(changes)
     }
 
     /// Since when something of this lacks its number, if that is longer than this read.

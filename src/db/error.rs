@@ -38,6 +38,9 @@ const FAILOVER: [u16; 5] = [1053, 1290, 1792, 1836, 1874];
 /// too long (MySQL 4031).
 const CLOSED: [u16; 3] = [1927, 3169, 4031];
 
+/// What errors are counted as.
+pub(super) const ERROR_KINDS: [&str; 5] = ["busy", "unavailable", "conflict", "duplicate", "internal"];
+
 impl Error {
     /// Sorts an error of the driver.
     pub(crate) fn from_driver(error: &Driver) -> Self {
@@ -58,15 +61,16 @@ impl Error {
         }
     }
 
-    /// The name under which errors are counted.
+    /// The name under which errors are counted: one of `ERROR_KINDS`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
+        let [busy, unavailable, conflict, duplicate, internal] = ERROR_KINDS;
         match self {
-            Self::Busy => "busy",
-            Self::Unavailable(_) => "unavailable",
-            Self::Conflict(_) => "conflict",
-            Self::Duplicate(_) => "duplicate",
-            Self::Internal(_) => "internal",
+            Self::Busy => busy,
+            Self::Unavailable(_) => unavailable,
+            Self::Conflict(_) => conflict,
+            Self::Duplicate(_) => duplicate,
+            Self::Internal(_) => internal,
         }
     }
 }

@@ -7,7 +7,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry}
 
 use crate::metrics::LATENCY_BUCKETS_SECONDS;
 
-use super::Error;
+use super::error::{ERROR_KINDS, Error};
 use super::pool::Pool;
 
 /// Handles to the database's metrics; cheap to clone.
@@ -62,6 +62,10 @@ impl DbMetrics {
                 &["pool", "state"],
             )?,
         };
+        for kind in ERROR_KINDS {
+            // There from the start, at 0: a rate has no first value to miss.
+            drop(metrics.errors.with_label_values(&[kind]));
+        }
         registry.register(Box::new(metrics.statements.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.pool_wait.clone()))?;

@@ -50,9 +50,10 @@ const ROUND_MS_MIN: u64 = 5;
 /// [`MANY_CHANGES_MIN`]: a database that is busy is asked less often, and still often enough for
 /// [`super::FRESH_MS_MAX`].
 const REST_MS_MAX: u64 = 25;
-/// So many changes in one round are several times what 1,000 writes a second leave for one on a healthy database. Its
-/// writers need it more than its readers need to be told soon.
-const MANY_CHANGES_MIN: usize = 32;
+/// So many changes in one round mean that the database is full: its writers need it more than its readers need to be
+/// told soon. It is more than 1,000 writes a second make during the longest rest, or one slow round would make all that
+/// follow slow.
+const MANY_CHANGES_MIN: usize = 64;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
 /// Changes loaded at the start, for the cursors of other instances.

@@ -105,16 +105,8 @@ impl Connection {
         packet: &Packet,
         parameters: &[Literal<'_>],
     ) -> Result<Option<T>, Error> {
-        let begun = Instant::now();
-        let mut text = String::new();
-        if self.state == State::ToBegin {
-            text.push_str(BEGIN);
-            text.push_str(";\n");
-        }
-        packet.write(parameters, &mut text);
-        let outcome = self.in_step(async |conn| exchange(conn, text).await).await;
-        self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
-        outcome?.1.map(|row| T::read(&mut Columns::new(row))).transpose()
+        let row = self.send(packet, parameters).await?.1;
+        row.map(|row| T::read(&mut Columns::new(row))).transpose()
     }
 
     /// The last of a transaction: a packet that ends with COMMIT.
@@ -126,15 +118,29 @@ impl Connection {
         packet: &Packet,
         parameters: &[Literal<'_>],
     ) -> Result<Done, Error> {
+        // Apart from what commits: who finds the connection closed then knows that nothing was done.
         self.begin_now().await?;
+        let done = self.send(packet, parameters).await?.0;
+        self.state = State::Clean;
+        Ok(done)
+    }
+
+    /// One exchange for the whole packet, and before it for the beginning of a transaction that is to begin.
+    async fn send(
+        &mut self,
+        packet: &Packet,
+        parameters: &[Literal<'_>],
+    ) -> Result<(Done, Option<Row>), Error> {
         let begun = Instant::now();
         let mut text = String::new();
+        if self.state == State::ToBegin {
+            text.push_str(BEGIN);
+            text.push_str(";\n");
+        }
         packet.write(parameters, &mut text);
         let outcome = self.in_step(async |conn| exchange(conn, text).await).await;
         self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
-        let done = outcome?.0;
-        self.state = State::Clean;
-        Ok(done)
+        outcome
     }
 
     async fn ask(&mut self, statement: &Statement, params: Params) -> Result<(Vec<Row>, Done), Error> {

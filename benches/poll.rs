@@ -136,7 +136,7 @@ fn polls(criterion: &mut Criterion) {
     criterion.bench_function("window, cursor poll with one new message", |bench| {
         bench.iter(|| window.after(black_box(user), newest - 1));
     });
-    let cursor = Cursor { epoch: 7, seq: newest, user };
+    let cursor = Cursor { at: hyperdesk::clock::Timestamp::from_micros(7), seq: newest, user };
     criterion.bench_function("cursor, written", |bench| bench.iter(|| black_box(cursor).text()));
     let text = cursor.text();
     criterion.bench_function("cursor, read", |bench| bench.iter(|| Cursor::parse(black_box(text))));

@@ -275,6 +275,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         () = drained => {}
         _ = interrupted.recv() => tracing::warn!("stopped at once by a second signal"),
     }
+    parts.close().await;
     tracing::info!("stopped");
     Ok(())
 }

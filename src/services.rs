@@ -6,6 +6,7 @@
 mod openapi;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -82,7 +83,18 @@ impl Parts {
         });
         Ok(self.feed.get_or_init(|| feed).clone())
     }
+
+    /// Ends what asks the database by itself, so that nothing is cut off half-way; to be called when nobody is served
+    /// any more.
+    pub async fn close(&self) {
+        if let Some(feed) = self.feed.get() {
+            let _in_time = tokio::time::timeout(CLOSE_LIMIT, feed.close()).await;
+        }
+    }
 }
+
+/// Longest wait for the feed's tail to end. A database that answers needs some ms, and one that does not may be left.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 macro_rules! services {
     ($($field:ident: $Service:ident, $name:literal;)+) => {

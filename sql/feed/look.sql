@@ -1,2 +1,2 @@
 -- feed.look
-SELECT h.seq, h.epoch, EXISTS (SELECT 1 FROM outbox) FROM feed_head h WHERE h.id = 1
+SELECT h.seq, h.at, NOW(6), EXISTS (SELECT 1 FROM outbox) FROM feed_head h WHERE h.id = 1

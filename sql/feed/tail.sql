@@ -1,5 +1,5 @@
 -- feed.tail: one statement is one snapshot, which the freshness of what was read rests on (src/feed/tail.rs)
-SELECT h.seq, h.epoch,
+SELECT h.seq, h.at, NOW(6), (SELECT a.at FROM events a WHERE a.seq = ?),
     e.seq, e.id, e.at, e.kind, e.conversation_id, e.message_id, e.expert_id, e.sid, e.sid_expires_at,
     m.sender_id, s.username, m.sender_role, m.content, m.is_read, m.created_at,
     c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,

@@ -1,11 +1,17 @@
 //! The cursor: a position in the feed, opaque to clients, the same on every instance.
 //!
-//! It names the feed (another one may stand in the same place after a restore), the position and the user.
+//! It names the position, by number and by time, and the user. The time is what a restored backup does not repeat: it
+//! gives the same numbers again to other changes, but at other times, so a position in a history that is no
+//! more is told from one that still is.
 //! It grants nothing: the token says who asks, and a cursor of somebody else is refused. The check only tells
 //! a cursor from a text that happens to look like one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::clock::Timestamp;
+
+use super::window::Position;
 
 /// Length of the text.
 pub const TEXT_BYTES: usize = 38;
@@ -14,10 +20,10 @@ const RAW_BYTES: usize = 28;
 /// A position in a user's feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which feed.
-    pub epoch: u64,
     /// Everything up to this change was delivered.
     pub seq: u64,
+    /// Its time: [`super::window::Position::at`].
+    pub at: Timestamp,
     /// To whom.
     pub user: u64,
 }
@@ -28,13 +34,29 @@ pub struct Cursor {
 pub struct Malformed;
 
 impl Cursor {
+    /// At `position`.
+    #[must_use]
+    pub const fn new(Position { seq, at }: Position, user: u64) -> Self {
+        Self { seq, at, user }
+    }
+
+    /// The place that it names.
+    #[must_use]
+    pub const fn position(self) -> Position {
+        Position { seq: self.seq, at: self.at }
+    }
+
+    const fn at_bits(self) -> u64 {
+        self.at.micros().cast_unsigned()
+    }
+
     /// The text, ASCII that needs no escaping in a URL or a header.
     #[must_use]
     pub fn text(self) -> [u8; TEXT_BYTES] {
-        let Self { epoch, seq, user } = self;
-        let check = u64::from(self.check());
+        let Self { seq, user, .. } = self;
+        let (at, check) = (self.at_bits(), u64::from(self.check()));
         // 48 bits are 8 digits. Of the last 8 the first 6 count: they are the check's 32 bits and zeros.
-        let pieces = [epoch >> 16, epoch << 32 | seq >> 32, seq << 16 | user >> 48, user, check << 16];
+        let pieces = [at >> 16, at << 32 | seq >> 32, seq << 16 | user >> 48, user, check << 16];
         let sextets = pieces.map(|bits| sextets(bits).to_be_bytes());
         let mut text = [0; TEXT_BYTES];
         text.iter_mut().zip(sextets.as_flattened()).for_each(|(place, &sextet)| *place = digit(sextet));
@@ -57,14 +79,15 @@ impl Cursor {
         }
         let number =
             |at: usize| raw[at..at + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        let cursor = Self { epoch: number(0), seq: number(8), user: number(16) };
+        let cursor =
+            Self { at: Timestamp::from_micros(number(0).cast_signed()), seq: number(8), user: number(16) };
         if cursor.check().to_be_bytes() == raw[24..RAW_BYTES] { Ok(cursor) } else { Err(Malformed) }
     }
 
     /// 32 bits that depend on all the others (the finisher of splitmix64).
     fn check(self) -> u32 {
         let mut mixed = 0x9e37_79b9_7f4a_7c15_u64;
-        for part in [self.epoch, self.seq, self.user] {
+        for part in [self.at_bits(), self.seq, self.user] {
             mixed = (mixed ^ part).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed ^= mixed >> 29;
         }
@@ -94,7 +117,7 @@ mod tests {
     fn what_was_written_is_read_again() {
         for seq in [0, 1, 38, u64::MAX] {
             for user in [1, u64::MAX] {
-                let cursor = Cursor { epoch: 0x1234_5678_9abc_def0, seq, user };
+                let cursor = Cursor { at: Timestamp::from_micros(0x1234_5678_9abc_def0), seq, user };
                 let text = cursor.text();
                 assert!(text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
                 assert_eq!(Cursor::parse(text), Ok(cursor));
@@ -105,8 +128,9 @@ mod tests {
     #[test]
     fn the_text_is_base64() {
         for part in [0, 1, u64::MAX, 0x0010_8310_5187_2092, 0xf3df_bebd_bafb_f7ef] {
-            let cursor = Cursor { epoch: part, seq: part.rotate_left(24), user: part.swap_bytes() };
-            let parts = [cursor.epoch, cursor.seq, cursor.user].map(u64::to_be_bytes);
+            let at = Timestamp::from_micros(part.cast_signed());
+            let cursor = Cursor { at, seq: part.rotate_left(24), user: part.swap_bytes() };
+            let parts = [part, cursor.seq, cursor.user].map(u64::to_be_bytes);
             let raw = [parts.as_flattened(), &cursor.check().to_be_bytes()].concat();
             assert_eq!(cursor.text(), URL_SAFE_NO_PAD.encode(raw).as_bytes());
         }
@@ -114,7 +138,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        let good = Cursor { epoch: 7, seq: 8, user: 9 }.text();
+        let good = Cursor { at: Timestamp::from_micros(7), seq: 8, user: 9 }.text();
         for text in ["", "0", "-1", "9223372036854775808", "letters", "👍", &"A".repeat(38), &"A".repeat(40)]
         {
             assert_eq!(Cursor::parse(text), Err(Malformed), "{text}");

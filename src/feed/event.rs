@@ -9,6 +9,7 @@ use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
 
 use super::resource::{Conversation, Message};
+use super::window::Position;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,14 @@ pub struct Event {
     pub at: Timestamp,
     /// What it is.
     pub change: Change,
+}
+
+impl Event {
+    /// Its place in the feed, by number and by time.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { seq: self.seq, at: self.at }
+    }
 }
 
 /// A conversation's JSON, written once for all who get it.

@@ -17,7 +17,8 @@ impl Feed {
     /// [`CursorPoll::Later`]. For held polls, and each piece of a stream.
     ///
     /// # Errors
-    /// [`Unavailable::Full`] when as many wait as may.
+    /// [`Unavailable::Full`] when as many wait as may; [`Unavailable::Stale`] as soon as nobody can say any more that
+    /// nothing is new.
     pub async fn held_poll(
         self: &Arc<Self>,
         event_loop: usize,
@@ -28,18 +29,22 @@ impl Feed {
         // Registered first, then read: what comes between is not lost.
         let mut waiting = self.wait_for(event_loop, user)?;
         let mut cursor = cursor;
+        let mut is_over = false;
         loop {
             let answer = match self.cursor_poll(event_loop, user, cursor) {
-                CursorPoll::Later => self.cursor_later(event_loop, user, cursor).await,
+                CursorPoll::Later => self.cursor_later(event_loop, user, cursor).await?,
                 answer => answer,
             };
             match answer {
                 CursorPoll::Unchanged(newer) => cursor = newer,
                 answer => return Ok(answer),
             }
-            if self.is_released() || timeout_at(until.into(), &mut waiting).await.is_err() {
+            // At the end it is looked once more: what was known when the wait began may be too old by now.
+            if is_over || self.is_released() {
                 return Ok(CursorPoll::Unchanged(cursor));
             }
+            // The clock first: who is woken again and again would never get to see that the time is over.
+            is_over = Instant::now() >= until || timeout_at(until.into(), &mut waiting).await.is_err();
             self.shard(event_loop).rearm(waiting.key);
         }
     }

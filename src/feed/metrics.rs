@@ -23,6 +23,9 @@ pub struct FeedMetrics {
     pub(super) window_bytes: IntGauge,
     pub(super) window_age_seconds: IntGauge,
     pub(super) window_users: IntGauge,
+    pub(super) clock_skew_seconds: Gauge,
+    pub(super) holes: IntCounter,
+    pub(super) refused_stale: IntCounter,
     pub(super) waiters: IntGauge,
     pub(super) refused_waiters: IntCounter,
     pub(super) list_loads: IntCounter,
@@ -49,6 +52,11 @@ impl FeedMetrics {
         };
         let stale_seconds = Gauge::new("feed_stale_seconds", "Age of what polls are answered from.")?;
         registry.register(Box::new(stale_seconds.clone()))?;
+        let clock_skew_seconds = Gauge::new(
+            "feed_clock_skew_seconds",
+            "How far the database's clock is ahead of this instance's, as the tail's last read showed it.",
+        )?;
+        registry.register(Box::new(clock_skew_seconds.clone()))?;
         let lag = Histogram::with_opts(
             HistogramOpts::new("feed_lag_seconds", "From a change's number to its being visible here.")
                 .buckets(LATENCY_BUCKETS_SECONDS.to_vec()),
@@ -77,6 +85,15 @@ impl FeedMetrics {
                 "feed_window_users",
                 "Users whose positions are remembered, per event loop.",
             )?,
+            clock_skew_seconds,
+            holes: counter(
+                "feed_holes_total",
+                "Times numbers were found that no change has; the windows then begin after them.",
+            )?,
+            refused_stale: counter(
+                "feed_polls_refused_total",
+                "Polls refused because what is in memory is too old to say that nothing is new.",
+            )?,
             waiters: gauge("feed_waiters", "Held polls and streams.")?,
             refused_waiters: counter("feed_waiters_refused_total", "Those refused because of the limit.")?,
             list_loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
@@ -96,6 +113,10 @@ impl FeedMetrics {
 
     pub(super) fn sequencer_contended(&self) {
         self.sequencer_contended.inc();
+    }
+
+    pub(super) fn skewed(&self, micros: i64) {
+        self.clock_skew_seconds.set(micros as f64 / 1e6);
     }
 
     pub(super) fn lagged(&self, micros: i64) {

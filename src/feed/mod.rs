@@ -18,10 +18,11 @@
 //! 1. A change is numbered after it is committed, after every change that it could have been caused by, once.
 //!    Numbers have no gap, times grow with them. ([`sequencer`])
 //! 2. A window holds every change from its floor to its position, or it is thrown away and loaded anew: a gap,
-//!    another epoch or a head that went back are never passed over. ([`tail`])
-//! 3. What was committed before [`Feed::fresh_at`] is in the windows, and what is not has a later time; a `since`
-//!    poll is answered only when that is at most [`FRESH_MS_MAX`] ago. ([`tail`] shows why this holds while
-//!    others are numbering)
+//!    another history or a head that went back are never passed over. ([`tail`])
+//! 3. What was committed before [`Feed::fresh_at`] is in the windows, and what is not has a later time. A `since`
+//!    poll is answered only when that is at most [`FRESH_MS_MAX`] before the poll came, and no poll of any kind is
+//!    told that nothing is new once it is [`SILENT_MS_MAX`] ago, whatever the cause. ([`tail`] shows why this
+//!    holds while others are numbering)
 //! 4. A poll is answered from the window only where the window knows everything the answer could hold.
 //!    ([`window`])
 //! 5. Nobody sees a change of a conversation that they are not part of, by the change and by the state that was
@@ -37,6 +38,7 @@
 //!
 //! Nothing here knows HTTP; the help desk turns the answers into responses.
 
+pub mod answer;
 mod assembly;
 pub mod cursor;
 pub mod event;
@@ -53,12 +55,12 @@ mod tail;
 pub mod window;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::auth::Auth;
 use crate::config::Config;
@@ -75,18 +77,25 @@ use lists::Lists;
 use shard::Shard;
 use window::{Limits, Window};
 
-/// Oldest state that a `since` poll is answered from. Its answer reaches back as far before its time.
+/// How old, when a `since` poll comes, the state may be that it is answered from. Its answer reaches back as far before
+/// its time.
 pub const FRESH_MS_MAX: u64 = 100;
-/// Oldest state that a cursor poll is answered from while the database answers: an instance that was frozen
-/// reads on before it serves.
+/// The same for a cursor poll while the database answers: an instance that was frozen reads on before it serves.
 pub const STALE_MS_MAX: u64 = 1_000;
 /// Longest wait for the tail. Beyond it a `since` poll gets a 503 and a cursor poll an answer from memory.
 pub const WAIT_MS_MAX: u64 = 2_000;
+/// Oldest state that anybody is answered from, whatever is wrong: the contract's 5 s. Beyond it every poll is a 503.
+pub const SILENT_MS_MAX: u64 = 5_000;
+/// How often it is looked whether that is so, to tell those who are held.
+const SILENCE_CHECK_MS: u64 = 250;
+/// From this on a clock that differs from the database's is a warning: more than a slow reply makes it seem.
+const SKEW_MS_MAX: u64 = 2_000;
 /// Ids of events remembered as applied, for writers that come late to say that they wrote them.
 const RECENT_MAX: usize = 8_192;
 
 const _: () = assert!(window::REACH_MICROS as u64 == FRESH_MS_MAX * 1_000);
-const _: () = assert!(FRESH_MS_MAX < STALE_MS_MAX && STALE_MS_MAX < WAIT_MS_MAX);
+const _: () =
+    assert!(FRESH_MS_MAX < STALE_MS_MAX && STALE_MS_MAX < WAIT_MS_MAX && WAIT_MS_MAX < SILENT_MS_MAX);
 
 /// What the feed is started with.
 pub struct Parts {
@@ -142,16 +151,20 @@ pub struct Feed {
     born: Instant,
     /// Microseconds since `born`: see [`Feed::fresh_at`]; 0 for never.
     fresh: AtomicU64,
-    /// Microseconds since `born` at which the last complete read began.
-    read: AtomicU64,
     /// Microseconds since `born` of somebody's last interest.
     polled: AtomicU64,
     /// The last attempt to read failed.
     away: AtomicBool,
     /// Somebody here waits for what was committed since the last round.
     wanted: AtomicBool,
+    /// How many microseconds the database's clock is ahead of ours.
+    skew: AtomicI64,
     /// Nobody is held any more: the process stops.
     released: AtomicBool,
+    /// The tail is to end before its next packet.
+    closing: AtomicBool,
+    /// Told when it has.
+    closed: Semaphore,
     waiters: AtomicUsize,
     wake: Notify,
     lists: Lists,
@@ -178,11 +191,13 @@ impl Feed {
             settings: parts.settings,
             born,
             fresh: AtomicU64::new(0),
-            read: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             away: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
+            skew: AtomicI64::new(0),
             released: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            closed: Semaphore::new(0),
             waiters: AtomicUsize::new(0),
             wake: Notify::new(),
             lists: Lists::default(),
@@ -191,6 +206,7 @@ impl Feed {
         // The tasks hold the feed weakly: they end with its last user.
         tokio::spawn(tail::run(Arc::downgrade(&feed), parts.db.clone(), parts.auth.clone()));
         tokio::spawn(lists::run(Arc::downgrade(&feed), parts.db.clone()));
+        tokio::spawn(tell_silence(Arc::downgrade(&feed)));
         tokio::spawn(purge::run(Arc::downgrade(&feed), parts.db, parts.auth));
         Ok(feed)
     }
@@ -219,10 +235,23 @@ impl Feed {
     /// Answers all held polls and ends all streams, now and from now on: the process stops.
     pub fn release(&self) {
         self.released.store(true, Relaxed);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for index in 0..self.shards.len() {
             let woken = self.shard(index).wake_all();
             woken.into_iter().for_each(std::task::Waker::wake);
         }
+    }
+
+    /// Ends the tail between two packets, so that the database is left with nothing half done; to be called last, as
+    /// nothing is read any more. Returns when it has ended: within a statement's limit at the latest.
+    pub async fn close(&self) {
+        self.closing.store(true, Relaxed);
+        self.wake.notify_one();
+        // The semaphore is closed by the tail: that is an error, and the signal.
+        let _ended = self.closed.acquire().await;
     }
 
     /// Whether [`Feed::release`] was called.
@@ -287,17 +316,17 @@ impl Feed {
     }
 
     /// New windows: nothing of the old ones holds any more.
-    fn restart(&self, epoch: u64, floor: window::Position) {
+    fn restart(&self, floor: window::Position) {
         let limits =
             Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
-        let _no_position_between = self.recent();
+        let mut recent = self.recent();
+        // Another history may give the same ids again.
+        *recent = Recent::default();
         self.fresh.store(0, Relaxed);
-        self.read.store(0, Relaxed);
         self.lists.clear();
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
             shard.window = Some(Window::new(floor, limits));
-            shard.epoch = epoch;
             shard.forget_writes();
             let woken = shard.wake_all();
             drop(shard);
@@ -325,9 +354,44 @@ impl Feed {
         }
     }
 
+    /// Takes in what the database's clock showed in a read that was asked for at `asked`.
+    fn set_clock(&self, clock: crate::clock::Timestamp, asked: Instant) {
+        let half_way = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
+        let skew = clock.micros() - (crate::clock::Timestamp::now().micros() - half_way);
+        let before = self.skew.swap(skew, Relaxed);
+        self.metrics.skewed(skew);
+        let is_off = |skew: i64| skew.unsigned_abs() > SKEW_MS_MAX * 1_000;
+        if is_off(skew) && !is_off(before) {
+            let seconds = skew as f64 / 1e6;
+            tracing::warn!(
+                seconds,
+                "the database's clock is ahead of this machine's (behind it, if less than 0)"
+            );
+        }
+    }
+
     fn tell_ticked(&self) {
         for ticked in &self.ticked {
             ticked.notify_waiters();
         }
+    }
+}
+
+/// Wakes those who are held when nobody can say any more that nothing is new, and says so in the log.
+async fn tell_silence(feed: Weak<Feed>) {
+    let mut was_silent = false;
+    loop {
+        tokio::time::sleep(Duration::from_millis(SILENCE_CHECK_MS)).await;
+        let Some(feed) = feed.upgrade() else { return };
+        let is_silent = feed.is_silent(Instant::now());
+        if is_silent != was_silent && feed.fresh_at().is_some() {
+            if is_silent {
+                tracing::error!("the feed is too old to say that nothing is new: every poll is refused");
+                feed.wake_all();
+            } else {
+                tracing::info!("the feed answers polls again");
+            }
+        }
+        was_silent = is_silent;
     }
 }

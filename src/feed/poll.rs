@@ -7,19 +7,20 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::sync::futures::Notified;
 use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
 
+use super::answer::{List, Nothing, Updates, array};
 use super::cursor::Cursor;
 use super::shard::Shard;
-use super::window::{After, Class, News, Since};
-use super::{FRESH_MS_MAX, Feed, STALE_MS_MAX, WAIT_MS_MAX};
+use super::window::{After, Class, Since};
+use super::{FRESH_MS_MAX, Feed, SILENT_MS_MAX, STALE_MS_MAX, WAIT_MS_MAX};
 
-/// A `since` this far ahead of our clock is no clock's error.
-const FUTURE_MICROS_MAX: i64 = 60_000_000;
+/// What a client whose clock is fast is told each time: what changed of late. Nobody can say what of it it has.
+const FAST_CLOCK_REACH_MICROS: i64 = 60_000_000;
 /// What clients are asked to pause, and by how much they are spread.
 const NEXT_POLL_MS: (u64, u64) = (4_500, 1_000);
 /// The same while the process stops: early enough to find another, spread so that they do not all come at once.
@@ -43,7 +44,8 @@ pub enum Unavailable {
 pub struct Asked {
     user: u64,
     class: Class,
-    seq: u64,
+    /// From when on: the poll's `since`, or what stands for it.
+    pub since: Timestamp,
     /// What to give as `X-Updates-Cursor`: taken before the database is read.
     pub cursor: Cursor,
 }
@@ -70,7 +72,7 @@ pub enum CursorPoll {
     Unchanged(Cursor),
     /// This JSON object.
     Changed(Bytes, Cursor),
-    /// 410: too old, from the future, of another user or of another feed.
+    /// 410: too old, from the future, of another user or of another history.
     Reset,
     /// Await [`Feed::cursor_later`].
     Later,
@@ -104,10 +106,14 @@ impl Queue {
     }
 }
 
-/// Whether to answer or to wait for the tail first.
+/// How a cursor poll may be answered.
 enum Readiness {
+    /// From memory.
     Ready,
+    /// Not before the tail's next read.
     Wait,
+    /// From memory, without a move of the cursor, as the database does not answer: nothing better is to be had.
+    Unread,
 }
 
 impl Feed {
@@ -132,16 +138,15 @@ impl Feed {
         since: Timestamp,
         (came, now, at): (Instant, Instant, Timestamp),
     ) -> SincePoll {
-        let micros = self.micros_since_born(now);
-        self.note_interest(micros);
+        self.note_interest(self.micros_since_born(now));
         let mut shard = self.shard(event_loop);
-        let fresh = self.fresh.load(Relaxed);
-        let is_fresh = fresh != 0 && micros.saturating_sub(fresh) <= FRESH_MS_MAX * 1_000;
+        // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
+        let (fresh, came) = (self.fresh.load(Relaxed), self.micros_since_born(came));
+        let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= came;
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
-        let has_all = || fresh >= self.micros_since_born(came);
-        self.since_now(&mut shard, user, class, since, (has_all, at))
+        self.since_now(&mut shard, user, class, since, (fresh >= came, at))
     }
 
     /// `has_all` tells whether all that was committed before the poll came is in the window.
@@ -151,28 +156,29 @@ impl Feed {
         user: u64,
         class: Class,
         since: Timestamp,
-        (has_all, at): (impl Fn() -> bool, Timestamp),
+        (has_all, at): (bool, Timestamp),
     ) -> SincePoll {
-        let epoch = shard.epoch;
         let Some(window) = &shard.window else { return SincePoll::Later };
-        let cursor = Cursor { epoch, seq: window.seq(), user };
-        let found = if since.micros() > at.micros() + FUTURE_MICROS_MAX {
-            Since::Unknown
+        let cursor = Cursor::new(window.position(), user);
+        // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
+        let now = Timestamp::from_micros(at.micros().saturating_add(self.skew.load(Relaxed)));
+        let since = if since > now && since > cursor.at {
+            Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS))
         } else {
-            window.since(user, class, since)
+            since
         };
-        match found {
+        match window.since(user, class, since) {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // Messages never change: an older answer takes nothing back.
-            Since::News(..) | Since::Queue if class != Class::Messages && !has_all() => SincePoll::Later,
-            Since::News(pieces, seq) => SincePoll::Changed(array(&pieces), Cursor { seq, ..cursor }),
+            Since::News(..) | Since::Queue if class != Class::Messages && !has_all => SincePoll::Later,
+            Since::News(pieces, position) => SincePoll::Changed(array(&pieces), Cursor::new(position, user)),
             Since::Queue => match self.queue_now(shard, user) {
                 Some(queue) => SincePoll::Changed(queue.json(b"[", b"]"), cursor),
                 None => SincePoll::Later,
             },
             Since::Unknown => {
                 self.metrics.asked_database.inc();
-                SincePoll::AskDatabase(Asked { user, class, seq: cursor.seq, cursor })
+                SincePoll::AskDatabase(Asked { user, class, since, cursor })
             }
         }
     }
@@ -203,7 +209,7 @@ impl Feed {
                 self.want_queue(event_loop, user)?;
             }
             self.nudge();
-            either(deadline, ticked, loaded).await?;
+            self.either(deadline, ticked, loaded).await?;
         }
     }
 
@@ -218,14 +224,14 @@ impl Feed {
         loop {
             let ticked = self.ticked[event_loop % self.ticked.len()].notified();
             let loaded = self.lists.loaded.notified();
-            if self.fresh.load(Relaxed) >= self.micros_since_born(came) {
-                if let Some(queue) = self.queue_now(&self.shard(event_loop), user) {
-                    return Ok(queue);
-                }
-                self.want_queue(event_loop, user)?;
+            let is_fresh = self.fresh.load(Relaxed) >= self.micros_since_born(came);
+            if let Some(queue) = self.queue_now(&self.shard(event_loop), user).filter(|_| is_fresh) {
+                return Ok(queue);
             }
+            // Not one after the other: where replies are slow, there is time for both only at once.
+            self.want_queue(event_loop, user)?;
             self.nudge();
-            either(deadline, ticked, loaded).await?;
+            self.either(deadline, ticked, loaded).await?;
         }
     }
 
@@ -235,8 +241,11 @@ impl Feed {
         self.lists.get(user, needs).map(|(waiting, assigned)| Queue { waiting, assigned })
     }
 
-    /// Has those lists loaded that are too old.
-    fn want_queue(&self, event_loop: usize, user: u64) -> Result<(), Unavailable> {
+    /// Has those lists loaded that [`Feed::queue`] will want. Where nobody can wait for them yet, that saves its time.
+    ///
+    /// # Errors
+    /// [`Unavailable::Full`] when as many wait for lists as may.
+    pub fn want_queue(&self, event_loop: usize, user: u64) -> Result<(), Unavailable> {
         let needs = self.shard(event_loop).window.as_ref().map(|window| window.queue_needs(user));
         let is_wanted = needs.is_none_or(|needs| self.lists.want(user, needs));
         if is_wanted { Ok(()) } else { Err(Unavailable::Full) }
@@ -254,10 +263,9 @@ impl Feed {
     pub fn answered(&self, asked: &Asked, newest: Timestamp) {
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
-            if shard.epoch == asked.cursor.epoch
-                && let Some(window) = &mut shard.window
+            if let Some(window) = shard.window.as_mut().filter(|window| window.holds(asked.cursor.position()))
             {
-                window.verify(asked.user, asked.class, newest, asked.seq);
+                window.verify(asked.user, asked.class, newest, asked.cursor.seq);
             }
         }
     }
@@ -270,7 +278,7 @@ impl Feed {
         self.note_interest(self.micros_since_born(Instant::now()));
         let shard = self.shard(event_loop);
         let window = shard.window.as_ref().ok_or(Unavailable::Stale)?;
-        Ok(Cursor { epoch: shard.epoch, seq: window.seq(), user })
+        Ok(Cursor::new(window.position(), user))
     }
 
     /// The same, after what `user` wrote here: so that their first poll does not tell them of it again.
@@ -292,8 +300,30 @@ impl Feed {
     /// What to give as `nextPollMs`.
     #[must_use]
     pub fn next_poll_ms(&self, event_loop: usize) -> u64 {
+        self.pace(&mut self.shard(event_loop))
+    }
+
+    fn pace(&self, shard: &mut Shard) -> u64 {
         let (least, spread) = if self.is_released() { NEXT_POLL_RELEASED_MS } else { NEXT_POLL_MS };
-        least + self.shard(event_loop).random_below(spread)
+        least + shard.random_below(spread)
+    }
+
+    /// What to answer where nothing is new after `cursor`, without an allocation of its own.
+    #[must_use]
+    pub fn nothing(&self, event_loop: usize, cursor: Cursor) -> Nothing {
+        let shard = &mut self.shard(event_loop);
+        let none = List::Array(b"[]");
+        let updates = Updates {
+            cursor,
+            conversations: none,
+            messages: none,
+            waiting: none,
+            left: &[],
+            total: shard.window.as_ref().map_or(0, super::window::Window::waiting),
+            next_poll_ms: self.pace(shard),
+        };
+        let json = shard.text(updates.bytes_max(), |text| updates.put(text));
+        Nothing { json, cursor: shard.text_of(cursor) }
     }
 
     /// Answers a cursor poll of the caller `user`.
@@ -304,8 +334,9 @@ impl Feed {
             return CursorPoll::Reset;
         }
         let mut shard = self.shard(event_loop);
-        match self.readiness(&shard, user, cursor, now, now) {
+        match self.readiness(&shard, cursor, now, now) {
             Readiness::Ready => self.cursor_now(&mut shard, cursor),
+            Readiness::Unread => self.cursor_unread(&mut shard, cursor),
             Readiness::Wait => CursorPoll::Later,
         }
     }
@@ -313,61 +344,101 @@ impl Feed {
     /// A poll that came at `came` waits while what is here is older than it may be, while its user's own
     /// write is not here, and while its cursor is ahead: another instance was faster, or there is no such
     /// change; only a read that began after the poll came can tell.
-    fn readiness(&self, shard: &Shard, user: u64, cursor: Cursor, came: Instant, now: Instant) -> Readiness {
+    fn readiness(&self, shard: &Shard, cursor: Cursor, came: Instant, now: Instant) -> Readiness {
         let Some(window) = &shard.window else { return Readiness::Wait };
-        let read = self.read.load(Relaxed);
-        let age = self.micros_since_born(now).saturating_sub(read);
-        let stale = read == 0 || (age > STALE_MS_MAX * 1_000 && !self.away.load(Relaxed));
-        let ahead =
-            cursor.epoch == shard.epoch && cursor.seq > window.seq() && read <= self.micros_since_born(came);
-        if stale || ahead || shard.lacks_writes_of(user, now) { Readiness::Wait } else { Readiness::Ready }
+        let (fresh, came) = (self.fresh.load(Relaxed), self.micros_since_born(came));
+        if fresh == 0 || shard.lacks_writes_of(cursor.user, now) {
+            return Readiness::Wait;
+        }
+        let is_ahead = cursor.seq > window.seq() && fresh <= came;
+        if !is_ahead && fresh + STALE_MS_MAX * 1_000 >= came {
+            return Readiness::Ready;
+        }
+        // While the database is away it is not waited for, as long as memory may be answered from.
+        if self.away.load(Relaxed) && !self.is_silent(now) { Readiness::Unread } else { Readiness::Wait }
+    }
+
+    /// Whether what is here is so old that "nothing new" must not be said any more, by nobody.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let fresh = self.fresh.load(Relaxed);
+        fresh == 0 || fresh + SILENT_MS_MAX * 1_000 < self.micros_since_born(now)
     }
 
     fn cursor_now(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
-        let pace = if self.is_released() { NEXT_POLL_RELEASED_MS } else { NEXT_POLL_MS };
-        let next_poll_ms = pace.0 + shard.random_below(pace.1);
-        let epoch = shard.epoch;
-        let Some(window) = &shard.window else { return CursorPoll::Unchanged(cursor) };
-        if cursor.epoch != epoch || cursor.seq > window.seq() {
+        let next_poll_ms = self.pace(shard);
+        let Some(window) = &shard.window else { return CursorPoll::Later };
+        if !window.holds(cursor.position()) {
             return CursorPoll::Reset;
         }
         match window.after(cursor.user, cursor.seq) {
-            After::Unchanged => CursorPoll::Unchanged(Cursor { seq: window.seq(), ..cursor }),
+            After::Unchanged => CursorPoll::Unchanged(Cursor::new(window.position(), cursor.user)),
             After::TooOld => CursorPoll::Reset,
             After::News(news) => {
-                let cursor = Cursor { seq: news.seq, ..cursor };
-                CursorPoll::Changed(news_json(&news, cursor, next_poll_ms), cursor)
+                let cursor = Cursor::new(news.position, cursor.user);
+                let updates = Updates {
+                    cursor,
+                    conversations: List::Pieces(&news.conversations),
+                    messages: List::Pieces(&news.messages),
+                    waiting: List::Pieces(&news.waiting),
+                    left: &news.left,
+                    total: news.total,
+                    next_poll_ms,
+                };
+                CursorPoll::Changed(updates.json(), cursor)
             }
         }
     }
 
-    /// The same, when it has to wait. Never [`CursorPoll::Later`]. When the database is away the answer is from
-    /// memory, and a cursor that is ahead of it stays where it is.
-    pub async fn cursor_later(&self, event_loop: usize, user: u64, cursor: Cursor) -> CursorPoll {
+    /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays.
+    fn cursor_unread(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
+        if shard.window.as_ref().is_none_or(|window| cursor.seq > window.seq()) {
+            return CursorPoll::Unchanged(cursor);
+        }
+        match self.cursor_now(shard, cursor) {
+            CursorPoll::Unchanged(_) => CursorPoll::Unchanged(cursor),
+            found => found,
+        }
+    }
+
+    /// The same, when it has to wait. Never [`CursorPoll::Later`].
+    ///
+    /// # Errors
+    /// [`Unavailable::Stale`] when what is in memory is older than [`SILENT_MS_MAX`], or lacks what `user` wrote here.
+    pub async fn cursor_later(
+        &self,
+        event_loop: usize,
+        user: u64,
+        cursor: Cursor,
+    ) -> Result<CursorPoll, Unavailable> {
         if cursor.user != user {
-            return CursorPoll::Reset;
+            return Ok(CursorPoll::Reset);
         }
         let came = Instant::now();
         let deadline = tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
+        let mut is_over = false;
         loop {
             let ticked = self.ticked[event_loop % self.ticked.len()].notified();
             {
-                let mut shard = self.shard(event_loop);
-                if let Readiness::Ready = self.readiness(&shard, user, cursor, came, Instant::now()) {
-                    return self.cursor_now(&mut shard, cursor);
+                let (mut shard, now) = (self.shard(event_loop), Instant::now());
+                match self.readiness(&shard, cursor, came, now) {
+                    Readiness::Ready => return Ok(self.cursor_now(&mut shard, cursor)),
+                    Readiness::Unread => return Ok(self.cursor_unread(&mut shard, cursor)),
+                    Readiness::Wait if !is_over => {}
+                    Readiness::Wait if self.is_silent(now) || shard.lacks_writes_of(user, now) => {
+                        return Err(self.stale());
+                    }
+                    Readiness::Wait => return Ok(self.cursor_unread(&mut shard, cursor)),
                 }
             }
             self.nudge();
-            if timeout_at(deadline, ticked).await.is_err() {
-                let mut shard = self.shard(event_loop);
-                let ahead = shard.window.as_ref().is_none_or(|window| cursor.seq > window.seq());
-                return if ahead {
-                    CursorPoll::Unchanged(cursor)
-                } else {
-                    self.cursor_now(&mut shard, cursor)
-                };
-            }
+            is_over = timeout_at(deadline, ticked).await.is_err();
         }
+    }
+
+    /// Counts a poll that is refused because what is here is too old.
+    pub(super) fn stale(&self) -> Unavailable {
+        self.metrics.refused_stale.inc();
+        Unavailable::Stale
     }
 
     /// Waits until the tail is fresh and has the user's own writes, or the deadline.
@@ -385,68 +456,25 @@ impl Feed {
         }
     }
 
+    /// Waits for the tail's next read or for a list, whichever comes first.
+    async fn either(
+        &self,
+        deadline: tokio::time::Instant,
+        ticked: Notified<'_>,
+        loaded: Notified<'_>,
+    ) -> Result<(), Unavailable> {
+        let first = async {
+            tokio::select! {
+                () = ticked => {}
+                () = loaded => {}
+            }
+        };
+        timeout_at(deadline, first).await.map_err(|_| self.stale())
+    }
+
     fn note_interest(&self, now: u64) {
         if now.saturating_sub(self.polled.load(Relaxed)) > POLLED_NOTE_MICROS {
             self.polled.store(now, Relaxed);
         }
     }
-}
-
-/// Waits for the tail's next read or for a list, whichever comes first.
-async fn either(
-    deadline: tokio::time::Instant,
-    ticked: Notified<'_>,
-    loaded: Notified<'_>,
-) -> Result<(), Unavailable> {
-    let first = async {
-        tokio::select! {
-            () = ticked => {}
-            () = loaded => {}
-        }
-    };
-    timeout_at(deadline, first).await.map_err(|_| Unavailable::Stale)
-}
-
-fn array(pieces: &[Bytes]) -> Bytes {
-    let mut json = BytesMut::with_capacity(2 + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>());
-    put_array(&mut json, pieces);
-    json.freeze()
-}
-
-fn put_array(json: &mut BytesMut, pieces: &[Bytes]) {
-    json.put_u8(b'[');
-    for (place, piece) in pieces.iter().enumerate() {
-        if place > 0 {
-            json.put_u8(b',');
-        }
-        json.extend_from_slice(piece);
-    }
-    json.put_u8(b']');
-}
-
-fn news_json(news: &News, cursor: Cursor, next_poll_ms: u64) -> Bytes {
-    let lists = [&news.conversations, &news.messages, &news.waiting];
-    let texts: usize = lists.iter().flat_map(|list| list.iter()).map(|piece| piece.len() + 1).sum();
-    let mut json = BytesMut::with_capacity(256 + texts + 24 * news.left.len());
-    json.extend_from_slice(b"{\"cursor\":\"");
-    json.extend_from_slice(&cursor.text());
-    json.extend_from_slice(b"\",\"conversations\":");
-    put_array(&mut json, &news.conversations);
-    json.extend_from_slice(b",\"messages\":");
-    put_array(&mut json, &news.messages);
-    json.extend_from_slice(b",\"queue\":{\"waiting\":");
-    put_array(&mut json, &news.waiting);
-    json.extend_from_slice(b",\"left\":[");
-    let mut digits = itoa::Buffer::new();
-    for (place, id) in news.left.iter().enumerate() {
-        json.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
-        json.extend_from_slice(digits.format(*id).as_bytes());
-        json.put_u8(b'"');
-    }
-    json.extend_from_slice(b"],\"total\":");
-    json.extend_from_slice(digits.format(news.total).as_bytes());
-    json.extend_from_slice(b"},\"nextPollMs\":");
-    json.extend_from_slice(digits.format(next_poll_ms).as_bytes());
-    json.put_u8(b'}');
-    json.freeze()
 }

@@ -11,6 +11,10 @@
 //!   numbered anything, and all of the rows are there still.
 //! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then. Every statement
 //!   succeeds all the same, so that the packet always gets to its COMMIT.
+//! - What the packet decides by is that variable, set by a locking read of the head, and not `ROW_COUNT()` after an
+//!   UPDATE: where the client is gone when the server sends the UPDATE's reply, that number is another one, and the
+//!   packet still goes on to its COMMIT. Then the head moved on over changes that nobody had numbered.
+//! - The head is told from one of another history (a restored backup) by its time: see [`super::tail`].
 //! - No row in flight is touched, and so none is waited for: INSERT … SELECT reads a plain snapshot under READ
 //!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one. (The ids come as
 //!   JSON_TABLE, which counts them as well; a window function over the outbox costs the database twice as much. What
@@ -36,20 +40,21 @@ use crate::db::Error;
 use super::event::{Change, Event};
 use super::metrics::FeedMetrics;
 use super::store::Session;
+use super::window::Position;
 
-/// Numbers `outbox`, which was read when the head of the feed `epoch` was `head`, and empties it; nothing when
-/// somebody else was faster.
+/// Numbers `outbox`, which was read when the feed was at `head`, and empties it; nothing when somebody else was
+/// faster.
 ///
 /// # Errors
 /// See [`Error`]; the session is out of step then.
 pub async fn run(
     session: &mut Session,
-    (epoch, head): (u64, u64),
+    head: Position,
     outbox: &mut Vec<Change>,
     metrics: &FeedMetrics,
 ) -> Result<Vec<Event>, Error> {
     let ids: Vec<u64> = outbox.iter().map(|change| change.id).collect();
-    let Some(last_at) = session.sequence(epoch, head, &ids).await? else {
+    let Some(last_at) = session.sequence(head, &ids).await? else {
         metrics.sequencer_contended();
         return Ok(Vec::new());
     };
@@ -57,7 +62,7 @@ pub async fn run(
     let first_at = last_at.micros() - (ids.len() as i64 - 1);
     let numbered = (1..).zip(first_at..).zip(outbox.drain(..));
     Ok(numbered
-        .map(|((place, at), change)| Event { seq: head + place, at: Timestamp::from_micros(at), change })
+        .map(|((place, at), change)| Event { seq: head.seq + place, at: Timestamp::from_micros(at), change })
         .collect())
 }
 

@@ -10,8 +10,8 @@ use super::cursor::{self, Cursor};
 use super::event::{Batch, QueueChange};
 use super::window::{IdMap, Window};
 
-/// Size of the blocks that cursors' texts are cut from: one allocation for about a hundred.
-const SCRATCH_BYTES: usize = 4_096;
+/// Size of the blocks that cursors' texts and empty answers are cut from: one allocation for some hundred.
+const SCRATCH_BYTES: usize = 32 * 1_024;
 
 /// Somebody who waits for news.
 struct Waiter {
@@ -24,8 +24,6 @@ struct Waiter {
 pub struct Shard {
     /// `None` until the feed was read for the first time.
     pub window: Option<Window>,
-    /// Which feed the window is of.
-    pub epoch: u64,
     waiters: Slab<Waiter>,
     waiters_of: IdMap<Vec<u32>>,
     /// Events committed by users of this instance that the window lacks, until when to wait for each.
@@ -39,7 +37,6 @@ impl Shard {
     pub fn new(seed: u64) -> Self {
         Self {
             window: None,
-            epoch: 0,
             waiters: Slab::new(),
             waiters_of: IdMap::default(),
             pending: IdMap::default(),
@@ -144,11 +141,16 @@ impl Shard {
 
     /// The cursor's text, cut from a larger block.
     pub fn text_of(&mut self, cursor: Cursor) -> Bytes {
-        if self.scratch.capacity() < cursor::TEXT_BYTES {
+        self.text(cursor::TEXT_BYTES, |text| text.extend_from_slice(&cursor.text()))
+    }
+
+    /// What `write` writes, at most `bytes_max`, cut from a larger block.
+    pub fn text(&mut self, bytes_max: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        if self.scratch.capacity() < bytes_max {
             // The same block again where nothing of it is in use any more.
-            self.scratch.reserve(SCRATCH_BYTES);
+            self.scratch.reserve(SCRATCH_BYTES.max(bytes_max));
         }
-        self.scratch.extend_from_slice(&cursor.text());
+        write(&mut self.scratch);
         self.scratch.split().freeze()
     }
 

@@ -14,10 +14,10 @@ use crate::db::{Columns, Connection, Db, Error, Literal, Record, Statement, exch
 
 use super::event::{Change, Event, Kind, NewEvent};
 use super::resource::{Conversation, Message};
+use super::window::Position;
 
 crate::statements! { "feed":
     HEAD = "head";
-    POSITION_AT = "position_at";
     LOOK = "look";
     TAIL = "tail";
     WAITING_PAGE = "waiting_page";
@@ -68,27 +68,28 @@ pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) ->
     Ok(done.last_id)
 }
 
-/// The row of `feed_head`, and the oldest change that is still there.
+/// Where the feed is, and the changes that a window can begin with.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// The last number given.
-    pub seq: u64,
-    /// Which feed this is.
-    pub epoch: u64,
-    /// The last number's time.
-    pub at: Timestamp,
-    /// The oldest number that was not purged.
+    pub position: Position,
+    /// The database's clock.
+    pub clock: Timestamp,
+    /// The newest change that is there: the last number given, or numbers were given to nothing.
+    pub newest: Option<u64>,
+    /// The oldest change that was not purged.
     pub oldest: Option<u64>,
+    /// The first of those that lead up to the newest without a gap, at most 10,000 back (the statement's own limit).
+    pub first: Option<Position>,
 }
 
 impl Record for Head {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
-        Ok(Self {
-            seq: columns.take()?,
-            epoch: columns.take()?,
-            at: columns.take()?,
-            oldest: columns.take()?,
-        })
+        let position = Position { seq: columns.take()?, at: columns.take()? };
+        let (clock, newest, oldest) = (columns.take()?, columns.take()?, columns.take()?);
+        let (seq, at): (Option<u64>, Option<Timestamp>) = (columns.take()?, columns.take()?);
+        let first = seq.zip(at).map(|(seq, at)| Position { seq, at });
+        Ok(Self { position, clock, newest, oldest, first })
     }
 }
 
@@ -96,9 +97,11 @@ impl Record for Head {
 #[derive(Debug, Default)]
 pub struct Page {
     /// The last number given.
-    pub head: u64,
-    /// Which feed this is.
-    pub epoch: u64,
+    pub head: Position,
+    /// The database's clock.
+    pub clock: Timestamp,
+    /// The time of the change that the page comes after, if that is there.
+    pub anchor: Option<Timestamp>,
     /// In order.
     pub events: Vec<Event>,
     /// What is committed and has no number yet, in the order in which it is to be numbered.
@@ -107,8 +110,8 @@ pub struct Page {
     pub conversations: HashMap<u64, Conversation>,
 }
 
-/// The head and the feed; nothing else where nothing is new.
-struct TailRow(u64, u64, Option<Found>);
+/// The page's own columns; nothing else where nothing is new.
+struct TailRow(Position, Timestamp, Option<Timestamp>, Option<Found>);
 
 /// A change with its conversation, numbered or from the outbox.
 struct Found {
@@ -119,9 +122,10 @@ struct Found {
 
 impl Record for TailRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let (head, epoch) = (columns.take()?, columns.take()?);
+        let head = Position { seq: columns.take()?, at: columns.take()? };
+        let (clock, anchor) = (columns.take()?, columns.take()?);
         let (seq, id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
-        let Some(id) = id else { return Ok(Self(head, epoch, None)) };
+        let Some(id) = id else { return Ok(Self(head, clock, anchor, None)) };
         let at: Option<Timestamp> = columns.take()?;
         let kind: String = columns.take()?;
         let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
@@ -138,7 +142,7 @@ impl Record for TailRow {
             signed_out: sid.zip(until),
             message,
         };
-        Ok(Self(head, epoch, Some(Found { number: seq.zip(at), change, conversation })))
+        Ok(Self(head, clock, anchor, Some(Found { number: seq.zip(at), change, conversation })))
     }
 }
 
@@ -217,23 +221,16 @@ impl Session {
         self.rows(&HEAD, ()).await?.pop().ok_or_else(no_feed)
     }
 
-    /// The time of the change `seq`, if it is still there.
+    /// The page after `last` if it is empty, for a third of what [`Session::tail`] costs the database; `None` when there
+    /// is something to be read.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn position_at(&mut self, seq: u64) -> Result<Option<Timestamp>, Error> {
-        Ok(self.rows(&POSITION_AT, (seq,)).await?.pop())
-    }
-
-    /// The page after `seq` if it is empty, for a third of what [`Session::tail`] costs the database; `None` when there is
-    /// something to be read.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn look(&mut self, seq: u64) -> Result<Option<Page>, Error> {
-        let (head, epoch, has_outbox): (u64, u64, bool) =
+    pub async fn look(&mut self, last: Position) -> Result<Option<Page>, Error> {
+        let (seq, at, clock, has_outbox): (u64, Timestamp, Timestamp, bool) =
             self.rows(&LOOK, ()).await?.pop().ok_or_else(no_feed)?;
-        Ok((head == seq && !has_outbox).then(|| Page { head, epoch, ..Page::default() }))
+        let head = Position { seq, at };
+        Ok((seq == last.seq && !has_outbox).then(|| Page { head, clock, ..Page::default() }))
     }
 
     /// The changes after `seq`, at most [`TAIL_ROWS_MAX`], and at most [`OUTBOX_ROWS_MAX`] without a number; these with their
@@ -244,11 +241,11 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn tail(&mut self, seq: u64, to_be_numbered: bool) -> Result<Page, Error> {
-        let params = (seq, seq.saturating_add(TAIL_ROWS_MAX as u64), to_be_numbered, to_be_numbered);
+        let params = (seq, seq, seq.saturating_add(TAIL_ROWS_MAX as u64), to_be_numbered, to_be_numbered);
         let rows: Vec<TailRow> = self.rows(&TAIL, params).await?;
-        let &TailRow(head, epoch, _) = rows.first().ok_or_else(no_feed)?;
+        let &TailRow(head, clock, anchor, _) = rows.first().ok_or_else(no_feed)?;
         let (mut events, mut outbox, mut conversations) = (Vec::new(), Vec::new(), HashMap::new());
-        for Found { number, change, conversation } in rows.into_iter().filter_map(|row| row.2) {
+        for Found { number, change, conversation } in rows.into_iter().filter_map(|row| row.3) {
             conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
             match number {
                 Some((seq, at)) => events.push(Event { seq, at, change }),
@@ -257,23 +254,27 @@ impl Session {
         }
         events.sort_unstable_by_key(|event| event.seq);
         outbox.sort_unstable_by_key(|change| change.id);
-        Ok(Page { head, epoch, events, outbox, conversations })
+        Ok(Page { head, clock, anchor, events, outbox, conversations })
     }
 
-    /// Numbers what the outbox had in it when the head was `head`: the time of the last one, `None` when somebody
+    /// Numbers what the outbox had in it when the feed was at `head`: the time of the last one, `None` when somebody
     /// else was faster.
     ///
     /// # Errors
     /// See [`Error`]. The session must not be used again: a transaction may be open.
-    pub async fn sequence(&mut self, epoch: u64, head: u64, ids: &[u64]) -> Result<Option<Timestamp>, Error> {
-        let (head, count) = (Literal::from(head), Literal::from(ids.len() as u64));
-        let epoch = Literal::from(epoch);
+    pub async fn sequence(&mut self, head: Position, ids: &[u64]) -> Result<Option<Timestamp>, Error> {
+        let (seq, count) = (Literal::from(head.seq), Literal::from(ids.len() as u64));
+        let (at, ids) = (Literal::Time(head.at), Literal::Numbers(ids));
         let mut text = String::new();
-        let ids = Literal::Numbers(ids);
-        SEQUENCE.write(&[count, count, epoch, head, head, count, ids, ids], &mut text);
+        SEQUENCE.write(&[count, seq, at, seq, count, ids, ids, count], &mut text);
         let row = limited(exchange(&mut self.conn, text)).await?.1;
         let at: Option<i64> = row.map(|row| Columns::new(row).take()).transpose()?.flatten();
         Ok(at.map(Timestamp::from_micros))
+    }
+
+    /// Says goodbye, so that the server has nothing left to send to nobody.
+    pub async fn close(self) {
+        let _best_effort = limited(self.conn.disconnect()).await;
     }
 
     /// The ids of all conversations that wait.

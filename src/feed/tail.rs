@@ -16,6 +16,15 @@
 //! that snapshot was asked for**: what was not in it is committed later, whoever numbers it has read it in a
 //! snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
 //! is and makes the polls wait, and then 503: never an empty answer.
+//!
+//! # The same history?
+//! A restored backup, or a replica promoted without the last commits, gives the numbers anew to other changes. So each
+//! read also tells the time of the last change that we have, and that must be the one we know: numbers come again,
+//! times do not. For this the newest change is never purged. If it is not, the windows are thrown away, and so are the
+//! positions in them ([`super::cursor`]).
+//!
+//! Numbers that no change has (a *hole*: rows that somebody deleted, or the mistake of an earlier version) are not
+//! waited for either: the windows begin anew after them, and who has a position before gets all from the database.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,7 +37,7 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
-use super::event::Change;
+use super::event::{Change, Event};
 use super::sequencer::Turn;
 use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
 use super::window::Position;
@@ -56,11 +65,10 @@ const REST_MS_MAX: u64 = 25;
 const MANY_CHANGES_MIN: usize = 64;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
-/// Changes loaded at the start, for the cursors of other instances.
-const START_EVENTS: u64 = 10_000;
 /// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
-/// are are published together, so that their conversations are of one snapshot with what lacks a number.
-const READ_EVENTS_MIN: usize = 2 * START_EVENTS as usize;
+/// are are published together, so that their conversations are of one snapshot with what lacks a number. Twice what is
+/// loaded at the start (`feed.head`), for the cursors of other instances.
+const READ_EVENTS_MIN: usize = 20_000;
 /// Times a round reads, where others are faster to number what it read, before the pace decides again.
 const READS_PER_ROUND_MAX: usize = 4;
 
@@ -68,8 +76,7 @@ const READS_PER_ROUND_MAX: usize = 4;
 struct Tail {
     feed: Weak<Feed>,
     auth: Arc<Auth>,
-    epoch: u64,
-    last: u64,
+    last: Position,
     assembly: Assembly,
     claim: Option<Claim>,
     /// Changes seen by the last round.
@@ -103,8 +110,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
     let mut tail = Tail {
         feed,
         auth,
-        epoch: 0,
-        last: 0,
+        last: Position::default(),
         assembly: Assembly::default(),
         claim: None,
         changes: 0,
@@ -114,10 +120,20 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
     let mut told = false;
     loop {
         let ended = match Session::open(&db).await {
-            Ok(mut session) => tail.read_on(&mut session, &mut loaded, &mut told).await,
+            Ok(mut session) => match tail.read_on(&mut session, &mut loaded, &mut told).await {
+                Ok(()) => {
+                    session.close().await;
+                    Ok(())
+                }
+                broken => broken,
+            },
             Err(error) => Err(Broken::Database(error)),
         };
         let Some(feed) = tail.feed.upgrade() else { return };
+        if feed.closing.load(Relaxed) {
+            feed.closed.close();
+            return;
+        }
         match ended {
             Ok(()) => return,
             Err(Broken::Database(error)) => {
@@ -134,8 +150,10 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
             }
         }
         feed.tell_ticked();
-        drop(feed);
-        tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(RETRY_MS)) => {}
+            () = feed.wake.notified(), if feed.closing.load(Relaxed) => {}
+        }
     }
 }
 
@@ -152,7 +170,9 @@ impl Tail {
         }
         loop {
             let begun = Instant::now();
-            let Some(feed) = self.feed.upgrade() else { return Ok(()) };
+            let Some(feed) = self.feed.upgrade().filter(|feed| !feed.closing.load(Relaxed)) else {
+                return Ok(());
+            };
             self.changes = self.round(&feed, session).await?;
             if std::mem::replace(told, false) {
                 tracing::info!("the feed has its database again");
@@ -183,16 +203,29 @@ impl Tail {
 
     /// Finds the place to begin at, empties the windows, and loads what was signed out.
     async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
+        let asked = Instant::now();
         let head = session.head().await?;
-        let oldest = head.oldest.map_or(head.seq, |oldest| oldest.saturating_sub(1));
-        let floor = head.seq.saturating_sub(START_EVENTS).max(oldest.min(head.seq));
-        let at = if floor == head.seq { Some(head.at) } else { session.position_at(floor).await? };
-        // What was purged was older than what follows it.
-        let at = match at {
-            Some(at) => at,
-            None => session.position_at(floor + 1).await?.unwrap_or(head.at),
+        let Some(feed) = self.feed.upgrade() else { return Ok(()) };
+        feed.set_clock(head.clock, asked);
+        let has_newest = head.newest == Some(head.position.seq);
+        let floor = match head.first.filter(|_| has_newest) {
+            // Nothing came before the first change of all.
+            Some(Position { seq: 1, at }) => {
+                Position { seq: 0, at: Timestamp::from_micros(at.micros().saturating_sub(1)) }
+            }
+            Some(first) => first,
+            None => head.position,
         };
-        (self.epoch, self.last, self.claim) = (head.epoch, floor, None);
+        let begins_late = floor.seq > head.oldest.unwrap_or(0) && floor.seq + 10_000 > head.position.seq;
+        if head.newest.is_some() && (!has_newest || (floor.seq > 0 && begins_late)) {
+            feed.metrics.holes.inc();
+            tracing::error!(
+                floor.seq,
+                head = head.position.seq,
+                "numbers that no change has: the feed begins after them, and older positions are refused"
+            );
+        }
+        (self.last, self.claim) = (floor, None);
         self.assembly = Assembly::new(session.waiting_ids().await?);
         let mut after = SessionId::from_bytes([0; 16]);
         loop {
@@ -205,9 +238,7 @@ impl Tail {
                 _ => break,
             }
         }
-        if let Some(feed) = self.feed.upgrade() {
-            feed.restart(head.epoch, Position { seq: floor, at });
-        }
+        feed.restart(floor);
         Ok(())
     }
 
@@ -226,6 +257,7 @@ impl Tail {
                 None => self.read(feed, session, to_be_numbered).await?,
             };
             feed.away.store(false, Relaxed);
+            feed.set_clock(read.clock, asked);
             feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
             changes = changes.max(read.events.len() + read.outbox.len());
             let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
@@ -240,8 +272,7 @@ impl Tail {
             }
             let mut was_last = true;
             if is_ours || !all_of_outbox {
-                let at = (read.epoch, read.head);
-                let numbered = sequencer::run(session, at, &mut read.outbox, &feed.metrics).await?;
+                let numbered = sequencer::run(session, read.head, &mut read.outbox, &feed.metrics).await?;
                 // Where others were faster, what they numbered is there to be read: at once for who waits.
                 was_last = !is_wanted || !numbered.is_empty();
                 read.events.extend(numbered);
@@ -250,7 +281,6 @@ impl Tail {
                 // The conversations may show what is not in sight yet: once more, then.
                 continue;
             }
-            feed.read.store(feed.micros_since_born(asked), Relaxed);
             self.publish(feed, &read);
             if let Some(fresh) = self.fresh_as_of(asked, &read) {
                 feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
@@ -292,7 +322,7 @@ impl Tail {
         let page = session.look(self.last).await?;
         feed.metrics.looks.inc();
         if let Some(page) = &page {
-            self.check(self.last, page)?;
+            check(self.last, page)?;
         }
         Ok(page)
     }
@@ -302,12 +332,12 @@ impl Tail {
         let mut read = Page::default();
         let mut position = self.last;
         loop {
-            let page = session.tail(position, to_be_numbered).await?;
+            let page = session.tail(position.seq, to_be_numbered).await?;
             feed.metrics.reads.inc();
-            self.check(position, &page)?;
+            check(position, &page)?;
             let was_last = page.events.len() < TAIL_ROWS_MAX;
-            position += page.events.len() as u64;
-            (read.head, read.epoch, read.outbox) = (page.head, page.epoch, page.outbox);
+            position = page.events.last().map_or(position, Event::position);
+            (read.head, read.clock, read.outbox) = (page.head, page.clock, page.outbox);
             read.events.extend(page.events);
             // A conversation that changed again is in the later page as well.
             read.conversations.extend(page.conversations);
@@ -322,7 +352,7 @@ impl Tail {
 
     fn publish(&mut self, feed: &Feed, read: &Page) {
         let Some(last) = read.events.last() else { return };
-        self.last = last.seq;
+        self.last = last.position();
         for (session, until) in read.events.iter().filter_map(|event| event.change.signed_out) {
             self.revoke(session, until);
         }
@@ -335,30 +365,27 @@ impl Tail {
         feed.publish(&batch);
     }
 
-    /// What was read must follow what we have without a gap.
-    fn check(&self, position: u64, page: &Page) -> Result<(), Broken> {
-        if page.epoch != self.epoch {
-            return Err(Broken::Feed("another feed stands in its place"));
-        }
-        if page.head < position {
-            return Err(Broken::Feed("the head went back"));
-        }
-        let mut expected = position;
-        for event in &page.events {
-            expected += 1;
-            if event.seq != expected {
-                return Err(Broken::Feed("changes were purged before they were read"));
-            }
-        }
-        if page.events.len() < TAIL_ROWS_MAX && page.head != expected {
-            return Err(Broken::Feed("changes were purged before they were read"));
-        }
-        Ok(())
-    }
-
     fn revoke(&self, session: SessionId, until: Timestamp) {
         if let Err(full) = self.auth.revocations.revoke(session, until.unix_seconds() + 1) {
             tracing::error!(%full, "a sign-out could not be remembered");
         }
     }
+}
+
+/// What was read must follow what we have, which ends at `last`, without a gap and in the same history.
+fn check(last: Position, page: &Page) -> Result<(), Broken> {
+    if page.head.seq < last.seq {
+        return Err(Broken::Feed("the head went back"));
+    }
+    let known = if page.head.seq == last.seq { Some(page.head.at) } else { page.anchor };
+    if last.seq > 0 && known != Some(last.at) {
+        return Err(Broken::Feed("the last change is another one than before, or is gone: another history"));
+    }
+    let numbers = page.events.iter().map(|event| event.seq);
+    let is_gapless = (last.seq + 1..).zip(numbers).all(|(expected, seq)| expected == seq);
+    let end = last.seq + page.events.len() as u64;
+    if !is_gapless || (page.events.len() < TAIL_ROWS_MAX && page.head.seq != end) {
+        return Err(Broken::Feed("numbers are missing"));
+    }
+    Ok(())
 }

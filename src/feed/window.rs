@@ -34,6 +34,9 @@ pub const NEWS_MAX: usize = 1_000;
 /// Users whose newest positions are remembered; above it the longer quiet half is forgotten, and their next
 /// `since` poll asks the database once. About 300 bytes each and event loop.
 pub const USERS_MAX: usize = 65_536;
+/// Changes whose times are remembered, if the window does not hold more: a cursor from before them is too old, as its
+/// history cannot be told any more. Eight bytes each and event loop.
+pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
 pub const REACH_MICROS: i64 = 100_000;
 /// Hashes ids: they are ours, so nobody can choose them to collide.
@@ -88,7 +91,7 @@ pub enum Since {
     /// Nothing is new.
     Unchanged,
     /// These JSON texts are, in order; the position that they lead to.
-    News(Vec<Bytes>, u64),
+    News(Vec<Bytes>, Position),
     /// The queue changed: it is given whole.
     Queue,
     /// The window does not reach back that far.
@@ -109,7 +112,7 @@ pub struct News {
     /// How many wait.
     pub total: u64,
     /// The position that this leads to.
-    pub seq: u64,
+    pub position: Position,
 }
 
 /// An answer to a cursor poll.
@@ -137,8 +140,12 @@ pub struct Window {
     limits: Limits,
     /// Where it began: nothing before is known of anybody.
     floor: Position,
+    /// The same when the window was new.
+    began: Position,
     /// Everything up to here was applied.
     position: Position,
+    /// The times of the changes up to there: by its time a position of another history is told from one of this.
+    times: VecDeque<Timestamp>,
     log: VecDeque<Arc<Entry>>,
     bytes: usize,
     users: IdMap<View>,
@@ -159,7 +166,9 @@ impl Window {
         Self {
             limits,
             floor,
+            began: floor,
             position: floor,
+            times: VecDeque::new(),
             log: VecDeque::new(),
             bytes: 0,
             users: IdMap::default(),
@@ -182,6 +191,25 @@ impl Window {
     #[must_use]
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether `position` is one of this history, as far back as that is remembered. All histories begin at 0.
+    #[must_use]
+    pub fn holds(&self, position: Position) -> bool {
+        position.seq == 0 || self.time_of(position.seq) == Some(position.at)
+    }
+
+    fn time_of(&self, seq: u64) -> Option<Timestamp> {
+        if seq == self.began.seq {
+            return Some(self.began.at);
+        }
+        let back = usize::try_from(self.position.seq.checked_sub(seq)?).ok()?;
+        self.times.get(self.times.len().checked_sub(back + 1)?).copied()
+    }
+
+    /// The position after the change `seq`, which is in the window. (One that were not would be refused later.)
+    fn position_of(&self, seq: u64) -> Position {
+        Position { seq, at: self.time_of(seq).unwrap_or_default() }
     }
 
     /// Changes, their bytes, users, and the time of the oldest change.
@@ -207,6 +235,7 @@ impl Window {
 
     fn take(&mut self, entry: &Arc<Entry>) {
         self.position = Position { seq: entry.seq, at: entry.at };
+        self.times.push_back(entry.at);
         if entry.conversation_id != 0 {
             for user in people(entry) {
                 let view = view_of(&mut self.users, user, self.floor);
@@ -267,6 +296,8 @@ impl Window {
                 self.queue_evicted = position;
             }
         }
+        let times_max = self.limits.events_max.max(TIMES_MAX);
+        self.times.drain(..self.times.len().saturating_sub(times_max));
         self.forget_quiet_users();
     }
 
@@ -320,7 +351,11 @@ impl Window {
             return Since::Unknown;
         };
         let (pieces, cut) = view.news(class, user, &start, since);
-        if pieces.is_empty() { Since::Unchanged } else { Since::News(pieces, cut.unwrap_or(self.seq())) }
+        if pieces.is_empty() {
+            Since::Unchanged
+        } else {
+            Since::News(pieces, self.position_of(cut.unwrap_or(self.seq())))
+        }
     }
 
     fn queue_since(&self, user: u64, since: Timestamp) -> Since {
@@ -408,7 +443,8 @@ impl Window {
         let (own, own_cut) = newer(view.map_or(&none, |view| &view.entries), seq);
         let (queue, queue_cut) = newer(&self.queue, seq);
         let cut = own_cut.unwrap_or(self.seq()).min(queue_cut.unwrap_or(self.seq()));
-        let mut news = News { total: self.waiting, seq: cut, ..News::default() };
+        let position = self.position_of(cut);
+        let mut news = News { total: self.waiting, position, ..News::default() };
         // From the newest back, so that each is given as it is now.
         let mut conversations = HashSet::new();
         for entry in own.iter().rev().filter(|entry| entry.seq <= cut) {

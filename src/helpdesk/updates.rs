@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
+use crate::feed::answer::{List, Updates};
 use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
 use crate::feed::{Class, Cursor};
 
@@ -73,12 +74,12 @@ pub fn since(
             let poll = poll();
             Answer::held(async move {
                 match poll.desk.feed.since_later(event_loop, user, class, since).await {
-                    Ok(found) => poll.answer(found, since, HeaderMap::new()),
+                    Ok(found) => poll.answer(found, HeaderMap::new()),
                     Err(error) => Answer::now(Err(error.into())),
                 }
             })
         }
-        found => poll().answer(found, since, std::mem::take(&mut request.headers)),
+        found => poll().answer(found, std::mem::take(&mut request.headers)),
     })
 }
 
@@ -91,7 +92,7 @@ struct Poll {
 }
 
 impl Poll {
-    fn answer(self, found: SincePoll, since: Timestamp, headers: HeaderMap) -> Answer {
+    fn answer(self, found: SincePoll, headers: HeaderMap) -> Answer {
         match found {
             SincePoll::Unchanged(cursor) => {
                 let mut nothing = response::reusing(headers, NOTHING);
@@ -100,7 +101,7 @@ impl Poll {
             }
             SincePoll::Changed(json, cursor) => Answer::now(Ok(self.found(headers, json, cursor))),
             SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
-            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, since)),
+            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked)),
             SincePoll::Later => Answer::now(Err(Unavailable::Stale.into())),
         }
     }
@@ -139,7 +140,8 @@ impl Poll {
 
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory.
-    async fn ask_database(self, asked: Asked, since: Timestamp) -> Result<Response, Error> {
+    async fn ask_database(self, asked: Asked) -> Result<Response, Error> {
+        let since = asked.since;
         let reach_back = Timestamp::from_micros(since.micros() - COMMIT_S_MAX * 1_000_000);
         let mut db = self.desk.db.writer().await?;
         let (json, newest) = if self.class == Class::Messages {
@@ -172,7 +174,7 @@ fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cu
 }
 
 /// `GET /api/updates`: all three in one answer, held on request until there is news.
-pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
+pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error> {
     let caller = request.caller()?;
     let event_loop = request.event_loop;
     let (mut buffer, [wait, cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["wait", "cursor"]));
@@ -187,8 +189,8 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
     };
     let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
-    let desk = desk.clone();
     if wait > 0 {
+        let desk = desk.clone();
         let until = Instant::now() + Duration::from_secs(wait);
         return Ok(Answer::held(async move {
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
@@ -202,13 +204,21 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
             })
         }));
     }
-    match desk.feed.cursor_poll(event_loop, caller.user_id, cursor) {
-        CursorPoll::Later => Ok(Answer::held(async move {
-            let found = desk.feed.cursor_later(event_loop, caller.user_id, cursor).await;
-            Answer::now(Ok(found_by_cursor(&desk, event_loop, found)))
-        })),
-        found => Ok(Answer::now(Ok(found_by_cursor(&desk, event_loop, found)))),
-    }
+    Ok(match desk.feed.cursor_poll(event_loop, caller.user_id, cursor) {
+        CursorPoll::Unchanged(cursor) => {
+            let nothing = desk.feed.nothing(event_loop, cursor);
+            mark(request.reused(), nothing.cursor);
+            Answer::Reused(nothing.json)
+        }
+        CursorPoll::Later => {
+            let desk = desk.clone();
+            Answer::held(async move {
+                let found = desk.feed.cursor_later(event_loop, caller.user_id, cursor).await;
+                Answer::now(found.map(|found| found_by_cursor(&desk, event_loop, found)).map_err(Error::from))
+            })
+        }
+        found => Answer::now(Ok(found_by_cursor(desk, event_loop, found))),
+    })
 }
 
 fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Response {
@@ -217,8 +227,10 @@ fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Res
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
         }
         CursorPoll::Unchanged(cursor) => {
-            let json = state(desk, event_loop, cursor, b"[]", b"[]", b"[]");
-            marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
+            let nothing = desk.feed.nothing(event_loop, cursor);
+            let mut response = response::json_text(StatusCode::OK, nothing.json);
+            mark(response.headers_mut(), nothing.cursor);
+            response
         }
         CursorPoll::Reset | CursorPoll::Later => {
             response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
@@ -233,6 +245,7 @@ async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resu
 }
 
 async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
+    desk.feed.want_queue(event_loop, caller)?;
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
     // Messages first: of a later moment their conversations are all there, and none is left out whose effects, in
     // another conversation, are told.
@@ -246,32 +259,16 @@ async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Res
     posted.retain(|message| ids.contains(&message.conversation_id));
     let queue = desk.feed.queue(event_loop, caller).await?;
     let (own, posted) = (conversations::json(&own, caller), messages::json(&posted));
-    Ok((state(desk, event_loop, cursor, &own, &posted, &queue.waiting), cursor))
-}
-
-fn state(
-    desk: &Helpdesk,
-    event_loop: usize,
-    cursor: Cursor,
-    conversations: &[u8],
-    messages: &[u8],
-    waiting: &[u8],
-) -> Bytes {
-    let total = desk.feed.waiting_total(event_loop);
-    let next_poll_ms = desk.feed.next_poll_ms(event_loop);
-    let end = format!(",\"left\":[],\"total\":{total}}},\"nextPollMs\":{next_poll_ms}}}");
-    let parts: [&[u8]; 9] = [
-        b"{\"cursor\":\"",
-        &cursor.text(),
-        b"\",\"conversations\":",
-        conversations,
-        b",\"messages\":",
-        messages,
-        b",\"queue\":{\"waiting\":",
-        waiting,
-        end.as_bytes(),
-    ];
-    Bytes::from(parts.concat())
+    let state = Updates {
+        cursor,
+        conversations: List::Array(&own),
+        messages: List::Array(&posted),
+        waiting: List::Array(&queue.waiting),
+        left: &[],
+        total: desk.feed.waiting_total(event_loop),
+        next_poll_ms: desk.feed.next_poll_ms(event_loop),
+    };
+    Ok((state.json(), cursor))
 }
 
 /// Whether the caller was signed out, or their token ran out, while they waited.
@@ -300,8 +297,9 @@ pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> 
     Ok(Answer::held(async move {
         // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
         match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
-            CursorPoll::Reset => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
-            _ => Answer::now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
+            Err(error) => Answer::now(Err(error.into())),
+            Ok(CursorPoll::Reset) => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
+            Ok(_) => Answer::now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
         }
     }))
 }

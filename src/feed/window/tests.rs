@@ -249,7 +249,7 @@ impl CursorClient {
                 for piece in &news.waiting {
                     self.waiting.insert(id(&json(piece)), json(piece));
                 }
-                (self.seq, self.total) = (news.seq, news.total);
+                (self.seq, self.total) = (news.position.seq, news.total);
             }
         }
     }

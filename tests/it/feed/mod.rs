@@ -76,7 +76,7 @@ impl Instance {
 
     /// The JSON of a cursor poll that finds something.
     async fn news(&self, user: u64, cursor: Cursor) -> (serde_json::Value, Cursor) {
-        match self.feed.cursor_later(1, user, cursor).await {
+        match self.feed.cursor_later(1, user, cursor).await.expect("a fresh feed") {
             CursorPoll::Changed(json, newer) => (serde_json::from_slice(&json).expect("JSON"), newer),
             other => panic!("no news: {other:?}"),
         }

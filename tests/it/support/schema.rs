@@ -136,6 +136,37 @@ impl Schema {
         rows
     }
 
+    /// Keeps a copy of every table, for [`Schema::restore`].
+    pub async fn dump(&self) {
+        for table in self.tables().await {
+            self.execute(format!("CREATE TABLE dump_{table} LIKE {table}")).await;
+            self.execute(format!("INSERT INTO dump_{table} SELECT * FROM {table}")).await;
+        }
+    }
+
+    /// Brings every table back to what [`Schema::dump`] found, next ids included, as restoring a backup does.
+    pub async fn restore(&self) {
+        let tables = self.tables().await;
+        let mut whole = String::from("START TRANSACTION;");
+        for table in &tables {
+            whole += &format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM dump_{table};");
+        }
+        self.execute(whole + "COMMIT").await;
+        let own_ids = "SELECT table_name FROM information_schema.columns
+             WHERE table_schema = DATABASE() AND extra = 'auto_increment' AND table_name NOT LIKE 'dump%'";
+        for table in self.query::<String>(own_ids).await {
+            self.execute(format!("ALTER TABLE {table} AUTO_INCREMENT = 1")).await;
+        }
+    }
+
+    async fn tables(&self) -> Vec<String> {
+        self.query(
+            "SELECT table_name FROM information_schema.tables
+             WHERE table_schema = DATABASE() AND table_name NOT LIKE 'dump%' ORDER BY table_name",
+        )
+        .await
+    }
+
     /// The kept connection, or a new one if the database was restarted since.
     async fn living(&self, kept: Option<Conn>) -> Conn {
         if let Some(mut conn) = kept {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use hyperdesk::clock::Timestamp;
 use hyperdesk::feed::Cursor;
 use serde_json::json;
 
@@ -79,7 +80,7 @@ async fn a_cursor_that_cannot_be_resumed_is_refused_and_never_moves_on() {
         ("of the future", text(Cursor { seq: parsed.seq + 1_000, ..parsed })),
         ("2^63", text(Cursor { seq: 1 << 63, ..parsed })),
         ("the largest", text(Cursor { seq: u64::MAX, ..parsed })),
-        ("of another feed", text(Cursor { epoch: parsed.epoch ^ 1, ..parsed })),
+        ("of another history", text(Cursor { at: Timestamp::from_micros(parsed.at.micros() + 1), ..parsed })),
     ];
     for (what, cursor) in strange {
         for wait in ["", "&wait=5"] {
@@ -114,7 +115,7 @@ async fn a_cursor_that_is_too_old_is_refused_and_a_time_is_answered_by_the_datab
     let ann = desk.user("ann").await;
     let id = ask(&ann, "printer").await;
     let old = last_cursor(&ann).await;
-    let begun = hyperdesk::clock::Timestamp::now();
+    let begun = Timestamp::now();
     for number in 0..30 {
         say(&ann, &id, &format!("m{number}")).await;
     }
@@ -129,7 +130,7 @@ async fn an_instance_that_has_just_started_answers_any_position() {
     let desk = Desk::start().await;
     let ann = desk.user("ann").await;
     let (_, cursor) = state(&ann).await;
-    let begun = hyperdesk::clock::Timestamp::now();
+    let begun = Timestamp::now();
     let id = ask(&ann, "printer").await;
     let said = say(&ann, &id, "hello").await;
     let second = desk.second().await;

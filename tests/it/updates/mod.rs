@@ -1,7 +1,12 @@
 //! `GET /api/updates` and its stream through the real port: feed.md's contract, line by line.
 
 mod away;
+mod clocks;
 mod cursors;
+mod holes;
+mod idle;
+mod restored;
+mod slow;
 mod streams;
 
 use std::time::Duration;

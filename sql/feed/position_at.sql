@@ -1,2 +1,0 @@
--- feed.position_at
-SELECT at FROM events WHERE seq = ?

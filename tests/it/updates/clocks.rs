@@ -1,0 +1,124 @@
+//! Clocks that are wrong: a client's, an instance's, the database's. Idle stays `[]` without SQL, an echo stays a
+//! position, and nothing that happens is hidden.
+//!
+//! Only what lies between the clocks matters, so the database's has the right time and the server's is moved, by the
+//! library that Debian calls libfaketime.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyperdesk::clock::Timestamp;
+use serde_json::json;
+
+use crate::helpdesk::{Desk, ask, each, say};
+use crate::support::{Hyperdesk, Schema, User, child, eventually_some};
+
+const PATHS: [&str; 3] = ["/api/conversations/updates", "/api/messages/updates", "/api/expert-queue/updates"];
+const SOON: Duration = Duration::from_secs(5);
+
+fn shifted(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(Timestamp::now().micros() + seconds * 1_000_000)
+}
+
+/// A server whose clock differs from the database's by so many seconds, on a feed that has been there for a while.
+async fn start(server_clock: i64) -> Desk {
+    let schema = Schema::fresh().await;
+    drop(Hyperdesk::builder(&schema).start().await);
+    schema.execute("UPDATE feed_head SET at = at - INTERVAL 1 HOUR").await;
+    let mut builder = Hyperdesk::builder(&schema).env("SERVICES", "helpdesk");
+    if server_clock != 0 {
+        builder = builder
+            .env("LD_PRELOAD", fake_time().display())
+            .env("FAKETIME", format!("{server_clock:+}s"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", 1);
+    }
+    Desk { server: builder.start().await, schema }
+}
+
+fn fake_time() -> PathBuf {
+    let program = child::find("faketime").expect("faketime is installed (apt-get install faketime)");
+    let root = program.parent().and_then(|bin| bin.parent()).expect("a folder above bin");
+    let folders = std::fs::read_dir(root.join("lib")).expect("lib").flatten();
+    let library = |folder: std::fs::DirEntry| folder.path().join("faketime/libfaketime.so.1");
+    folders.map(library).find(|library| library.is_file()).expect("libfaketime.so.1")
+}
+
+/// What each kind of poll gives for this time.
+async fn ask_all(user: &User, since: Timestamp) -> Vec<serde_json::Value> {
+    let mut all = Vec::new();
+    for path in PATHS {
+        all.push(user.get(&format!("{path}?since={since}")).await.expect_status(200).json());
+    }
+    all
+}
+
+async fn from_database(desk: &Desk) -> f64 {
+    desk.server.metric("feed_polls_from_database_total").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_whose_clock_is_fast_is_told_what_happened_of_late_and_costs_no_sql() {
+    let desk = start(0).await;
+    let ann = desk.user("ann").await;
+    for fast in [1, 30, 59, 61, 300, 86_400] {
+        assert_eq!(ask_all(&ann, shifted(fast)).await, vec![json!([]); 3], "nothing has happened: {fast} s");
+    }
+    let id = ask(&ann, "printer").await;
+    let said = say(&ann, &id, "hello").await;
+    for fast in [1, 30, 59, 61, 300, 86_400] {
+        let [conversations, messages, queue] = ask_all(&ann, shifted(fast)).await.try_into().unwrap();
+        assert_eq!(
+            (each(&conversations, "id"), each(&messages, "id")),
+            (vec![&*id], vec![&*said]),
+            "{fast} s"
+        );
+        assert_eq!(each(&queue[0]["waitingConversations"], "id"), [&id], "{fast} s");
+    }
+    assert_eq!(from_database(&desk).await, 0.0);
+}
+
+#[tokio::test]
+async fn an_echo_is_a_position_whatever_the_servers_clock_says() {
+    for server_clock in [-300, -60, 300] {
+        let desk = start(server_clock).await;
+        let ann = desk.user("ann").await;
+        let id = ask(&ann, "printer").await;
+        let mut newest = shifted(-10).to_string();
+        for round in 0..3 {
+            let said = say(&ann, &id, &format!("{round}")).await;
+            let found = ann.get(&format!("{}?since={newest}", PATHS[1])).await.expect_status(200).json();
+            assert_eq!(each(&found, "id"), [&said], "{server_clock} s");
+            newest = found[0]["timestamp"].as_str().unwrap().to_owned();
+            let path = format!("{}?since={newest}", PATHS[1]);
+            assert_eq!(ann.get(&path).await.expect_status(200).text(), "[]", "{server_clock} s");
+        }
+        assert_eq!(from_database(&desk).await, 0.0, "{server_clock} s");
+        let skew = desk.server.metric("feed_clock_skew_seconds").await.unwrap();
+        assert!((skew + server_clock as f64).abs() < 5.0, "{skew} for {server_clock}");
+        let warned = || async {
+            desk.server.logs().last(|line| {
+                line.str("message").is_some_and(|text| text.starts_with("the database's clock is ahead"))
+            })
+        };
+        eventually_some(SOON, warned).await;
+    }
+}
+
+/// Clients whose clocks are right, on servers whose are not.
+#[tokio::test]
+async fn a_wrong_server_clock_hides_nothing_and_asks_nobody() {
+    for server_clock in [-300, -60, 300] {
+        let desk = start(server_clock).await;
+        let ann = desk.user("ann").await;
+        for _ in 0..3 {
+            assert_eq!(ask_all(&ann, Timestamp::now()).await, vec![json!([]); 3], "{server_clock} s");
+        }
+        let before = Timestamp::now();
+        let id = ask(&ann, "printer").await;
+        let said = say(&ann, &id, "hello").await;
+        let [conversations, messages, queue] = ask_all(&ann, before).await.try_into().unwrap();
+        assert_eq!((each(&conversations, "id"), each(&messages, "id")), (vec![&*id], vec![&*said]));
+        assert_eq!(each(&queue[0]["waitingConversations"], "id"), [&id]);
+        assert_eq!(from_database(&desk).await, 0.0, "{server_clock} s");
+    }
+}

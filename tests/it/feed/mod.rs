@@ -1,6 +1,7 @@
 //! The feed against a real database: several instances in this process, each with a database pool of its own.
 
 mod behind;
+mod cut;
 mod echo;
 mod numbering;
 mod polls;

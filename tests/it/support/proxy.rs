@@ -52,6 +52,8 @@ struct Control {
     packets_each_set: u64,
     /// The connection that carries the packet of this number is reset.
     cut_at_packet: Option<u64>,
+    /// The connection that carries the byte of this number to the database is reset.
+    cut_at_byte: Option<u64>,
 }
 
 /// What has happened so far.
@@ -61,6 +63,8 @@ struct Seen {
     open: Mutex<BTreeMap<u64, usize>>,
     closed: Condvar,
     packets: AtomicU64,
+    /// Bytes passed on to the database.
+    bytes: AtomicU64,
     random: Mutex<fastrand::Rng>,
     listening: Mutex<bool>,
     listening_changed: Condvar,
@@ -80,12 +84,14 @@ impl Proxy {
             packets_each: None,
             packets_each_set: 0,
             cut_at_packet: None,
+            cut_at_byte: None,
         });
         let seen = Arc::new(Seen {
             opened: AtomicU64::new(0),
             open: Mutex::default(),
             closed: Condvar::new(),
             packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             random: Mutex::new(fastrand::Rng::with_seed(0)),
             listening: Mutex::new(false),
             listening_changed: Condvar::new(),
@@ -113,6 +119,7 @@ impl Proxy {
             control.piece_bytes = PIECE_BYTES_MAX;
             control.packets_each = None;
             control.cut_at_packet = None;
+            control.cut_at_byte = None;
         });
         self.wait_listening(true);
     }
@@ -164,6 +171,12 @@ impl Proxy {
     pub fn cut_after_packets(&self, count: u64) {
         let now = self.packets();
         self.set(|control| control.cut_at_packet = Some(now + count));
+    }
+
+    /// Once: resets the connection that carries the `count`th byte from now to the database, after passing that byte on.
+    pub fn cut_after_bytes(&self, count: u64) {
+        let now = self.seen.bytes.load(Ordering::SeqCst);
+        self.set(|control| control.cut_at_byte = Some(now + count));
     }
 
     /// Until [`Proxy::pass`]: resets every connection after `count` packets of its own, those
@@ -428,6 +441,15 @@ impl Pump<'_> {
                 let (step, ended) = self.framing.next(&piece[taken..most]);
                 taken += step;
                 cut = ended && self.packets.passed(&control, self.seen) && counting;
+            }
+            if !self.delayed {
+                let before = self.seen.bytes.fetch_add(taken as u64, Ordering::SeqCst);
+                if let Some(left) = control.cut_at_byte.and_then(|at| at.checked_sub(before))
+                    && left > 0
+                    && left <= taken as u64
+                {
+                    (taken, cut) = (left as usize, true);
+                }
             }
             to.write_all(&piece[..taken]).await?;
             if cut {

@@ -4,6 +4,7 @@
 //! constant. What has to wait (for the tail, for a list, for news) is a future; none of them keeps anything
 //! of the database, so all may be dropped at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -28,11 +29,14 @@ const NEXT_POLL_RELEASED_MS: (u64, u64) = (1_000, 4_000);
 const POLLED_NOTE_MICROS: u64 = 200_000;
 
 /// The feed cannot answer now: 503 with `Retry-After`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The tail did not get fresh in time: its database is away or slow.
     #[error("the feed is not fresh")]
     Stale,
+    /// A list of the queue could not be loaded, for this reason.
+    #[error("the queue's lists cannot be loaded: {0}")]
+    Lists(Arc<str>),
     /// As many wait as may.
     #[error("too many wait")]
     Full,
@@ -203,7 +207,8 @@ impl Feed {
                 self.want_queue(event_loop, user)?;
             }
             self.nudge();
-            either(deadline, ticked, loaded).await?;
+            let waited = either(deadline, ticked, loaded).await;
+            waited.map_err(|stale| if class == Class::Queue { self.why(stale) } else { stale })?;
         }
     }
 
@@ -225,8 +230,13 @@ impl Feed {
                 self.want_queue(event_loop, user)?;
             }
             self.nudge();
-            either(deadline, ticked, loaded).await?;
+            either(deadline, ticked, loaded).await.map_err(|stale| self.why(stale))?;
         }
+    }
+
+    /// Why there was no queue in time.
+    fn why(&self, stale: Unavailable) -> Unavailable {
+        self.lists.failure().map_or(stale, Unavailable::Lists)
     }
 
     /// Both lists, where they have everything up to the window's position.

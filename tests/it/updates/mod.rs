@@ -2,6 +2,7 @@
 
 mod away;
 mod cursors;
+mod lists;
 mod streams;
 
 use std::time::Duration;

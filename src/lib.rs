@@ -75,10 +75,11 @@
 //!   been read and no transaction is open ([`db::Connection`]).
 //! - **Nothing acknowledged is lost.** A handler answers after its COMMIT; work for the database runs apart from
 //!   the client's connection, so a hang-up cannot cut it in half.
-//! - **An event loop never waits** for a database, a hash or a lock: what waits runs on the background runtime.
+//! - **An event loop never waits** for a database, a hash or a lock under which work is done: what waits runs on the
+//!   background runtime, and a lock that both take is held to look and to swap.
 //! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
-//! - **Everything is bounded**: connections, bodies, requests under way, pools, waits, hashes, logs. Each limit has
-//!   a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
+//! - **Everything is bounded**: connections, bodies, answers, requests under way, pools, waits, hashes, logs. Each limit
+//!   has a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
 //! - **5xx bodies are constant**; the cause is logged once, with the request's id.
 //! - **SQL is never built**: every statement is a file, prepared; a few packets of several have numbers put in, no text.
 //!

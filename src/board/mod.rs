@@ -10,8 +10,9 @@
 //! - A post is there only for a picture that was stored: it is made after the store said so.
 //! - Every picture that was begun is in `board_posts` or in `board_uploads`, so what became of no post is
 //!   found again and deleted, without ever listing a bucket that others may use too (`pictures::sweep`).
-//! - At most [`UPLOADS_AT_ONCE_MAX`] pictures are on their way to the store, and [`MEDIA_AT_ONCE_MAX`] on
-//!   their way to readers: memory has a limit however slow either side is.
+//! - At most [`UPLOADS_AT_ONCE_MAX`] pictures are on their way to the store, and [`MEDIA_AT_ONCE_MAX`] on their way
+//!   from it; those on their way to readers share the chassis' limit for all answers. So memory has a limit however
+//!   slow either side is.
 
 pub mod model;
 mod pictures;
@@ -36,7 +37,7 @@ use storage::Storage;
 /// Uploads under way, at most; beyond it 503. Each holds up to four copies of its picture for a moment:
 /// the body, the parser's, the field's, and what the store's client has buffered.
 pub const UPLOADS_AT_ONCE_MAX: usize = 16;
-/// Pictures in memory on their way to readers, at most; beyond it 503.
+/// Pictures being read from the store, at most; beyond it 503.
 pub const MEDIA_AT_ONCE_MAX: usize = 64;
 
 /// The message board service.
@@ -46,7 +47,7 @@ pub struct Board {
     cdn_base_url: Option<String>,
     orphan_seconds: u64,
     uploads: Semaphore,
-    media: Arc<Semaphore>,
+    media: Semaphore,
     metrics: Metrics,
 }
 
@@ -86,7 +87,7 @@ impl Board {
             cdn_base_url: pictures.cdn_base_url.clone(),
             orphan_seconds: pictures.orphan_seconds,
             uploads: Semaphore::new(UPLOADS_AT_ONCE_MAX),
-            media: Arc::new(Semaphore::new(MEDIA_AT_ONCE_MAX)),
+            media: Semaphore::new(MEDIA_AT_ONCE_MAX),
             metrics: Metrics::new(&parts.registry).map_err(|error| error.to_string())?,
         });
         // Without a runtime, as in a test of the routes alone, nothing is uploaded and nothing to be swept.

@@ -8,15 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, ETAG, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::chassis::response::{self, Body};
-use crate::chassis::{Error, Response};
+use crate::chassis::{Error, Response, response};
 use crate::db;
 use crate::transaction;
 
@@ -29,8 +25,6 @@ const SWEEP_ROUND_MAX: u64 = 100;
 const SWEEP_LEASE_S: u64 = 60;
 /// Rounds are this far apart at most, and closer where orphans are swept sooner.
 const SWEEP_EVERY_S_MAX: u64 = 300;
-/// What goes to a connection at once. The picture's place is free again when the last piece was taken.
-const PIECE_BYTES: usize = 64 * 1024;
 
 const NOT_FOUND: Error = Error::not_found("Picture not found");
 
@@ -90,18 +84,14 @@ pub(super) async fn show(
         mark(response.headers_mut(), tag);
         return Ok(response);
     }
-    let Ok(place) = board.media.clone().try_acquire_owned() else {
+    let Ok(_place) = board.media.try_acquire() else {
         return Err(Error::busy("memory for pictures"));
     };
     let bytes = board.storage.get(&name).await?;
     // The type is told again from the content: what somebody else put into the store stays a download.
     let media_type = PictureType::of(&bytes).map_or("application/octet-stream", PictureType::media_type);
-    let length = bytes.len();
-    let mut response =
-        response::with_body(StatusCode::OK, HeaderValue::from_static(media_type), Bytes::new());
-    *response.body_mut() = Body::Pieces(Box::pin(pieces(bytes, place)));
+    let mut response = response::with_body(StatusCode::OK, HeaderValue::from_static(media_type), bytes);
     mark(response.headers_mut(), tag);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)
 }
 
@@ -111,17 +101,6 @@ fn mark(headers: &mut HeaderMap, tag: HeaderValue) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(storage::CACHE_CONTROL));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-}
-
-/// Piece by piece, as the client takes them; its place in memory is kept until then.
-fn pieces(bytes: Bytes, place: OwnedSemaphorePermit) -> impl futures_util::Stream<Item = Bytes> + Send {
-    futures_util::stream::unfold((bytes, place), |(mut bytes, place)| async move {
-        if bytes.is_empty() {
-            return None;
-        }
-        let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-        Some((piece, (bytes, place)))
-    })
 }
 
 /// Deletes orphans for as long as there is a board.
@@ -138,8 +117,7 @@ pub(super) async fn sweep(board: Weak<Board>) {
         match sweep_round(&board).await {
             Ok(0) => {}
             Ok(swept) => tracing::info!(swept, "pictures deleted that no post came of"),
-            // The database's or the store's absence is logged and counted where requests meet it.
-            Err(error) => tracing::debug!(?error, "pictures are swept later"),
+            Err(error) => tracing::warn!(?error, "pictures are swept later"),
         }
     }
 }

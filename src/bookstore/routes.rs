@@ -67,9 +67,9 @@ impl route::Route for Route {
         // Anyone may look around in a shop; who does is told apart to show them their own changes at once.
         use Access::{Optional, Public, User};
         match self {
-            Self::BookList => Spec::get("/books", Optional),
+            Self::BookList => Spec::list("/books", Optional),
             Self::BookAdd => Spec::post("/books", User, BOOK_BYTES_MAX),
-            Self::BookListMine => Spec::get("/books/mine", User),
+            Self::BookListMine => Spec::list("/books/mine", User),
             Self::Book { .. } => Spec::get("/books/:id", Optional),
             Self::BookChange { .. } => Spec::put("/books/:id", User, BOOK_BYTES_MAX),
             Self::BookDelete { .. } => Spec::delete("/books/:id", User),

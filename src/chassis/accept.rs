@@ -34,6 +34,10 @@ const HANDOVER_MAX: usize = 1_024;
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// Length of the kernel's queue of connections not accepted yet.
 const BACKLOG: i32 = 4_096;
+/// What the kernel has of an answer and has not sent, at most, for each connection. Its buffers grow to megabytes and take
+/// more only when a third is free: a client that reads 50 kB a second would seem to stall for longer than it may.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Clients being told at once that there is no room, at most; half of the descriptors kept for other things.
 pub(super) const REFUSALS_MAX: usize = 256;
 const _: () = assert!((REFUSALS_MAX as u64) < crate::config::DESCRIPTORS_RESERVED);
@@ -104,12 +108,12 @@ impl<S: Service> EventLoop<S> {
                 // as long as the request's head is in the one it has.
                 match pipeline::serve(event_loop, peer, request) {
                     Serving::Now(mut response) => {
-                        connection::answered(&mut response, activity, tick);
+                        connection::answered(&mut response, activity, tick, &event_loop.chassis.answers);
                         Either::Left(ready(Ok::<_, Infallible>(response)))
                     }
                     Serving::Later(response) => Either::Right(async move {
                         let mut response = response.await;
-                        connection::answered(&mut response, activity, tick);
+                        connection::answered(&mut response, activity, tick, &event_loop.chassis.answers);
                         Ok(response)
                     }),
                 }
@@ -372,6 +376,9 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted connections inherit it.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

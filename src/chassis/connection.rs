@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::answers::Answers;
 use super::response::{Body, Pieces, Response};
 
 /// How often connections are looked over, in milliseconds.
@@ -27,6 +28,10 @@ pub(super) const IDLE_MS_MAX: u64 = 75_000;
 pub(super) const HEAD_MS_MAX: u64 = 9_500;
 /// How long a client may take no byte of its answer.
 pub(super) const WRITE_STALL_MS_MAX: u64 = 19_500;
+/// The slowest client that is waited for: an answer that does not go out at once may take [`WRITE_STALL_MS_MAX`], and
+/// longer by a second for so many bytes of it. Slower than any network that people use, and fast enough that
+/// [`super::ANSWER_BYTES_MAX`] are gone in about seven minutes.
+const WRITE_BYTES_PER_S_MIN: u64 = 20_000;
 /// After the last answer, what the client is still sending is read and thrown away until it closes, or sends
 /// nothing for this long. Closing on unread bytes resets the connection, and a reset takes the answer away
 /// from a client that has not read it yet: it would see a broken upload where we said 413.
@@ -74,6 +79,10 @@ pub(super) struct Activity {
     since: AtomicU32,
     /// The tick at which the client stopped taking bytes; 0 while it takes them.
     stalled: AtomicU32,
+    /// The tick since which there has always been something that it had not taken; 0 while there is nothing.
+    behind: AtomicU32,
+    /// Bytes that it took since.
+    taken: AtomicU64,
 }
 
 impl Activity {
@@ -98,12 +107,37 @@ impl Activity {
         if stalled != 0 && longer_than(stalled, WRITE_STALL_MS_MAX) {
             return true;
         }
+        let behind = self.behind.load(Relaxed);
+        let earned_ms = self.taken.load(Relaxed) * 1_000 / WRITE_BYTES_PER_S_MIN;
+        if behind != 0 && longer_than(behind, WRITE_STALL_MS_MAX + earned_ms) {
+            return true;
+        }
         let since = self.since.load(Relaxed);
         match self.phase() {
             Phase::Idle => longer_than(since, IDLE_MS_MAX),
             Phase::Head => longer_than(since, HEAD_MS_MAX),
             Phase::Lingering => longer_than(since, LINGER_SILENT_MS_MAX),
             Phase::Busy | Phase::Answered | Phase::Streaming => false,
+        }
+    }
+
+    /// Notes what came of giving the kernel `offered` bytes, which are all that there is.
+    fn wrote(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize, tick: u32) {
+        // Nearly always the kernel takes all, and did so before.
+        if let Poll::Ready(Ok(taken)) = outcome {
+            if self.behind.load(Relaxed) != 0 {
+                self.stalled.store(0, Relaxed);
+                self.taken.store(self.taken.load(Relaxed) + *taken as u64, Relaxed);
+                if *taken == offered() {
+                    self.behind.store(0, Relaxed);
+                }
+            }
+        } else if outcome.is_pending() && self.stalled.load(Relaxed) == 0 {
+            self.stalled.store(tick, Relaxed);
+            if self.behind.load(Relaxed) == 0 {
+                self.behind.store(tick, Relaxed);
+                self.taken.store(0, Relaxed);
+            }
         }
     }
 }
@@ -115,29 +149,37 @@ fn longer_than(tick: u32, since: u32, limit_ms: u64) -> bool {
 }
 
 /// Notes that `response` is made. One in pieces keeps the connection busy until the last is made.
-pub(super) fn answered(response: &mut Response, activity: &Arc<Activity>, tick: &Arc<AtomicU32>) {
+pub(super) fn answered(
+    response: &mut Response,
+    activity: &Arc<Activity>,
+    tick: &Arc<AtomicU32>,
+    answers: &Arc<Answers>,
+) {
     let body = response.body_mut();
     if let Body::Whole(_) = body {
         activity.enter(Phase::Answered, tick.load(Relaxed));
     } else if let Body::Pieces(pieces) = std::mem::replace(body, Body::empty()) {
         activity.enter(Phase::Streaming, tick.load(Relaxed));
-        let (activity, tick) = (activity.clone(), tick.clone());
-        *body = Body::Pieces(Box::pin(Streamed { pieces, activity, tick }));
+        let (activity, tick, answers) = (activity.clone(), tick.clone(), answers.clone());
+        *body = Body::Pieces(Box::pin(Streamed { pieces, activity, tick, answers }));
     }
 }
 
-/// Pieces that tell [`Activity`] when they are over.
+/// Pieces that tell [`Activity`] when they are over. The next one is made when the client took the one before: one
+/// that is large has its share of the memory, or it is the end.
 struct Streamed {
     pieces: Pieces,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
+    answers: Arc<Answers>,
 }
 
 impl Stream for Streamed {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.pieces.as_mut().poll_next(cx)
+        let piece = ready!(self.pieces.as_mut().poll_next(cx));
+        Poll::Ready(piece.and_then(|piece| self.answers.weighed(piece).ok()))
     }
 }
 
@@ -170,12 +212,8 @@ impl Watched {
         self.tick.load(Relaxed)
     }
 
-    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
-        if outcome.is_ready() {
-            self.activity.stalled.store(0, Relaxed);
-        } else if self.activity.stalled.load(Relaxed) == 0 {
-            self.activity.stalled.store(self.tick(), Relaxed);
-        }
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize) {
+        self.activity.wrote(outcome, offered, self.tick());
     }
 }
 
@@ -197,7 +235,7 @@ impl Read for Watched {
 impl Write for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.note_write(&outcome);
+        self.note_write(&outcome, || bytes.len());
         outcome
     }
 
@@ -216,7 +254,7 @@ impl Write for Watched {
             }
             _ => Pin::new(&mut self.io).poll_write_vectored(cx, slices),
         };
-        self.note_write(&outcome);
+        self.note_write(&outcome, || slices.iter().map(|slice| slice.len()).sum());
         outcome
     }
 

@@ -3,11 +3,13 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: event loops and connections; `connection`: their limits. `body`, `identity`, `cors`: steps.
+//! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
 
 mod accept;
 pub mod admin;
+mod answers;
 pub mod bearer;
 mod body;
 mod connection;
@@ -35,11 +37,13 @@ use crate::config::Config;
 use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
 
 pub use accept::{Loops, bind};
+pub use answers::ANSWER_BYTES_MAX;
 pub use error::Error;
 pub use pipeline::DETACHED_MS_MAX;
 pub use request::Request;
 pub use response::Response;
 
+use answers::Answers;
 use cors::Cors;
 use drain::Drain;
 use route::{Miss, Route};
@@ -55,8 +59,8 @@ pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// How a request is answered.
 pub enum Answer {
-    /// 200 from memory, here and now, with this JSON and the headers of [`Request::reused`]: for polls. Small,
-    /// because it is handed up from function to function.
+    /// 200 from memory, here and now, with this JSON, which must be small (16 KiB), and the headers of
+    /// [`Request::reused`]: for polls. Small itself, because it is handed up from function to function.
     Reused(Bytes),
     /// From memory, here and now.
     Now(Box<Result<Response, Error>>),
@@ -109,6 +113,7 @@ pub struct Chassis<S: Service> {
     background: Handle,
     detached: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    answers: Arc<Answers>,
     drain: Arc<Drain>,
     trusted_proxy_hops: usize,
     connections_max: usize,
@@ -152,6 +157,7 @@ impl<S: Service> Chassis<S> {
             background,
             detached: Arc::new(Semaphore::new(DETACHED_MAX)),
             bodies: Arc::new(Semaphore::new(body::BODIES_BYTES_MAX)),
+            answers: Arc::new(Answers::new(registry)?),
             drain,
             trusted_proxy_hops: config.trusted_proxy_hops,
             connections_max: config.connections_max,

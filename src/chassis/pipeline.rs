@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::clock::Timestamp;
 
 use super::accept::{EventLoop, HEAD_BYTES_MAX};
+use super::answers::Making;
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
@@ -155,15 +156,25 @@ pub(super) fn serve<S: Service>(
             Serving::Now(response)
         }
         Ok(Answer::Now(result)) => Serving::Now(finish(event_loop, asked, false, *result)),
-        Ok(answer) => Serving::Later(Box::pin(serve_later(event_loop.clone(), asked.detached(), answer))),
+        Ok(answer) => {
+            let is_large = route.is_ok_and(|route| route.spec().is_large);
+            let later = serve_later(event_loop.clone(), asked.detached(), answer, is_large);
+            Serving::Later(Box::pin(later))
+        }
         Err(error) => Serving::Now(finish(event_loop, asked, false, Err(error))),
     }
 }
 
 /// The rest of a request that is answered later.
-async fn serve_later<S: Service>(event_loop: Arc<EventLoop<S>>, asked: Asked, answer: Answer) -> Response {
+async fn serve_later<S: Service>(
+    event_loop: Arc<EventLoop<S>>,
+    asked: Asked,
+    answer: Answer,
+    is_large: bool,
+) -> Response {
     let _counted = event_loop.metrics().begin();
-    let settled = AssertUnwindSafe(settle(&event_loop, answer, body::Held::default())).catch_unwind().await;
+    let mut takes = Takes { is_large, ..Takes::default() };
+    let settled = AssertUnwindSafe(settle(&event_loop, answer, &mut takes)).catch_unwind().await;
     finish(&event_loop, asked, false, settled.unwrap_or_else(|_| Err(panicked())))
 }
 
@@ -177,7 +188,7 @@ async fn serve_body<S: Service>(
 ) -> Response {
     let _counted = event_loop.metrics().begin();
     let waits = request.headers.contains_key(EXPECT);
-    let mut rest = body::Rest::Whole(body);
+    let (mut rest, mut takes) = (body::Rest::Whole(body), Takes::default());
     let answered = async {
         let (route, caller) = admitted?;
         let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
@@ -188,7 +199,8 @@ async fn serve_body<S: Service>(
         };
         // Its head keeps the connection's read buffer, and the work may last.
         drop(request);
-        settle(&event_loop, answer, held).await
+        takes = Takes { is_large: route.spec().is_large, body: held, ..Takes::default() };
+        settle(&event_loop, answer, &mut takes).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !rest.passed(waits).await;
@@ -224,11 +236,21 @@ fn admit<S: Service>(
     Ok((route, caller))
 }
 
-/// Waits for an answer. The body's share of the memory lasts as long as the work on it.
+/// What a request takes of the memory while it is worked on.
+#[derive(Default)]
+struct Takes {
+    is_large: bool,
+    /// Its body, until the work on it is done.
+    body: body::Held,
+    /// A large answer, until it is made and weighed.
+    making: Option<Making>,
+}
+
+/// Waits for an answer.
 async fn settle<S: Service>(
     event_loop: &EventLoop<S>,
     answer: Answer,
-    held: body::Held,
+    takes: &mut Takes,
 ) -> Result<Response, Error> {
     let mut answer = answer;
     loop {
@@ -237,7 +259,7 @@ async fn settle<S: Service>(
             Answer::Reused(json) => return Ok(response::json_text(StatusCode::OK, json)),
             Answer::Now(result) => return *result,
             Answer::Held(waiting) => waiting.await,
-            Answer::Detached(work) => return detached(event_loop, work, held).await,
+            Answer::Detached(work) => return detached(event_loop, work, takes).await,
         }
     }
 }
@@ -247,18 +269,29 @@ async fn settle<S: Service>(
 async fn detached<S: Service>(
     event_loop: &EventLoop<S>,
     work: Later,
-    held: body::Held,
+    takes: &mut Takes,
 ) -> Result<Response, Error> {
     let chassis = &event_loop.chassis;
     let Ok(place) = chassis.detached.clone().try_acquire_owned() else {
         return Err(Error::busy("the queue of requests under way"));
     };
+    let (body, answers) = (std::mem::take(&mut takes.body), takes.is_large.then(|| chassis.answers.clone()));
     let task = chassis.background.spawn(async move {
-        let (_place, _held) = (place, held);
+        let (_place, _body) = (place, body);
+        let work = async {
+            let Some(answers) = answers else { return (work.await, None) };
+            match answers.place().await {
+                Ok(making) => (work.await, Some(making)),
+                Err(busy) => (Err(busy), None),
+            }
+        };
         timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
     });
     match task.await {
-        Ok(Ok(result)) => result,
+        Ok(Ok((result, making))) => {
+            takes.making = making;
+            result
+        }
         Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
         Err(ended) if ended.is_cancelled() => {
             Err(Error::Unavailable("the process stopped before the work was done".to_owned()))
@@ -289,7 +322,8 @@ fn finish<S: Service>(
 ) -> Response {
     // After an unclear head, or a body that was not read, nobody knows where the next request begins.
     let is_last = is_last || matches!(result, Err(Error::Malformed(_)));
-    let mut response = result.unwrap_or_else(|error| {
+    let weighed = result.and_then(|response| event_loop.chassis.answers.weigh(response));
+    let mut response = weighed.unwrap_or_else(|error| {
         let cause = error.cause();
         let response = error.into_response();
         if let Some(cause) = cause
@@ -360,15 +394,16 @@ impl LogBudget {
     fn spend(&self) -> bool {
         let second = crate::clock::Timestamp::now().unix_seconds().unsigned_abs();
         let mut spent = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if spent.0 != second {
-            if spent.1 > LOG_LINES_PER_S_MAX {
-                let left_out = spent.1 - LOG_LINES_PER_S_MAX;
-                tracing::error!(left_out, "more requests failed than were logged");
-            }
-            *spent = (second, 0);
-        }
+        let before = if spent.0 == second { 0 } else { std::mem::replace(&mut *spent, (second, 0)).1 };
         spent.1 += 1;
-        spent.1 <= LOG_LINES_PER_S_MAX
+        let may_log = spent.1 <= LOG_LINES_PER_S_MAX;
+        // All event loops take it: nothing is written under it.
+        drop(spent);
+        if before > LOG_LINES_PER_S_MAX {
+            let left_out = before - LOG_LINES_PER_S_MAX;
+            tracing::error!(left_out, "more requests failed than were logged");
+        }
+        may_log
     }
 }
 

@@ -48,31 +48,39 @@ pub struct Spec {
     pub access: Access,
     /// The longest body accepted, in bytes; 0 for none.
     pub body_bytes_max: usize,
+    /// Whether its answer is as long as what the database holds: such answers are made a few at a time.
+    pub is_large: bool,
 }
 
 impl Spec {
-    /// A GET without a body.
+    /// A GET without a body, answered by a few fields.
     #[must_use]
     pub const fn get(label: &'static str, access: Access) -> Self {
-        Self { method: "GET", label, access, body_bytes_max: 0 }
+        Self { method: "GET", label, access, body_bytes_max: 0, is_large: false }
+    }
+
+    /// A GET without a body, answered by a list of at most [`super::ANSWER_BYTES_MAX`] bytes.
+    #[must_use]
+    pub const fn list(label: &'static str, access: Access) -> Self {
+        Self { is_large: true, ..Self::get(label, access) }
     }
 
     /// A POST with a body of at most `body_bytes_max` bytes.
     #[must_use]
     pub const fn post(label: &'static str, access: Access, body_bytes_max: usize) -> Self {
-        Self { method: "POST", label, access, body_bytes_max }
+        Self { method: "POST", label, access, body_bytes_max, is_large: false }
     }
 
     /// A PUT, likewise.
     #[must_use]
     pub const fn put(label: &'static str, access: Access, body_bytes_max: usize) -> Self {
-        Self { method: "PUT", label, access, body_bytes_max }
+        Self { method: "PUT", label, access, body_bytes_max, is_large: false }
     }
 
     /// A DELETE without a body.
     #[must_use]
     pub const fn delete(label: &'static str, access: Access) -> Self {
-        Self { method: "DELETE", label, access, body_bytes_max: 0 }
+        Self { method: "DELETE", label, access, body_bytes_max: 0, is_large: false }
     }
 }
 

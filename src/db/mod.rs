@@ -3,6 +3,7 @@
 //!
 //! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
 
+mod backoff;
 mod connection;
 mod error;
 mod metrics;
@@ -18,6 +19,7 @@ use mysql_async::Conn;
 
 use crate::config::{Config, DatabaseTarget};
 
+pub use backoff::Backoff;
 pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
 pub use error::Error;

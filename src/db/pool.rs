@@ -14,7 +14,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::{DatabaseTarget, SslMode};
 
-use super::Error;
+use super::{Backoff, Error};
 
 /// Longest wait for a connection to become free. Beyond it a 503 is kinder than a longer queue.
 pub const POOL_WAIT_MS_MAX: u64 = 1_000;
@@ -58,9 +58,8 @@ pub struct Pooled {
 }
 
 /// How the attempts to connect went of late.
-#[derive(Default)]
 struct Attempts {
-    failures: u32,
+    backoff: Backoff,
     next: Option<Instant>,
     under_way: u32,
 }
@@ -81,7 +80,11 @@ impl Manager {
             opts: options(target, ssl),
             must_write,
             epoch: AtomicU64::new(0),
-            attempts: Mutex::new(Attempts::default()),
+            attempts: Mutex::new(Attempts {
+                backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
+                next: None,
+                under_way: 0,
+            }),
             attempted: Notify::new(),
         }
     }
@@ -105,17 +108,17 @@ impl Manager {
             let (failures, next) = {
                 let mut attempts = self.attempts();
                 let next = attempts.next.filter(|next| *next > Instant::now());
-                if attempts.failures == 0 || (next.is_none() && attempts.under_way == 0) {
+                if attempts.backoff.failures() == 0 || (next.is_none() && attempts.under_way == 0) {
                     attempts.under_way += 1;
                     return Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None });
                 }
-                (attempts.failures, next)
+                (attempts.backoff.failures(), next)
             };
             match next {
                 Some(next) => drop(timeout_at(next.into(), attempted).await),
                 None => attempted.await,
             }
-            if self.attempts().failures > failures {
+            if self.attempts().backoff.failures() > failures {
                 return Err(Error::Unavailable("it could not be connected to just now".to_owned()));
             }
         }
@@ -165,16 +168,12 @@ impl Drop for Attempt<'_> {
         attempts.under_way -= 1;
         match self.succeeded {
             Some(true) => {
-                attempts.failures = 0;
+                attempts.backoff.succeeded();
                 attempts.next = None;
             }
             None if self.begun.elapsed() < Duration::from_millis(PATIENCE_MS_MIN) => {}
             Some(false) | None => {
-                attempts.failures = attempts.failures.saturating_add(1);
-                let longest = (BACKOFF_MS.0 << attempts.failures.min(10)).min(BACKOFF_MS.1);
-                // Half fixed, half random, so that a fleet does not come back in step.
-                let pause = longest / 2 + random_below(longest / 2);
-                attempts.next = Some(Instant::now() + Duration::from_millis(pause));
+                attempts.next = Some(Instant::now() + attempts.backoff.failed());
             }
         }
         drop(attempts);

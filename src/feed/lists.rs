@@ -4,6 +4,10 @@
 //! while it loads, the next askers gather, and many experts share one statement. A list is as new as the
 //! feed's position that was read before it was loaded. So the database's work grows with changes.
 //!
+//! A load that fails is tried again after a pause, by the same one task: those who wait share it as they share the load,
+//! and learn the cause if they waited in vain. Event loops take the lock that is here, so nothing is done under it but to
+//! look and to swap; JSON is written before.
+//!
 //! # A conversation that is ahead
 //! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the
 //! newest time that an answer shows, which then stands for everything before it in the feed. But an answer is
@@ -15,26 +19,38 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::db::{Db, Error};
+use crate::db::{Backoff, Db, Error};
 
 use super::Feed;
 use super::resource::Conversation;
 use super::store::{self, ASSIGNED_AT_ONCE, Current};
 use super::window::{IdMap, Position};
 
-/// Assigned lists in memory; when there are more, all are forgotten, as each is one row set away.
+/// Assigned lists in memory; when there would be more, all of earlier loads are forgotten, as each is one row set away.
 const ASSIGNED_MAX: usize = 16_384;
+/// Their bytes, likewise: 2 KiB for each of so many experts. One list alone may have more.
+const ASSIGNED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Experts that wait for their list at once; beyond it they are told to come back.
 const WANTED_MAX: usize = 16_384;
+/// Shortest and longest pause after a load that failed: the longest is half of what a poll waits.
+const RETRY_MS: (u64, u64) = (50, 1_000);
+/// How often an idle loader looks whether the feed is still there.
+const LOOK_MS: u64 = 1_000;
+
+const _: () = assert!(ASSIGNED_AT_ONCE < ASSIGNED_MAX);
+const _: () = assert!(2 * RETRY_MS.1 <= super::WAIT_MS_MAX);
 
 /// A list's JSON and the position that it is at least as new as.
 #[derive(Clone, Debug)]
 pub(super) struct List {
-    seq: u64,
+    position: Position,
+    /// Which load it came with.
+    load: u64,
     pub(super) json: Bytes,
 }
 
@@ -44,8 +60,40 @@ struct State {
     clearings: u64,
     waiting: Option<List>,
     assigned: IdMap<List>,
+    assigned_bytes: usize,
     wanted: HashSet<u64>,
     waiting_wanted: bool,
+    /// Loads begun.
+    loads: u64,
+    /// Why the last load failed.
+    failure: Option<Arc<str>>,
+}
+
+impl State {
+    fn insert(&mut self, expert: u64, list: List) {
+        let (load, bytes) = (list.load, list.json.len());
+        let fits = |state: &Self| {
+            state.assigned.len() < ASSIGNED_MAX && state.assigned_bytes + bytes <= ASSIGNED_BYTES_MAX
+        };
+        self.remove(expert);
+        if !fits(self) {
+            self.assigned.retain(|_, list| list.load == load);
+            self.assigned_bytes = self.assigned.values().map(|list| list.json.len()).sum();
+        }
+        if fits(self) || self.assigned.is_empty() {
+            self.assigned_bytes += bytes;
+            self.assigned.insert(expert, list);
+        } else {
+            // Who waits for the others of this load must get them: this one's turn is with the next.
+            self.wanted.insert(expert);
+        }
+    }
+
+    fn remove(&mut self, expert: u64) {
+        if let Some(list) = self.assigned.remove(&expert) {
+            self.assigned_bytes -= list.json.len();
+        }
+    }
 }
 
 /// The lists in memory.
@@ -61,8 +109,15 @@ impl Lists {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.state().assigned.len()
+    /// Assigned lists, and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.assigned.len(), state.assigned_bytes)
+    }
+
+    /// Why there may be no list: the last load failed.
+    pub(super) fn failure(&self) -> Option<Arc<str>> {
+        self.state().failure.clone()
     }
 
     pub(super) fn clear(&self) {
@@ -70,14 +125,15 @@ impl Lists {
         state.clearings += 1;
         state.waiting = None;
         state.assigned.clear();
+        state.assigned_bytes = 0;
     }
 
-    /// Both lists, where they are as new as `needs` says.
-    pub(super) fn get(&self, expert: u64, needs: (u64, u64)) -> Option<(Bytes, Bytes)> {
+    /// Both lists, where they are as new as `needs` says, and the position of the first.
+    pub(super) fn get(&self, expert: u64, needs: (u64, u64)) -> Option<(Bytes, Bytes, Position)> {
         let state = self.state();
-        let waiting = state.waiting.as_ref().filter(|list| list.seq >= needs.0)?;
-        let assigned = state.assigned.get(&expert).filter(|list| list.seq >= needs.1)?;
-        Some((waiting.json.clone(), assigned.json.clone()))
+        let waiting = state.waiting.as_ref().filter(|list| list.position.seq >= needs.0)?;
+        let assigned = state.assigned.get(&expert).filter(|list| list.position.seq >= needs.1)?;
+        Some((waiting.json.clone(), assigned.json.clone(), waiting.position))
     }
 
     /// Has those loaded that are too old; false when too many wait already.
@@ -86,8 +142,8 @@ impl Lists {
         if state.wanted.len() >= WANTED_MAX {
             return false;
         }
-        state.waiting_wanted |= state.waiting.as_ref().is_none_or(|list| list.seq < needs.0);
-        if state.assigned.get(&expert).is_none_or(|list| list.seq < needs.1) {
+        state.waiting_wanted |= state.waiting.as_ref().is_none_or(|list| list.position.seq < needs.0);
+        if state.assigned.get(&expert).is_none_or(|list| list.position.seq < needs.1) {
             state.wanted.insert(expert);
         }
         drop(state);
@@ -103,7 +159,8 @@ impl Lists {
             state.wanted.remove(expert);
         }
         let waiting = std::mem::take(&mut state.waiting_wanted);
-        Wanted { waiting, experts, clearings: state.clearings }
+        state.loads += 1;
+        Wanted { waiting, experts, load: state.loads, clearings: state.clearings }
     }
 
     /// Takes in what was loaded, unless all was forgotten since it was asked for.
@@ -113,29 +170,46 @@ impl Lists {
             put(&mut state);
         }
     }
+
+    /// Notes how the last load went.
+    fn note(&self, failure: Option<Arc<str>>) {
+        self.state().failure = failure;
+    }
 }
 
 /// What somebody waits for.
 struct Wanted {
     waiting: bool,
     experts: Vec<u64>,
+    load: u64,
     clearings: u64,
 }
 
 /// Loads what is wanted until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
+    let mut backoff = Backoff::new(RETRY_MS.0, RETRY_MS.1);
     loop {
         let Some(feed) = feed.upgrade() else { return };
         let wanted = feed.lists.take();
         if !wanted.waiting && wanted.experts.is_empty() {
-            // Now and then it looks whether the feed is still there.
-            let idle = std::time::Duration::from_secs(1);
+            let idle = Duration::from_millis(LOOK_MS);
             let _looked = tokio::time::timeout(idle, feed.lists.wanted.notified()).await;
             continue;
         }
         if let Err(error) = load(&feed, &db, &wanted).await {
-            // Those who wait ask again or give up.
-            tracing::debug!(%error, "a list could not be loaded");
+            feed.metrics.list_failures.inc();
+            if backoff.failures() == 0 {
+                tracing::warn!(%error, "the queue's lists cannot be loaded");
+            }
+            feed.lists.note(Some(error.to_string().into()));
+            drop(feed);
+            // Those who wait want their lists again with each read of the tail.
+            tokio::time::sleep(backoff.failed()).await;
+            continue;
+        }
+        if backoff.succeeded() {
+            feed.lists.note(None);
+            tracing::info!("the queue's lists can be loaded again");
         }
         feed.lists.loaded.notify_waiters();
     }
@@ -145,11 +219,11 @@ async fn load(feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     let mut connection = db.writer().await?;
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
-    let list = |json| List { seq: position.seq, json };
+    let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
         let page = store::waiting_page(&mut connection, position.seq).await?;
-        let page = array(page.iter(), position, Conversation::unread_by_others);
-        feed.lists.put(wanted, |state| state.waiting = Some(list(page)));
+        let page = list(array(page.iter(), position, Conversation::unread_by_others));
+        feed.lists.put(wanted, |state| state.waiting = Some(page));
         feed.metrics.list_loads.inc();
     }
     if wanted.experts.is_empty() {
@@ -157,16 +231,11 @@ async fn load(feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     }
     let assigned = store::assigned(&mut connection, &wanted.experts, position.seq).await?;
     feed.metrics.list_loads.inc();
-    feed.lists.put(wanted, |state| {
-        if state.assigned.len() + wanted.experts.len() > ASSIGNED_MAX {
-            state.assigned.clear();
-        }
-        for &expert in &wanted.experts {
-            let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));
-            let own = array(own, position, |conversation| conversation.unread_count(expert));
-            state.assigned.insert(expert, list(own));
-        }
-    });
+    for &expert in &wanted.experts {
+        let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));
+        let own = list(array(own, position, |conversation| conversation.unread_count(expert)));
+        feed.lists.put(wanted, |state| state.insert(expert, own));
+    }
     Ok(())
 }
 
@@ -190,4 +259,47 @@ fn array<'a>(
     }
     json.push(b']');
     Bytes::from(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(load: u64, bytes: usize) -> List {
+        List { position: Position::default(), load, json: Bytes::from(vec![b'x'; bytes]) }
+    }
+
+    #[test]
+    fn lists_have_a_limit_in_bytes_and_those_of_one_load_do_not_push_each_other_out() {
+        let mut state = State::default();
+        let third = ASSIGNED_BYTES_MAX / 3;
+        for expert in 1..=3 {
+            state.insert(expert, list(1, third));
+        }
+        state.insert(3, list(1, third));
+        assert_eq!((state.assigned.len(), state.assigned_bytes), (3, 3 * third));
+        state.insert(4, list(2, third));
+        assert_eq!(state.assigned.keys().collect::<Vec<_>>(), [&4], "those of an earlier load go");
+        for expert in 5..=8 {
+            state.insert(expert, list(2, third));
+        }
+        assert_eq!((state.assigned.len(), state.assigned_bytes), (3, 3 * third));
+        assert!(state.assigned.contains_key(&4), "who waits for it gets it");
+        assert_eq!(state.wanted.len(), 2, "and the others have their turn");
+        state.insert(9, list(3, 2 * ASSIGNED_BYTES_MAX));
+        assert_eq!(state.assigned.keys().collect::<Vec<_>>(), [&9], "one alone may be larger than all");
+        state.insert(1, list(4, 1));
+        assert_eq!((state.assigned.len(), state.assigned_bytes), (1, 1));
+    }
+
+    #[test]
+    fn lists_have_a_limit_in_number() {
+        let mut state = State::default();
+        for expert in 0..ASSIGNED_MAX as u64 {
+            state.insert(expert, list(1 + expert / ASSIGNED_AT_ONCE as u64, 2));
+        }
+        assert_eq!(state.assigned.len(), ASSIGNED_MAX);
+        state.insert(u64::MAX, list(u64::MAX, 2));
+        assert_eq!((state.assigned.len(), state.assigned_bytes), (1, 2));
+    }
 }

@@ -29,7 +29,9 @@ pub struct FeedMetrics {
     pub(super) waiters: IntGauge,
     pub(super) refused_waiters: IntCounter,
     pub(super) list_loads: IntCounter,
+    pub(super) list_failures: IntCounter,
     pub(super) lists: IntGauge,
+    pub(super) lists_bytes: IntGauge,
     pub(super) asked_database: IntCounter,
     pub(super) purged: IntCounter,
 }
@@ -97,7 +99,9 @@ impl FeedMetrics {
             waiters: gauge("feed_waiters", "Held polls and streams.")?,
             refused_waiters: counter("feed_waiters_refused_total", "Those refused because of the limit.")?,
             list_loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
+            list_failures: counter("feed_list_failures_total", "Loads of these that failed.")?,
             lists: gauge("feed_lists", "Assigned lists in memory.")?,
+            lists_bytes: gauge("feed_lists_bytes", "Their bytes.")?,
             asked_database: counter(
                 "feed_polls_from_database_total",
                 "Polls that reached back further than memory.",

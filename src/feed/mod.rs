@@ -47,6 +47,7 @@ mod lists;
 mod metrics;
 pub mod poll;
 mod purge;
+pub mod queue;
 pub mod resource;
 mod sequencer;
 mod shard;
@@ -283,7 +284,9 @@ impl Feed {
         self.metrics.position.set(i64::try_from(self.position()).unwrap_or(i64::MAX));
         let stale = self.micros_since_born(Instant::now()).saturating_sub(self.fresh.load(Relaxed));
         self.metrics.stale_seconds.set(Duration::from_micros(stale).as_secs_f64());
-        self.metrics.lists.set(as_i64(self.lists.len()));
+        let (lists, bytes) = self.lists.size();
+        self.metrics.lists.set(as_i64(lists));
+        self.metrics.lists_bytes.set(as_i64(bytes));
         if let Some(window) = &self.shard(0).window {
             let (events, bytes, users, oldest) = window.size();
             self.metrics.window_events.set(as_i64(events));

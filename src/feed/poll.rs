@@ -4,10 +4,11 @@
 //! constant. What has to wait (for the tail, for a list, for news) is a future; none of them keeps anything
 //! of the database, so all may be dropped at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::futures::Notified;
 use tokio::time::timeout_at;
 
@@ -29,11 +30,14 @@ const NEXT_POLL_RELEASED_MS: (u64, u64) = (1_000, 4_000);
 const POLLED_NOTE_MICROS: u64 = 200_000;
 
 /// The feed cannot answer now: 503 with `Retry-After`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The tail did not get fresh in time: its database is away or slow.
     #[error("the feed is not fresh")]
     Stale,
+    /// A list of the queue could not be loaded, for this reason.
+    #[error("the queue's lists cannot be loaded: {0}")]
+    Lists(Arc<str>),
     /// As many wait as may.
     #[error("too many wait")]
     Full,
@@ -78,34 +82,6 @@ pub enum CursorPoll {
     Later,
 }
 
-/// The queue as an expert sees it.
-#[derive(Clone, Debug)]
-pub struct Queue {
-    /// JSON array.
-    pub waiting: Bytes,
-    /// JSON array.
-    pub assigned: Bytes,
-}
-
-impl Queue {
-    /// `{"waitingConversations":…,"assignedConversations":…}`, between `before` and `after`.
-    #[must_use]
-    pub fn json(&self, before: &[u8], after: &[u8]) -> Bytes {
-        let parts: [&[u8]; 7] = [
-            before,
-            b"{\"waitingConversations\":",
-            &self.waiting,
-            b",\"assignedConversations\":",
-            &self.assigned,
-            b"}",
-            after,
-        ];
-        let mut json = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
-        parts.iter().for_each(|part| json.extend_from_slice(part));
-        json.freeze()
-    }
-}
-
 /// How a cursor poll may be answered.
 enum Readiness {
     /// From memory.
@@ -126,10 +102,11 @@ impl Feed {
         since: Timestamp,
         (now, at): (Instant, Timestamp),
     ) -> SincePoll {
-        self.since_poll_of(event_loop, user, class, since, (now, now, at))
+        self.since_poll_of(event_loop, user, class, since, (now, now, at), None)
     }
 
-    /// The same for a poll that `came` some time ago.
+    /// The same for a poll that `came` some time ago. `least` is the queue's newest change as of a moment after that, where
+    /// one is known: where the queue moves on faster than it is read, an answer need not have what came later.
     fn since_poll_of(
         &self,
         event_loop: usize,
@@ -137,6 +114,7 @@ impl Feed {
         class: Class,
         since: Timestamp,
         (came, now, at): (Instant, Instant, Timestamp),
+        least: Option<u64>,
     ) -> SincePoll {
         self.note_interest(self.micros_since_born(now));
         let mut shard = self.shard(event_loop);
@@ -146,7 +124,7 @@ impl Feed {
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
-        self.since_now(&mut shard, user, class, since, (fresh >= came, at))
+        self.since_now(&mut shard, user, class, since, (fresh >= came, at, least))
     }
 
     /// `has_all` tells whether all that was committed before the poll came is in the window.
@@ -156,7 +134,7 @@ impl Feed {
         user: u64,
         class: Class,
         since: Timestamp,
-        (has_all, at): (bool, Timestamp),
+        (has_all, at, least): (bool, Timestamp, Option<u64>),
     ) -> SincePoll {
         let Some(window) = &shard.window else { return SincePoll::Later };
         let cursor = Cursor::new(window.position(), user);
@@ -172,8 +150,10 @@ impl Feed {
             // Messages never change: an older answer takes nothing back.
             Since::News(..) | Since::Queue if class != Class::Messages && !has_all => SincePoll::Later,
             Since::News(pieces, position) => SincePoll::Changed(array(&pieces), Cursor::new(position, user)),
-            Since::Queue => match self.queue_now(shard, user) {
-                Some(queue) => SincePoll::Changed(queue.json(b"[", b"]"), cursor),
+            Since::Queue => match self.queue_now(shard, user, least) {
+                Some((queue, position)) => {
+                    SincePoll::Changed(queue.json(b"[", b"]"), Cursor::new(position, user))
+                }
                 None => SincePoll::Later,
             },
             Since::Unknown => {
@@ -186,7 +166,7 @@ impl Feed {
     /// The same, when it has to wait. Never [`SincePoll::Later`].
     ///
     /// # Errors
-    /// [`Unavailable`] after [`WAIT_MS_MAX`].
+    /// [`Unavailable`] after [`WAIT_MS_MAX`], for the tail and for the lists.
     pub async fn since_later(
         &self,
         event_loop: usize,
@@ -195,12 +175,18 @@ impl Feed {
         since: Timestamp,
     ) -> Result<SincePoll, Unavailable> {
         let came = Instant::now();
-        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
+        let until = || tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
+        let (mut deadline, mut least) = (until(), None);
         loop {
             let ticked = self.ticked[event_loop % self.ticked.len()].notified();
             let loaded = self.lists.loaded.notified();
+            if class == Class::Queue && least.is_none() {
+                least = self.queue_after(event_loop, came);
+                // The lists have their own time: they can only be loaded when it is known what they must have.
+                deadline = least.map_or(deadline, |_| until());
+            }
             let times = (came, Instant::now(), Timestamp::now());
-            match self.since_poll_of(event_loop, user, class, since, times) {
+            match self.since_poll_of(event_loop, user, class, since, times, least) {
                 SincePoll::Later => {}
                 answer => return Ok(answer),
             }
@@ -209,46 +195,9 @@ impl Feed {
                 self.want_queue(event_loop, user)?;
             }
             self.nudge();
-            self.either(deadline, ticked, loaded).await?;
+            let waited = self.either(deadline, ticked, loaded).await;
+            waited.map_err(|stale| if class == Class::Queue { self.why(stale) } else { stale })?;
         }
-    }
-
-    /// The whole queue of `user`, with all that was committed before this call: for a queue poll that memory
-    /// cannot answer, and the full state.
-    ///
-    /// # Errors
-    /// [`Unavailable`] after [`WAIT_MS_MAX`].
-    pub async fn queue(&self, event_loop: usize, user: u64) -> Result<Queue, Unavailable> {
-        let came = Instant::now();
-        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
-        loop {
-            let ticked = self.ticked[event_loop % self.ticked.len()].notified();
-            let loaded = self.lists.loaded.notified();
-            let is_fresh = self.fresh.load(Relaxed) >= self.micros_since_born(came);
-            if let Some(queue) = self.queue_now(&self.shard(event_loop), user).filter(|_| is_fresh) {
-                return Ok(queue);
-            }
-            // Not one after the other: where replies are slow, there is time for both only at once.
-            self.want_queue(event_loop, user)?;
-            self.nudge();
-            self.either(deadline, ticked, loaded).await?;
-        }
-    }
-
-    /// Both lists, where they have everything up to the window's position.
-    fn queue_now(&self, shard: &Shard, user: u64) -> Option<Queue> {
-        let needs = shard.window.as_ref()?.queue_needs(user);
-        self.lists.get(user, needs).map(|(waiting, assigned)| Queue { waiting, assigned })
-    }
-
-    /// Has those lists loaded that [`Feed::queue`] will want. Where nobody can wait for them yet, that saves its time.
-    ///
-    /// # Errors
-    /// [`Unavailable::Full`] when as many wait for lists as may.
-    pub fn want_queue(&self, event_loop: usize, user: u64) -> Result<(), Unavailable> {
-        let needs = self.shard(event_loop).window.as_ref().map(|window| window.queue_needs(user));
-        let is_wanted = needs.is_none_or(|needs| self.lists.want(user, needs));
-        if is_wanted { Ok(()) } else { Err(Unavailable::Full) }
     }
 
     /// How many conversations wait: `X-Total-Count`.
@@ -457,7 +406,7 @@ impl Feed {
     }
 
     /// Waits for the tail's next read or for a list, whichever comes first.
-    async fn either(
+    pub(super) async fn either(
         &self,
         deadline: tokio::time::Instant,
         ticked: Notified<'_>,

@@ -12,6 +12,11 @@ use super::window::{IdMap, Window};
 
 /// Size of the blocks that cursors' texts and empty answers are cut from: one allocation for some hundred.
 const SCRATCH_BYTES: usize = 32 * 1_024;
+/// Writes that a loop's part waits for, at most: more than are made in the longest wait while the tail reads at all. About
+/// 100 bytes each.
+const PENDING_MAX: usize = 16_384;
+/// Stands for every user: none has this id.
+const EVERYONE: u64 = 0;
 
 /// Somebody who waits for news.
 struct Waiter {
@@ -26,8 +31,11 @@ pub struct Shard {
     pub window: Option<Window>,
     waiters: Slab<Waiter>,
     waiters_of: IdMap<Vec<u32>>,
-    /// Events committed by users of this instance that the window lacks, until when to wait for each.
+    /// Events committed by users of this instance that the window lacks, until when to wait for each. [`EVERYONE`] waits
+    /// while there were too many to note whose they are.
     pending: IdMap<Vec<(u64, Instant)>>,
+    /// How many these are.
+    pending_count: usize,
     scratch: BytesMut,
     random: u64,
 }
@@ -40,6 +48,7 @@ impl Shard {
             waiters: Slab::new(),
             waiters_of: IdMap::default(),
             pending: IdMap::default(),
+            pending_count: 0,
             scratch: BytesMut::new(),
             random: seed | 1,
         }
@@ -52,10 +61,7 @@ impl Shard {
         if !self.pending.is_empty() {
             let applied: std::collections::HashSet<u64> =
                 batch.entries.iter().map(|entry| entry.id).collect();
-            self.pending.retain(|_, written| {
-                written.retain(|(id, until)| !applied.contains(id) && *until > now);
-                !written.is_empty()
-            });
+            self.retain_writes(|id, until| !applied.contains(&id) && until > now);
         }
         if batch.entries.iter().any(|entry| entry.queue != QueueChange::None) {
             return self.wake_all();
@@ -125,18 +131,43 @@ impl Shard {
 
     /// Notes that `user` committed `event`, which the window lacks.
     pub fn wrote(&mut self, user: u64, event: u64, until: Instant) {
+        if self.pending_count >= PENDING_MAX {
+            let now = Instant::now();
+            if !self.lacks(EVERYONE, now) {
+                // While nothing is applied nobody else takes out what is over.
+                self.retain_writes(|_, until| until > now);
+            }
+            if self.pending_count >= PENDING_MAX {
+                self.pending.insert(EVERYONE, vec![(0, until)]);
+                return;
+            }
+        }
         self.pending.entry(user).or_default().push((event, until));
+        self.pending_count += 1;
+    }
+
+    fn retain_writes(&mut self, keep: impl Fn(u64, Instant) -> bool) {
+        self.pending_count = 0;
+        self.pending.retain(|_, written| {
+            written.retain(|&(id, until)| keep(id, until));
+            self.pending_count += written.len();
+            !written.is_empty()
+        });
     }
 
     /// Whether the window lacks something that `user` wrote.
     pub fn lacks_writes_of(&self, user: u64, now: Instant) -> bool {
-        !self.pending.is_empty()
-            && self.pending.get(&user).is_some_and(|written| written.iter().any(|(_, until)| *until > now))
+        !self.pending.is_empty() && (self.lacks(user, now) || self.lacks(EVERYONE, now))
+    }
+
+    fn lacks(&self, user: u64, now: Instant) -> bool {
+        self.pending.get(&user).is_some_and(|written| written.iter().any(|(_, until)| *until > now))
     }
 
     /// Forgets what is awaited: the window was loaded anew.
     pub fn forget_writes(&mut self) {
         self.pending.clear();
+        self.pending_count = 0;
     }
 
     /// The cursor's text, cut from a larger block.
@@ -160,5 +191,37 @@ impl Shard {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         (self.random >> 11) % limit.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn writes_that_are_never_applied_take_no_more_than_their_limit_and_nobody_is_told_too_soon() {
+        let mut shard = Shard::new(1);
+        let now = Instant::now();
+        let long = now + Duration::from_secs(60);
+        for user in 1..=PENDING_MAX as u64 {
+            shard.wrote(user, user, now + Duration::from_nanos(1));
+        }
+        // What is over makes room, though nothing was applied.
+        shard.wrote(1, 1, long);
+        assert_eq!(shard.pending_count, 1);
+        for user in 2..2 * PENDING_MAX as u64 {
+            shard.wrote(user, user, long);
+        }
+        assert_eq!(shard.pending_count, PENDING_MAX);
+        assert!(shard.pending.len() <= PENDING_MAX + 1);
+        for user in [1, PENDING_MAX as u64, 2 * PENDING_MAX as u64 - 1, u64::MAX] {
+            assert!(shard.lacks_writes_of(user, now), "whose write could not be noted waits as well: {user}");
+        }
+        let later = long + Duration::from_secs(1);
+        assert!(!shard.lacks_writes_of(u64::MAX, later));
+        shard.forget_writes();
+        assert!(!shard.lacks_writes_of(1, now));
     }
 }

@@ -13,13 +13,13 @@
 //!   list what they have not fetched.
 //! - **An echoed time is a position.** See [`Window::since`].
 
+mod ids;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 
 use super::event::{Batch, Entry, Kind, QueueChange};
+pub use ids::IdMap;
 use view::{Echoed, Newest, Start, View, echo, view_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
@@ -39,30 +40,6 @@ pub const USERS_MAX: usize = 65_536;
 pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
 pub const REACH_MICROS: i64 = 100_000;
-/// Hashes ids: they are ours, so nobody can choose them to collide.
-#[derive(Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        let mixed = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-}
-
-/// A map by id.
-pub type IdMap<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
-
 /// What a `since` poll asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -402,6 +379,12 @@ impl Window {
         }
         // What took a conversation from the user is in no list of theirs.
         (newest > echoed.seq && !found) || self.queue.iter().rev().take_while(recent).any(is_news)
+    }
+
+    /// The newest change of the waiting queue.
+    #[must_use]
+    pub fn queue_seq(&self) -> u64 {
+        self.queue_seq
     }
 
     /// How new the waiting page and the user's assigned list must at least be.

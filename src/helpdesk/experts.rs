@@ -7,7 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::chassis::{Error, Response, response};
 use crate::db::Connection;
-use crate::feed::poll::Queue;
+use crate::feed::queue::Queue;
 use crate::feed::{self, NewEvent};
 use crate::transaction;
 

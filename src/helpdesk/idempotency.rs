@@ -93,8 +93,7 @@ pub(super) async fn forget(db: Weak<Db>) {
     loop {
         let Some(held) = db.upgrade() else { return };
         if let Err(error) = forget_round(&held).await {
-            // The database's absence is logged and counted where requests meet it.
-            tracing::debug!(%error, "old idempotency keys are forgotten later");
+            tracing::warn!(%error, "old idempotency keys are forgotten later");
         }
         drop(held);
         tokio::time::sleep(Duration::from_secs(FORGET_EVERY_S)).await;

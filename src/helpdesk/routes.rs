@@ -105,24 +105,24 @@ impl route::Route for Route {
     fn spec(self) -> Spec {
         use Access::{Optional, Public, Session, User};
         match self {
-            Self::ConversationUpdates => Spec::get("/api/conversations/updates", User),
-            Self::MessageUpdates => Spec::get("/api/messages/updates", User),
+            Self::ConversationUpdates => Spec::list("/api/conversations/updates", User),
+            Self::MessageUpdates => Spec::list("/api/messages/updates", User),
             Self::QueueUpdates => Spec::get("/api/expert-queue/updates", User),
-            Self::Updates => Spec::get("/api/updates", User),
-            Self::UpdateStream => Spec::get("/api/updates/stream", User),
+            Self::Updates => Spec::list("/api/updates", User),
+            Self::UpdateStream => Spec::list("/api/updates/stream", User),
             Self::Health => Spec::get("/health", Public),
             Self::Register => Spec::post("/auth/register", Public, CREDENTIALS_BYTES_MAX),
             Self::Login => Spec::post("/auth/login", Public, CREDENTIALS_BYTES_MAX),
             Self::Logout => Spec::post("/auth/logout", Optional, NO_FIELDS_BYTES_MAX),
             Self::Refresh => Spec::post("/auth/refresh", Session, NO_FIELDS_BYTES_MAX),
             Self::Me => Spec::get("/auth/me", Session),
-            Self::ConversationList => Spec::get("/conversations", User),
+            Self::ConversationList => Spec::list("/conversations", User),
             Self::ConversationOpen => Spec::post("/conversations", User, CONVERSATION_BYTES_MAX),
             Self::Conversation { .. } => Spec::get("/conversations/:id", User),
-            Self::MessageList { .. } => Spec::get("/conversations/:id/messages", User),
+            Self::MessageList { .. } => Spec::list("/conversations/:id/messages", User),
             Self::MessagePost => Spec::post("/messages", User, MESSAGE_BYTES_MAX),
             Self::MessageRead { .. } => Spec::put("/messages/:id/read", User, NO_FIELDS_BYTES_MAX),
-            Self::Queue => Spec::get("/expert/queue", User),
+            Self::Queue => Spec::list("/expert/queue", User),
             Self::Claim { .. } => Spec::post("/expert/conversations/:id/claim", User, NO_FIELDS_BYTES_MAX),
             Self::Unclaim { .. } => {
                 Spec::post("/expert/conversations/:id/unclaim", User, NO_FIELDS_BYTES_MAX)
@@ -132,7 +132,7 @@ impl route::Route for Route {
             }
             Self::Profile => Spec::get("/expert/profile", User),
             Self::ProfileUpdate => Spec::put("/expert/profile", User, PROFILE_BYTES_MAX),
-            Self::AssignmentHistory => Spec::get("/expert/assignments/history", User),
+            Self::AssignmentHistory => Spec::list("/expert/assignments/history", User),
         }
     }
 

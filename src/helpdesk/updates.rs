@@ -33,7 +33,7 @@ const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
         match error {
-            Unavailable::Stale => Self::Unavailable("the feed is not fresh".to_owned()),
+            Unavailable::Stale | Unavailable::Lists(_) => Self::Unavailable(error.to_string()),
             Unavailable::Full => Self::busy("the feed's waiting room"),
         }
     }

@@ -83,10 +83,19 @@ pub async fn run(db: &Db, command: &Command) -> Result<Vec<String>, Failure> {
 
 /// Keeps the set of revoked clients up to date for as long as the process lives.
 pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) {
+    let mut told = false;
     loop {
         match revoked(&db).await {
-            Ok(clients) => auth.revocations.clients.replace(clients),
-            // Not logged as an error: every request that needs the database says so.
+            Ok(clients) => {
+                auth.revocations.clients.replace(clients);
+                if std::mem::take(&mut told) {
+                    tracing::info!("the revoked clients can be read again");
+                }
+            }
+            // Once for each outage.
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                tracing::warn!(%error, "the revoked clients cannot be read");
+            }
             Err(error) => tracing::debug!(%error, "the revoked clients could not be read"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::chassis::{DETACHED_MS_MAX, Error};
 use crate::db::pool::SERVER_STATEMENT_MS_MAX;
-use crate::db::{self, Connection, Db};
+use crate::db::{self, Backoff, Connection, Db};
 
 use super::store;
 
@@ -41,8 +41,8 @@ pub const BATCH_MAX: usize = 512;
 pub const QUEUE_WAIT_MS_MAX: u64 = 2_000;
 /// The longest that a buyer or a reader is kept waiting for an answer.
 const ANSWER_MS_MAX: u64 = DETACHED_MS_MAX;
-/// Pause before a statement that lost its row to a lock wait is run again.
-const RERUN_PAUSE: Duration = Duration::from_millis(5);
+/// Shortest and longest pause before a statement that lost its row is run again.
+const RERUN_PAUSE_MS: (u64, u64) = (5, 100);
 
 const _: () = assert!(BATCH_MAX <= QUEUE_MAX);
 const _: () = assert!(QUEUE_WAIT_MS_MAX + SERVER_STATEMENT_MS_MAX <= ANSWER_MS_MAX);
@@ -120,10 +120,8 @@ impl Counter {
         let (readers, to_tell) = mpsc::channel(QUEUE_MAX);
         let counter = Self { buyers: Line(buyers), readers: Line(readers) };
         let metrics = Metrics::new(registry, &counter)?;
-        let queue = Queue { db: db.clone(), arriving: to_serve, waiting: VecDeque::new() };
-        background.spawn(sell(queue, metrics.clone()));
-        let queue = Queue { db, arriving: to_tell, waiting: VecDeque::new() };
-        background.spawn(tell(queue, metrics));
+        background.spawn(sell(Queue::new(db.clone(), to_serve), metrics.clone()));
+        background.spawn(tell(Queue::new(db, to_tell), metrics));
         Ok(counter)
     }
 
@@ -186,9 +184,15 @@ struct Queue<T> {
     arriving: mpsc::Receiver<Waiter<T>>,
     /// Those of the next statement, first come first.
     waiting: VecDeque<Waiter<T>>,
+    reruns: Backoff,
 }
 
 impl<T> Queue<T> {
+    fn new(db: Arc<Db>, arriving: mpsc::Receiver<Waiter<T>>) -> Self {
+        let reruns = Backoff::new(RERUN_PAUSE_MS.0, RERUN_PAUSE_MS.1);
+        Self { db, arriving, waiting: VecDeque::new(), reruns }
+    }
+
     /// Waits until there is someone to serve and a connection to do it with. False at the process's end.
     async fn someone_waits(&mut self) -> bool {
         if self.waiting.is_empty() {
@@ -229,7 +233,7 @@ impl<T> Queue<T> {
     /// and may be run again. How many were sent away.
     async fn failed(&mut self, error: &db::Error) -> usize {
         if let db::Error::Conflict(_) = error {
-            tokio::time::sleep(RERUN_PAUSE).await;
+            tokio::time::sleep(self.reruns.failed()).await;
             return 0;
         }
         self.refuse_all(&error.to_string())
@@ -262,6 +266,7 @@ async fn sell_batch(queue: &mut Queue<bool>, metrics: &Metrics) {
     match store::quantity_take(&mut connection, wanted as u64).await {
         Ok(mut taken) => {
             drop(connection);
+            queue.reruns.succeeded();
             // A buyer who left just now does not use up what the next one can have.
             for buyer in queue.waiting.drain(..) {
                 if buyer.answer.send(Ok(taken > 0)).is_ok() && taken > 0 {
@@ -290,6 +295,7 @@ async fn tell_batch(queue: &mut Queue<u64>, metrics: &Metrics) {
     match store::quantity(&mut connection).await {
         Ok(quantity) => {
             drop(connection);
+            queue.reruns.succeeded();
             for reader in queue.waiting.drain(..) {
                 let _left = reader.answer.send(Ok(quantity));
             }

@@ -63,7 +63,7 @@ fn the_readme_has_every_url_of_every_service() {
         let header = "| method | path | who may call | body, bytes at most |";
         let mut table = format!("{header}\n|---|---|---|---|\n");
         for route in Route::all().into_iter().filter(is_its) {
-            let Spec { method, label, access, body_bytes_max } = route.spec();
+            let Spec { method, label, access, body_bytes_max, is_large: _ } = route.spec();
             let who = match access {
                 Access::Public => "anyone",
                 Access::Optional => "anyone, signed in or not",

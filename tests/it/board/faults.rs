@@ -106,13 +106,6 @@ async fn a_success_whose_reply_is_lost_is_no_post_and_its_picture_is_swept() {
     assert_eq!(posts(&schema).await, 1);
 }
 
-/// The most memory that the server ever had resident.
-fn memory_peak_bytes(desk: &Hyperdesk) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", desk.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 #[tokio::test]
 async fn a_slow_bucket_slows_uploads_and_nothing_else() {
     let schema = Schema::fresh().await;
@@ -123,7 +116,7 @@ async fn a_slow_bucket_slows_uploads_and_nothing_else() {
     stored_as(&upload(&desk.client(), "slow", "cat.gif", GIF).await, "cat.gif");
     // More at once than there are places, all large, with a bucket that takes bytes and says nothing.
     proxy.blackhole();
-    let before = memory_peak_bytes(&desk);
+    let before = desk.peak_rss_bytes();
     let mut uploads = Vec::new();
     // Bodies have 64 MiB in all, and 16 pictures are on their way to the bucket in up to four copies.
     for _ in 0..100 {
@@ -136,7 +129,7 @@ async fn a_slow_bucket_slows_uploads_and_nothing_else() {
     }
     let waited = desk.metric("board_uploads_total{outcome=\"not_stored\"}").await.unwrap();
     assert!(waited < 50.0, "{waited} of 100 were let in");
-    let grown = (memory_peak_bytes(&desk) - before) / MIB;
+    let grown = (desk.peak_rss_bytes() - before) / MIB as u64;
     println!("100 uploads of 1 MiB to a dead bucket: {grown} MiB more, {waited} waited for it");
     assert!(grown < 256, "{grown} MiB");
     // Reading goes on meanwhile, and uploads when the bucket is back.

@@ -20,6 +20,8 @@ use crate::support::server::SECRET;
 
 /// More than the kernel takes for a client that does not read.
 pub const BIG_BYTES: usize = 32 * 1024 * 1024;
+/// A piece of the stream that never pauses.
+pub const FLOOD_PIECE_BYTES: usize = 64 * 1024;
 /// Pieces of a stream, and the pause before each.
 pub const PIECES: u64 = 5;
 pub const PIECE_PAUSE: Duration = Duration::from_millis(300);
@@ -33,10 +35,11 @@ pub enum Route {
     PanicDetached,
     Never,
     Stream,
+    Flood,
     Echo,
 }
 
-const ALL: [Route; 8] = [
+const ALL: [Route; 9] = [
     Route::Ok,
     Route::Big,
     Route::Panic,
@@ -44,6 +47,7 @@ const ALL: [Route; 8] = [
     Route::PanicDetached,
     Route::Never,
     Route::Stream,
+    Route::Flood,
     Route::Echo,
 ];
 
@@ -57,6 +61,7 @@ impl route::Route for Route {
             Self::PanicDetached => Spec::get("/panic-detached", Access::Public),
             Self::Never => Spec::get("/never", Access::Public),
             Self::Stream => Spec::get("/stream", Access::Public),
+            Self::Flood => Spec::get("/flood", Access::Public),
             Self::Echo => Spec::post("/echo", Access::Public, 16 * 1024 * 1024),
         }
     }
@@ -95,6 +100,7 @@ impl Service for Rude {
             Route::PanicDetached => Answer::detached(async { panic!("on purpose, detached") }),
             Route::Never => Answer::Held(Box::pin(std::future::pending())),
             Route::Stream => Answer::now(Ok(stream())),
+            Route::Flood => Answer::now(Ok(flood())),
             Route::Echo => Answer::now(text(request.body.clone())),
         }
     }
@@ -105,6 +111,12 @@ fn stream() -> Response {
         tokio::time::sleep(PIECE_PAUSE).await;
         Bytes::from(format!("data: {number}\n\n"))
     });
+    Response::new(Body::Pieces(Box::pin(pieces)))
+}
+
+/// Pieces without end and without a pause.
+fn flood() -> Response {
+    let pieces = futures_util::stream::repeat_with(|| Bytes::from(vec![b'x'; FLOOD_PIECE_BYTES]));
     Response::new(Body::Pieces(Box::pin(pieces)))
 }
 

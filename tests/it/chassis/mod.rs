@@ -10,6 +10,7 @@ mod lab;
 mod limits;
 mod panics;
 mod patience;
+mod readers;
 mod rolling;
 mod routes;
 

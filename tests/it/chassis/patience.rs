@@ -107,6 +107,40 @@ async fn big_answer(reads: bool) {
     assert!(begun.elapsed() > 15 * SECOND, "{:?}, reads: {reads}", begun.elapsed());
 }
 
+/// An answer, or a stream, of which so many bytes a second are read: how long that is put up with, at most `limit`.
+async fn read_at(path: &str, bytes_per_s: usize, limit: Duration) -> Duration {
+    let lab = Lab::start();
+    let mut raw = Raw::connect_slow_reader(lab.addr, 4_096).await;
+    raw.write(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await.unwrap();
+    let begun = Instant::now();
+    eventually(SLACK, || async { lab.chassis.connections() == 1 }).await;
+    while lab.chassis.connections() == 1 && begun.elapsed() < limit {
+        if bytes_per_s > 0 && raw.read_exactly(bytes_per_s / 2).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    begun.elapsed()
+}
+
+/// A trickle is no reading: with 8 kB a second the 20 s are over after 33.
+async fn trickle() {
+    let took = read_at("/big", 8_000, 60 * SECOND).await;
+    assert!(took > 25 * SECOND && took < 45 * SECOND, "{took:?}");
+}
+
+/// Slow, but it goes on.
+async fn slow_but_steady() {
+    let took = read_at("/big", 40_000, 50 * SECOND).await;
+    assert!(took >= 50 * SECOND, "cut after {took:?}");
+}
+
+/// A stream that is not read at all is cut like an answer.
+async fn unread_stream() {
+    let took = read_at("/flood", 0, 60 * SECOND).await;
+    assert!(took > 15 * SECOND && took < 20 * SECOND + SLACK, "{took:?}");
+}
+
 /// Idle from the start, and after an answer: answered after 61 s, closed in order by 77 s.
 async fn idle(addr: SocketAddr) {
     let mut waiting = Vec::new();
@@ -154,6 +188,9 @@ async fn slow_clients_are_cut_in_time_and_idle_ones_kept() {
         never_reads(addr),
         big_answer(false),
         big_answer(true),
+        trickle(),
+        slow_but_steady(),
+        unread_stream(),
         good_client(&desk, end),
     );
     assert_eq!(desk.metric("http_requests_in_flight").await, Some(0.0));

@@ -117,6 +117,13 @@ impl Child {
         pages * u64::try_from(rustix::param::page_size()).unwrap()
     }
 
+    /// The most that it was ever.
+    pub fn peak_rss_bytes(&self) -> u64 {
+        let status = self.proc_file("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.expect("Linux tells it").trim().parse::<u64>().unwrap() * 1_024
+    }
+
     pub fn open_fds(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the child runs").count()
     }

@@ -202,6 +202,10 @@ impl Hyperdesk {
         self.child.rss_bytes()
     }
 
+    pub fn peak_rss_bytes(&self) -> u64 {
+        self.child.peak_rss_bytes()
+    }
+
     pub fn open_fds(&self) -> usize {
         self.child.open_fds()
     }

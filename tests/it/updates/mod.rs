@@ -5,6 +5,7 @@ mod clocks;
 mod cursors;
 mod holes;
 mod idle;
+mod lists;
 mod restored;
 mod slow;
 mod streams;

@@ -4,11 +4,12 @@
 //! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
 
 mod connection;
-mod error;
+pub mod error;
 mod metrics;
 pub mod migrations;
 pub mod pool;
 mod reader;
+pub mod session;
 mod statement;
 mod value;
 

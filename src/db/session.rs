@@ -120,6 +120,9 @@ mod tests {
         assert_eq!(SETTINGS[0].vendor, Vendor::Both);
         let text = setup();
         assert!(text.starts_with("SET SESSION character_set_client = 'utf8mb4', "), "{text}");
-        assert!(text.contains(" /*M!100600 , tx_read_only = 0 */ /*!80000 , transaction_read_only = 0 */,"), "{text}");
+        assert!(
+            text.contains(" /*M!100600 , tx_read_only = 0 */ /*!80000 , transaction_read_only = 0 */,"),
+            "{text}"
+        );
     }
 }

@@ -2,8 +2,10 @@
 //! transactions in the way.
 
 mod away;
+mod codes;
 mod conflict;
 mod crossing;
+mod hostile;
 
 use std::collections::HashMap;
 use std::sync::Arc;

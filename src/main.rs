@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, Loops, admin};
-use hyperdesk::config::{self, Config, Environment, LogFormat, Vars as _};
+use hyperdesk::config::{Config, Environment, LogFormat};
 use hyperdesk::db::{self, Db, DbMetrics, migrations};
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
@@ -101,19 +101,7 @@ fn main() -> ExitCode {
 
 /// The configuration, or all that is wrong with it, whichever command wants it.
 fn read_config() -> Result<Config, Vec<String>> {
-    let vars = Environment::read().map_err(|mistake| vec![mistake])?;
-    let set = |variable: hyperdesk::config::Variable| {
-        vars.get(variable.name).filter(|value| !value.trim().is_empty())
-    };
-    let config = Config::from_vars(&vars, services::NAMES);
-    let mut mistakes = config.as_ref().err().cloned().unwrap_or_default();
-    if set(config::DATABASE_URL).is_none() && set(config::RDS_HOSTNAME).is_none() {
-        mistakes.push("DATABASE_URL: it or RDS_HOSTNAME is required".to_owned());
-    }
-    if let Some(Err(error)) = set(config::RUST_LOG).map(tracing_subscriber::EnvFilter::try_new) {
-        mistakes.push(format!("RUST_LOG: {error}"));
-    }
-    if mistakes.is_empty() { config } else { Err(mistakes) }
+    Config::from_vars(&Environment::read()?, services::NAMES)
 }
 
 /// An exit code and the reason for the log.
@@ -177,10 +165,7 @@ struct Process {
 
 async fn run(command: Command, config: Config) -> Result<(), Failure> {
     let registry = Registry::new();
-    let Some(target) = &config.database else {
-        return Err(Failure(EXIT_CONFIG, "DATABASE_URL or RDS_HOSTNAME is required".to_owned()));
-    };
-    let db = Db::new(&config, target, DbMetrics::new(&registry).map_err(software)?)?;
+    let db = Db::new(&config, DbMetrics::new(&registry).map_err(software)?)?;
     let previous = config.secret_previous.as_ref().map(|secret| secret.reveal().as_bytes());
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,

@@ -43,16 +43,16 @@ pub struct Db {
 }
 
 impl Db {
-    /// Pools for `target` and the configured reader. Connects to nothing yet.
+    /// Pools for the configured writer and reader. Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Internal`] when a pool cannot be built.
-    pub fn new(config: &Config, target: &DatabaseTarget, metrics: DbMetrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: DbMetrics) -> Result<Self, Error> {
         let pool = |target: &DatabaseTarget, must_write| {
             pool::build(Manager::new(target, &config.database_ssl, must_write), config.db_pool_size)
         };
         let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
-        Ok(Self { writer: pool(target, true)?, reader: reader.map(Reader::new), metrics })
+        Ok(Self { writer: pool(&config.database, true)?, reader: reader.map(Reader::new), metrics })
     }
 
     /// A connection to the writer.

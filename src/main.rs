@@ -13,7 +13,7 @@ use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, Loops, admin};
 use hyperdesk::config::{Config, Environment, LogFormat};
-use hyperdesk::db::{self, Db, DbMetrics, migrations};
+use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::{helpdesk, metrics};
@@ -240,7 +240,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let schema = Arc::new(tokio::sync::OnceCell::new());
-    tokio::spawn(wait_for_schema(db.clone(), schema.clone()));
+    tokio::spawn(wait_for_schema(db.clone(), config.db_pool_size, schema.clone()));
     let probe = Probe::new(&registry, before_scrape, chassis.clone(), schema).map_err(software)?;
     let admin = tokio::net::TcpListener::from_std(admin).map_err(software)?;
     tokio::spawn(admin::serve(admin, Arc::new(probe)));
@@ -280,7 +280,7 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 }
 
 /// Looks at the schema until it is the one this program needs; says what it waits for.
-async fn wait_for_schema(db: Arc<Db>, ready: Arc<tokio::sync::OnceCell<()>>) {
+async fn wait_for_schema(db: Arc<Db>, pool_size: usize, ready: Arc<tokio::sync::OnceCell<()>>) {
     loop {
         match migrations::missing(&db).await {
             Ok(missing) if missing.is_empty() => break,
@@ -291,6 +291,26 @@ async fn wait_for_schema(db: Arc<Db>, ready: Arc<tokio::sync::OnceCell<()>>) {
     }
     tracing::info!("the database is there");
     let _first = ready.set(());
+    tell_capacity(&db, pool_size).await;
+}
+
+/// Says for how many instances such as this one the database has room; loudly where not even for this one.
+async fn tell_capacity(db: &Db, pool_size: usize) {
+    let pool_size = pool_size as u64;
+    let Ok(capacity) = db.capacity().await else { return };
+    let Capacity { connections: max_connections, prepared_statements: max_prepared_stmt_count } = capacity;
+    let by_connections = capacity.instances_by_connections(pool_size);
+    let by_statements = capacity.instances_by_statements(pool_size);
+    if by_connections.min(by_statements) == 0 {
+        let advice = "the database is too small for this DB_POOL_SIZE: see the arithmetic in the README";
+        tracing::warn!(max_connections, max_prepared_stmt_count, pool_size, "{advice}");
+    } else {
+        tracing::info!(
+            by_connections,
+            by_statements,
+            "instances such as this one that the database has room for"
+        );
+    }
 }
 
 /// What the admin port asks.

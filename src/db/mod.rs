@@ -3,6 +3,7 @@
 //!
 //! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
 
+mod capacity;
 mod connection;
 pub mod error;
 mod metrics;
@@ -19,6 +20,7 @@ use mysql_async::Conn;
 
 use crate::config::{Config, DatabaseTarget};
 
+pub use capacity::Capacity;
 pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
 pub use error::Error;

@@ -39,8 +39,10 @@ const AGE_S_MAX: u64 = 1_800;
 pub const SESSION_IDLE_S_MAX: u64 = 600;
 /// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
 pub const TRANSACTION_IDLE_S_MAX: u64 = 10;
-/// Prepared statements kept per connection: more than the crate has, or each use would prepare anew.
-pub const STATEMENT_CACHE: usize = 256;
+/// Prepared statements kept per connection, those used last: as many as the help desk and the feed have, or any other
+/// service. No more, because the server counts them over all connections (see `capacity`); an instance that serves
+/// everything prepares now and then anew what is seldom used.
+pub const STATEMENT_CACHE: usize = 64;
 /// Largest packet either way; the largest body and its escapes fit well.
 const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// First and longest pause between attempts to connect to a database that is away.

@@ -50,7 +50,7 @@ variables! {
     METRICS_PORT = "9464", "Port of /metrics, /live and /ready; keep it off the load balancer";
     APP_ENV = "development", "development or production; production refuses weak settings and sets secure cookies";
     SERVICES = "", "Comma-separated services to serve; default all in development, helpdesk in production";
-    DATABASE_URL = "", "mysql://user:password@host:port/name of the writer; wins over the RDS_ variables";
+    DATABASE_URL = "", "mysql://user:password@host:port/name of the writer, percent-encoded, without parameters; wins over the RDS_ variables";
     RDS_HOSTNAME = "", "Writer's host, as Elastic Beanstalk sets it";
     RDS_PORT = "3306", "Writer's and reader's port, with RDS_HOSTNAME";
     RDS_DB_NAME = "ebdb", "Database name, with RDS_HOSTNAME";
@@ -63,7 +63,7 @@ variables! {
     DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
     WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
     HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
-    SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes; required in production";
+    SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes, each of which counts; required in production";
     SECRET_KEY_BASE_PREVIOUS = "", "The key before this one: still accepted, no longer used to sign";
     TOKEN_TTL_SECONDS = "86400", "Seconds a token and its session cookie are valid";
     FRONTEND_URL = "http://localhost:5173,http://127.0.0.1:5173", "Comma-separated origins that browsers may call from, exact";

@@ -118,7 +118,7 @@ fn a_parameter_of_a_database_url_is_never_silently_dropped() {
 
 #[test]
 fn odd_database_urls_are_right_or_a_mistake() {
-    let right: [(&str, (&str, u16, &str, &str, &str)); 8] = [
+    let right = [
         (" mysql://u:p@h/n ", ("h", 3306, "u", "p", "n")),
         ("mysql://u@h/n", ("h", 3306, "u", "", "n")),
         ("mysql://u:p@[::1]:3307/n", ("::1", 3307, "u", "p", "n")),

@@ -36,7 +36,9 @@ async fn two_ids(library: &Library) -> [u64; 2] {
 #[tokio::test]
 async fn each_class_of_errors_keeps_closes_or_gives_up_connections() {
     let schema = Schema::fresh().await;
-    schema.execute("CREATE TABLE raised (code INT NOT NULL) ENGINE = InnoDB").await;
+    schema
+        .execute("CREATE TABLE raised (id INT AUTO_INCREMENT PRIMARY KEY, code INT NOT NULL) ENGINE = InnoDB")
+        .await;
     raise_in(&schema, "raised", "INSERT", "NEW.code").await;
     let library = Library::new(&schema.url(), None, 2);
     for &(code, class, reason) in CODES {
@@ -64,7 +66,9 @@ async fn each_class_of_errors_keeps_closes_or_gives_up_connections() {
 #[tokio::test]
 async fn only_what_lost_is_run_again() {
     let schema = Schema::fresh().await;
-    schema.execute("CREATE TABLE raised (code INT NOT NULL) ENGINE = InnoDB").await;
+    schema
+        .execute("CREATE TABLE raised (id INT AUTO_INCREMENT PRIMARY KEY, code INT NOT NULL) ENGINE = InnoDB")
+        .await;
     raise_in(&schema, "raised", "INSERT", "NEW.code").await;
     let library = Library::new(&schema.url(), None, 2);
     for &(code, class, reason) in CODES {
@@ -124,8 +128,10 @@ async fn clients_are_asked_to_come_again_by_every_service() {
     let conversation = open_conversation(&ann).await;
     let program = crate::stock::Program::create(&schema, "stock").await;
     let token = program.token(desk.addr(), "stock").await;
-    schema.execute("CREATE TABLE raised (code INT NOT NULL) ENGINE = InnoDB").await;
-    schema.execute("INSERT INTO raised VALUES (0)").await;
+    schema
+        .execute("CREATE TABLE raised (id INT AUTO_INCREMENT PRIMARY KEY, code INT NOT NULL) ENGINE = InnoDB")
+        .await;
+    schema.execute("INSERT INTO raised (code) VALUES (0)").await;
     for table in ["messages", "books", "board_posts", "date_times"] {
         raise_in(&schema, table, "INSERT", "(SELECT code FROM raised)").await;
     }

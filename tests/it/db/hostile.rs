@@ -54,32 +54,29 @@ const HOSTILE: &[(&str, &str)] = &[
     ("default_week_format", "3"),
 ];
 
-/// The variables that the vendor of the tests' servers has.
+/// Whether a server has the variables of this vendor.
 async fn is_there(schema: &Schema, vendor: Vendor) -> bool {
     let version: String = schema.query_one("SELECT VERSION()").await;
     let other = if version.contains("MariaDB") { Vendor::MySql } else { Vendor::MariaDb };
     vendor != other
 }
 
-async fn hostile_server() -> Server {
-    let shared = Schema::fresh().await;
+/// From now on sessions of everybody but the administrator begin so.
+async fn become_hostile(schema: &Schema) {
     let mut settings = Vec::new();
     for (name, value) in HOSTILE {
         let of = |setting: &&Setting| setting.name == *name;
         let vendor = SETTINGS.iter().find(of).map_or(Vendor::Both, |setting| setting.vendor);
-        if is_there(&shared, vendor).await {
+        if is_there(schema, vendor).await {
             settings.push(format!("{name} = {value}"));
         }
     }
-    let init_connect = format!("--init-connect=SET SESSION {}", settings.join(", "));
-    Server::start_with(&[
-        &init_connect,
-        "--skip-character-set-client-handshake",
-        "--character-set-server=latin1",
-        "--default-time-zone=+05:30",
-        "--innodb-default-row-format=COMPACT",
-    ])
-    .await
+    schema.execute(format!("SET GLOBAL init_connect = \"SET SESSION {}\"", settings.join(", "))).await;
+    for global in
+        ["character_set_server = latin1", "time_zone = '+05:30'", "innodb_default_row_format = 'compact'"]
+    {
+        schema.execute(format!("SET GLOBAL {global}")).await;
+    }
 }
 
 const READ: &str = "CAST(@@SESSION.NAME AS CHAR)";
@@ -102,9 +99,10 @@ async fn pinned(schema: &Schema) -> BTreeMap<&'static str, String> {
 
 #[tokio::test]
 async fn what_is_pinned_is_pinned_whatever_the_server_says() {
-    let usual = pinned(&Schema::fresh().await).await;
-    let database = hostile_server().await;
+    let database = Server::start().await;
     let schema = Schema::on(&database).await;
+    let usual = pinned(&schema).await;
+    become_hostile(&schema).await;
     assert_eq!(pinned(&schema).await, usual);
     // And it was needed: this is what others get there.
     let mut conn = schema.connect().await;
@@ -265,9 +263,10 @@ async fn all_services(schema: &Schema) -> Vec<String> {
 
 #[tokio::test]
 async fn all_services_answer_and_store_the_same_on_a_hostile_server() {
-    let usual = all_services(&Schema::fresh().await).await;
-    let database = hostile_server().await;
+    let database = Server::start().await;
+    let usual = all_services(&Schema::on(&database).await).await;
     let schema = Schema::on(&database).await;
+    become_hostile(&schema).await;
     let hostile = all_services(&schema).await;
     for (usual, hostile) in usual.iter().zip(&hostile) {
         assert_eq!(usual, hostile);

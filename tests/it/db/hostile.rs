@@ -1,6 +1,6 @@
 //! A server whose sessions begin with everything set to something else: nobody notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hyperdesk::db::Statement;
 use hyperdesk::db::session::{SETTINGS, Setting, Vendor};
@@ -14,7 +14,7 @@ use crate::stock::{OWN, Program, QUANTITY};
 use crate::support::child::fresh_folder;
 use crate::support::{Hyperdesk, Response, Schema, Server, User};
 
-/// What `init_connect` says. Each setting of ours must be among it, set to something else.
+/// What `init_connect` says of what is pinned.
 const HOSTILE: &[(&str, &str)] = &[
     ("character_set_client", "latin1"),
     ("character_set_results", "latin1"),
@@ -29,7 +29,6 @@ const HOSTILE: &[(&str, &str)] = &[
     ("completion_type", "'RELEASE'"),
     ("sql_safe_updates", "1"),
     ("sql_select_limit", "1"),
-    ("max_join_size", "1"),
     ("sql_big_selects", "0"),
     ("unique_checks", "0"),
     ("foreign_key_checks", "0"),
@@ -44,7 +43,11 @@ const HOSTILE: &[(&str, &str)] = &[
     ("idle_transaction_timeout", "0"),
     ("max_statement_time", "0"),
     ("max_execution_time", "0"),
-    // Not pinned, and of no effect.
+];
+
+/// What it says of what is not, and has no effect.
+const HARMLESS: &[(&str, &str)] = &[
+    ("max_join_size", "1"),
     ("group_concat_max_len", "4"),
     ("div_precision_increment", "0"),
     ("max_sort_length", "64"),
@@ -64,7 +67,7 @@ async fn is_there(schema: &Schema, vendor: Vendor) -> bool {
 /// From now on sessions of everybody but the administrator begin so.
 async fn become_hostile(schema: &Schema) {
     let mut settings = Vec::new();
-    for (name, value) in HOSTILE {
+    for (name, value) in HARMLESS.iter().chain(HOSTILE) {
         let of = |setting: &&Setting| setting.name == *name;
         let vendor = SETTINGS.iter().find(of).map_or(Vendor::Both, |setting| setting.vendor);
         if is_there(schema, vendor).await {
@@ -95,6 +98,12 @@ async fn pinned(schema: &Schema) -> BTreeMap<&'static str, String> {
         }
     }
     values
+}
+
+#[test]
+fn all_that_is_hostile_is_pinned() {
+    let pinned: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(HOSTILE.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), pinned);
 }
 
 #[tokio::test]

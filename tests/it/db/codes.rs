@@ -3,7 +3,7 @@
 
 use hyperdesk::db::error::{CODES, Class};
 use hyperdesk::db::{Connection, Error, Statement};
-use hyperdesk::transaction;
+use hyperdesk::{reading, transaction};
 use serde_json::{Value, json};
 
 use super::{Library, connection_id, messages_path, open_conversation, post};
@@ -87,6 +87,37 @@ async fn only_what_lost_is_run_again() {
         .await;
         let expected = if class == Class::Lost { (2, true) } else { (1, false) };
         assert_eq!((runs, outcome.is_ok()), expected, "{code}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_fails_on_the_reader_is_done_on_the_writer() {
+    let schema = Schema::fresh().await;
+    schema
+        .execute("CREATE TABLE raised (id INT AUTO_INCREMENT PRIMARY KEY, code INT NOT NULL) ENGINE = InnoDB")
+        .await;
+    raise_in(&schema, "raised", "INSERT", "NEW.code").await;
+    let url = schema.url();
+    for &(code, class, reason) in CODES {
+        let library = Library::new(&url, Some(&url), 1);
+        // What only lost does not keep the next one from the reader; what says that it is away may.
+        let reads = if class == Class::Lost { 2 } else { 1 };
+        for read in 1..=reads {
+            let mut runs = 0;
+            let outcome: Result<(), Error> = async {
+                reading!(library.db, db => {
+                    runs += 1;
+                    if runs == 1 {
+                        db.run(&RAISE, (code,)).await?;
+                    }
+                    Ok(())
+                })
+            }
+            .await;
+            assert!(outcome.is_ok(), "{code}: {reason}: {outcome:?}");
+            let fallbacks = library.metric("db_reader_fallbacks_total");
+            assert_eq!((runs, fallbacks), (2, f64::from(read)), "{code}: {reason}");
+        }
     }
 }
 

@@ -60,8 +60,7 @@ async fn throughput(schema: &Schema, conversations: &[(User, String)], measuring
         ("DB_POOL_SIZE".to_owned(), WRITERS.to_string()),
     ]);
     let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
-    let target = config.database.clone().expect("a database");
-    let db = Arc::new(Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool"));
+    let db = Arc::new(Db::new(&config, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool"));
     let length = Duration::from_millis(if measuring { 2_000 } else { 50 });
     let (mut ratios, mut best) = (Vec::new(), (0.0f64, 0.0f64));
     for _ in 0..if measuring { ROUNDS } else { 1 } {

@@ -53,8 +53,7 @@ impl Shop {
             vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let config = Config::from_vars(&vars, services::NAMES).unwrap();
         let registry = Registry::new();
-        let target = config.database.clone().unwrap();
-        let db = Arc::new(Db::new(&config, &target, DbMetrics::new(&registry).unwrap()).unwrap());
+        let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap()).unwrap());
         migrations::apply(&db).await.unwrap();
         let counter = Counter::new(db.clone(), &registry, &Handle::current()).unwrap();
         Arc::new(Shop { db, counter, sold: AtomicU64::new(0) })

@@ -4,19 +4,24 @@
 //! or a database is asked. Nothing else in the crate reads the environment.
 //! The table in the README is compared with [`VARIABLES`] by a test.
 
+mod database;
 mod pictures;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::env::VarError;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
+pub use database::{DatabaseTarget, SslMode};
 pub use pictures::{Bucket, Pictures};
 
 /// One environment variable.
@@ -45,7 +50,7 @@ variables! {
     METRICS_PORT = "9464", "Port of /metrics, /live and /ready; keep it off the load balancer";
     APP_ENV = "development", "development or production; production refuses weak settings and sets secure cookies";
     SERVICES = "", "Comma-separated services to serve; default all in development, helpdesk in production";
-    DATABASE_URL = "", "mysql://user:password@host:port/name of the writer; wins over the RDS_ variables";
+    DATABASE_URL = "", "mysql://user:password@host:port/name of the writer, percent-encoded, without parameters; wins over the RDS_ variables";
     RDS_HOSTNAME = "", "Writer's host, as Elastic Beanstalk sets it";
     RDS_PORT = "3306", "Writer's and reader's port, with RDS_HOSTNAME";
     RDS_DB_NAME = "ebdb", "Database name, with RDS_HOSTNAME";
@@ -58,7 +63,7 @@ variables! {
     DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
     WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
     HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
-    SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes; required in production";
+    SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes, each of which counts; required in production";
     SECRET_KEY_BASE_PREVIOUS = "", "The key before this one: still accepted, no longer used to sign";
     TOKEN_TTL_SECONDS = "86400", "Seconds a token and its session cookie are valid";
     FRONTEND_URL = "http://localhost:5173,http://127.0.0.1:5173", "Comma-separated origins that browsers may call from, exact";
@@ -115,17 +120,31 @@ impl Environment {
     /// process wins over the file.
     ///
     /// # Errors
-    /// A text for the user when the file is there and cannot be read.
-    pub fn read() -> Result<Self, String> {
-        let production = std::env::var(APP_ENV.name).is_ok_and(|value| value == "production");
+    /// Texts for the user when the file is there and cannot be read, and when a variable is no UTF-8: it would
+    /// count as unset.
+    pub fn read() -> Result<Self, Vec<String>> {
+        let is_text =
+            |variable: &&Variable| !matches!(std::env::var(variable.name), Err(VarError::NotUnicode(_)));
+        let mistakes = VARIABLES.iter().filter(|variable| !is_text(variable));
+        let mut mistakes: Vec<String> =
+            mistakes.map(|variable| format!("{}: must be UTF-8", variable.name)).collect();
+        let production = std::env::var(APP_ENV.name).is_ok_and(|value| value.trim() == "production");
         let mut dotenv = HashMap::new();
-        if !production && let Ok(lines) = dotenvy::from_filename_iter(".env") {
-            for line in lines {
-                let (name, value) = line.map_err(|error| format!(".env: {error}"))?;
-                dotenv.insert(name, value);
+        if !production {
+            match dotenvy::from_filename_iter(".env") {
+                Ok(lines) => {
+                    for line in lines {
+                        match line {
+                            Ok((name, value)) => drop(dotenv.insert(name, value)),
+                            Err(error) => mistakes.push(format!(".env: {error}")),
+                        }
+                    }
+                }
+                Err(error) if error.not_found() => {}
+                Err(error) => mistakes.push(format!(".env: {error}")),
             }
         }
-        Ok(Self { dotenv })
+        if mistakes.is_empty() { Ok(Self { dotenv }) } else { Err(mistakes) }
     }
 }
 
@@ -151,32 +170,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
-}
-
-/// Where a database is and who we are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseTarget {
-    /// Host name or address; resolved anew at each connect, because failover moves it.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// User.
-    pub user: String,
-    /// Password.
-    pub password: Secret,
-    /// Name of the schema.
-    pub name: String,
-}
-
-/// How the connection to the database is protected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    /// Plain TCP: inside one private network only.
-    Disabled,
-    /// Encrypted, the server's name unverified.
-    Required,
-    /// Encrypted and verified, against this PEM file or the public authorities.
-    VerifyIdentity(Option<String>),
 }
 
 /// What the process is for.
@@ -210,8 +203,8 @@ pub struct Config {
     pub app_env: AppEnv,
     /// Names of the services to serve.
     pub services: Vec<String>,
-    /// The writer; absent only where no service in `services` needs one.
-    pub database: Option<DatabaseTarget>,
+    /// The writer.
+    pub database: DatabaseTarget,
     /// The reader, if there is one.
     pub database_reader: Option<DatabaseTarget>,
     /// Protection of both.
@@ -265,20 +258,21 @@ impl Config {
             read.choice(APP_ENV, &[("development", AppEnv::Development), ("production", AppEnv::Production)]);
         let cores = available_parallelism().map_or(1, usize::from);
         let connections_max = read.number_or(CONNECTIONS_MAX, connections_default(), 1..=1_000_000);
+        let port = read.number(PORT, 0..=u16::MAX);
         let config = Self {
-            port: read.number(PORT, 0..=u16::MAX),
+            port,
             bind_address: read.parse(BIND_ADDRESS, "an IP address"),
-            metrics_port: read.number(METRICS_PORT, 0..=u16::MAX),
+            metrics_port: read.metrics_port(port),
             app_env,
             services: read.services(app_env, known_services),
-            database: read.database(DATABASE_URL, RDS_HOSTNAME),
-            database_reader: read.database(DATABASE_READER_URL, RDS_READER_HOSTNAME),
+            database: read.writer(),
+            database_reader: read.reader(),
             database_ssl: read.ssl_mode(),
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),
             web_concurrency: read.number_or(WEB_CONCURRENCY, cores, 1..=WEB_CONCURRENCY_MAX),
             hash_concurrency: read.number_or(HASH_CONCURRENCY, (cores / 2).max(1), 1..=64),
-            secret: read.secret(app_env),
-            secret_previous: read.text(SECRET_KEY_BASE_PREVIOUS).map(Secret),
+            secret: read.signing_key(app_env),
+            secret_previous: read.secret(SECRET_KEY_BASE_PREVIOUS),
             token_ttl_seconds: read.number(TOKEN_TTL_SECONDS, 60..=31_536_000),
             frontend_origins: read.origins(),
             trusted_proxy_hops: read.number(TRUSTED_PROXY_HOPS, 0..=16),
@@ -290,8 +284,9 @@ impl Config {
             feed_retention_seconds: read.number(FEED_RETENTION_SECONDS, 60..=31_536_000),
             feed_waiters_max: read.number_or(FEED_WAITERS_MAX, connections_max, 0..=1_000_000),
             log_format: read.choice(LOG_FORMAT, &[("json", LogFormat::Json), ("text", LogFormat::Text)]),
-            log_filter: read.text(RUST_LOG).unwrap_or_default(),
+            log_filter: read.log_filter(),
         };
+        read.quotes();
         if read.mistakes.is_empty() { Ok(config) } else { Err(read.mistakes) }
     }
 }
@@ -319,7 +314,11 @@ impl Reader<'_> {
     }
 
     fn mistake(&mut self, variable: Variable, expected: &str) {
-        self.mistakes.push(format!("{}: {expected}", variable.name));
+        let mistake = format!("{}: {expected}", variable.name);
+        // Writer and reader share some variables.
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
     fn parse<T: FromStr + Fallback>(&mut self, variable: Variable, expected: &str) -> T {
@@ -365,78 +364,118 @@ impl Reader<'_> {
             return all.iter().map(|&name| name.to_owned()).collect();
         };
         let mut services: Vec<String> = Vec::new();
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        for name in listed(&text) {
             if !known.contains(&name) {
                 self.mistake(SERVICES, &format!("knows {}, not {name:?}", known.join(", ")));
             } else if !services.iter().any(|service| service == name) {
                 services.push(name.to_owned());
             }
         }
+        if listed(&text).next().is_none() {
+            self.mistake(SERVICES, "names no service");
+        }
         services
     }
 
-    fn database(&mut self, url: Variable, host: Variable) -> Option<DatabaseTarget> {
-        if let Some(text) = self.text(url) {
-            return database_from_url(&text).map_err(|mistake| self.mistake(url, mistake)).ok();
-        }
-        let host_name = self.text(host)?;
-        let Some(user) = self.text(RDS_USERNAME) else {
-            self.mistake(RDS_USERNAME, &format!("is required with {}", host.name));
-            return None;
-        };
-        Some(DatabaseTarget {
-            host: host_name,
-            port: self.number(RDS_PORT, 1..=u16::MAX),
-            user,
-            password: Secret(self.text(RDS_PASSWORD).unwrap_or_default()),
-            name: self.text(RDS_DB_NAME).unwrap_or_default(),
-        })
+    /// Bytes as they are, spaces included, so that another program with the same value has the same secret.
+    fn secret(&self, variable: Variable) -> Option<Secret> {
+        self.vars.get(variable.name).filter(|value| !value.is_empty()).map(Secret)
     }
 
-    fn ssl_mode(&mut self) -> SslMode {
-        let authorities = self.text(DATABASE_SSL_CA);
-        let mode =
-            self.choice(DATABASE_SSL_MODE, &[("disabled", 0), ("required", 1), ("verify_identity", 2)]);
-        match mode {
-            0 => SslMode::Disabled,
-            1 => SslMode::Required,
-            _ => SslMode::VerifyIdentity(authorities),
-        }
-    }
-
-    fn secret(&mut self, app_env: AppEnv) -> Secret {
-        let secret = self.text(SECRET_KEY_BASE);
+    fn signing_key(&mut self, app_env: AppEnv) -> Secret {
+        let secret = self.secret(SECRET_KEY_BASE);
         if app_env == AppEnv::Production {
-            match &secret {
+            match secret.as_ref().map(Secret::reveal) {
                 None => self.mistake(SECRET_KEY_BASE, "is required in production"),
-                Some(text) if text.len() < SECRET_BYTES_MIN || text == DEVELOPMENT_SECRET => {
+                Some(text) if text.len() < SECRET_BYTES_MIN || text.trim() == DEVELOPMENT_SECRET => {
                     self.mistake(SECRET_KEY_BASE, "must be at least 32 random bytes in production");
                 }
                 Some(_) => {}
             }
-            if self.text(SECRET_KEY_BASE_PREVIOUS).is_some_and(|text| text.len() < SECRET_BYTES_MIN) {
+            let previous = self.secret(SECRET_KEY_BASE_PREVIOUS);
+            if previous.is_some_and(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
                 self.mistake(SECRET_KEY_BASE_PREVIOUS, "must be at least 32 random bytes in production");
             }
         }
-        Secret(secret.unwrap_or_else(|| DEVELOPMENT_SECRET.to_owned()))
+        secret.unwrap_or_else(|| Secret(DEVELOPMENT_SECRET.to_owned()))
     }
 
     fn origins(&mut self) -> Vec<String> {
         let text = self.text(FRONTEND_URL).unwrap_or_default();
-        let mut origins = Vec::new();
-        for origin in text.split(',').map(|origin| origin.trim().trim_end_matches('/')) {
-            match Url::parse(origin) {
-                Ok(url) if url.origin().is_tuple() && url.origin().ascii_serialization() == origin => {
-                    origins.push(origin.to_owned());
-                }
-                _ => self.mistake(
-                    FRONTEND_URL,
-                    &format!("must hold origins such as https://desk.example.com, not {origin:?}"),
-                ),
+        let mut origins: Vec<String> = Vec::new();
+        for origin in listed(&text) {
+            match origin_of(origin.trim_end_matches('/')) {
+                Ok(origin) if origins.contains(&origin) => {}
+                Ok(origin) => origins.push(origin),
+                Err(expected) => self.mistake(FRONTEND_URL, &format!("{expected}, not {origin:?}")),
             }
+        }
+        if listed(&text).next().is_none() {
+            self.mistake(FRONTEND_URL, "names no origin");
         }
         origins
     }
+
+    /// A port that both listeners would take; 0 takes a free one each.
+    fn metrics_port(&mut self, port: u16) -> u16 {
+        let metrics_port = self.number(METRICS_PORT, 0..=u16::MAX);
+        if metrics_port == port && port != 0 {
+            self.mistake(METRICS_PORT, "must be another port than PORT");
+        }
+        metrics_port
+    }
+
+    fn log_filter(&mut self) -> String {
+        let text = self.text(RUST_LOG).unwrap_or_default();
+        // A word that is no level is a target to the filter, and all others are silent.
+        let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+        let word = listed(&text).find(|word| !word.contains(['=', '[']) && !is_level(word));
+        if let Some(word) = word {
+            self.mistake(RUST_LOG, &format!("{word:?} is no level: set one such as info or hyperdesk=debug"));
+        } else if let Err(error) = EnvFilter::try_new(&text) {
+            self.mistake(RUST_LOG, &error.to_string());
+        }
+        text
+    }
+
+    /// Quotes come with values from files that no shell reads, and would be part of a name. (A password may
+    /// have them.)
+    fn quotes(&mut self) {
+        let secrets = [SECRET_KEY_BASE, SECRET_KEY_BASE_PREVIOUS, RDS_PASSWORD, AWS_SECRET_ACCESS_KEY];
+        for variable in VARIABLES {
+            let is_said =
+                self.mistakes.iter().any(|mistake| mistake.starts_with(&format!("{}: ", variable.name)));
+            let text = self.text(*variable).unwrap_or_default();
+            let is_quoted = ['"', '\'']
+                .iter()
+                .any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
+            if is_quoted && !is_said && !secrets.iter().any(|secret| secret.name == variable.name) {
+                self.mistake(*variable, "is in quotes, which count as part of it: leave them out");
+            }
+        }
+    }
+}
+
+/// What stands between commas.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// An origin as browsers send it, or what it should have been.
+fn origin_of(text: &str) -> Result<String, String> {
+    const SHAPE: &str = "must hold origins such as https://desk.example.com";
+    let url = Url::parse(text).map_err(|_| SHAPE)?;
+    let origin = url.origin().ascii_serialization();
+    if !matches!(url.scheme(), "http" | "https") || !url.origin().is_tuple() {
+        return Err(SHAPE.to_owned());
+    }
+    if origin.contains('*') {
+        return Err("takes no wildcard: list each origin".to_owned());
+    }
+    if origin != text {
+        return Err(format!("must hold origins as browsers send them, such as {origin}"));
+    }
+    Ok(origin)
 }
 
 /// What stands in for a value that was refused, until the mistakes are reported.
@@ -446,30 +485,4 @@ trait Fallback {
 
 impl Fallback for IpAddr {
     const FALLBACK: Self = Self::V4(std::net::Ipv4Addr::UNSPECIFIED);
-}
-
-/// Reads `mysql://user:password@host:port/name`; Rails' scheme `mysql2` is the same.
-fn database_from_url(text: &str) -> Result<DatabaseTarget, &'static str> {
-    const SHAPE: &str = "must be mysql://user:password@host:port/name";
-    let url = Url::parse(text).map_err(|_| SHAPE)?;
-    if !matches!(url.scheme(), "mysql" | "mysql2") {
-        return Err(SHAPE);
-    }
-    // Silently dropping a wish for encryption would be a hole; Rails' other options do not matter here.
-    if url.query_pairs().any(|(name, _)| name.to_ascii_lowercase().contains("ssl")) {
-        return Err("takes no ssl parameter: set DATABASE_SSL_MODE and DATABASE_SSL_CA");
-    }
-    let decode =
-        |part: &str| percent_encoding::percent_decode_str(part).decode_utf8().map(|text| text.into_owned());
-    let name = decode(url.path().trim_start_matches('/')).map_err(|_| SHAPE)?;
-    if name.is_empty() || url.username().is_empty() {
-        return Err(SHAPE);
-    }
-    Ok(DatabaseTarget {
-        host: url.host_str().ok_or(SHAPE)?.trim_matches(['[', ']']).to_owned(),
-        port: url.port().unwrap_or(3306),
-        user: decode(url.username()).map_err(|_| SHAPE)?,
-        password: Secret(decode(url.password().unwrap_or_default()).map_err(|_| SHAPE)?),
-        name,
-    })
 }

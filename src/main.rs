@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, Loops, admin};
-use hyperdesk::config::{self, Config, Environment, LogFormat, Vars as _};
-use hyperdesk::db::{self, Db, DbMetrics, migrations};
+use hyperdesk::config::{Config, Environment, LogFormat};
+use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::{helpdesk, metrics};
@@ -101,19 +101,7 @@ fn main() -> ExitCode {
 
 /// The configuration, or all that is wrong with it, whichever command wants it.
 fn read_config() -> Result<Config, Vec<String>> {
-    let vars = Environment::read().map_err(|mistake| vec![mistake])?;
-    let set = |variable: hyperdesk::config::Variable| {
-        vars.get(variable.name).filter(|value| !value.trim().is_empty())
-    };
-    let config = Config::from_vars(&vars, services::NAMES);
-    let mut mistakes = config.as_ref().err().cloned().unwrap_or_default();
-    if set(config::DATABASE_URL).is_none() && set(config::RDS_HOSTNAME).is_none() {
-        mistakes.push("DATABASE_URL: it or RDS_HOSTNAME is required".to_owned());
-    }
-    if let Some(Err(error)) = set(config::RUST_LOG).map(tracing_subscriber::EnvFilter::try_new) {
-        mistakes.push(format!("RUST_LOG: {error}"));
-    }
-    if mistakes.is_empty() { config } else { Err(mistakes) }
+    Config::from_vars(&Environment::read()?, services::NAMES)
 }
 
 /// An exit code and the reason for the log.
@@ -177,10 +165,7 @@ struct Process {
 
 async fn run(command: Command, config: Config) -> Result<(), Failure> {
     let registry = Registry::new();
-    let Some(target) = &config.database else {
-        return Err(Failure(EXIT_CONFIG, "DATABASE_URL or RDS_HOSTNAME is required".to_owned()));
-    };
-    let db = Db::new(&config, target, DbMetrics::new(&registry).map_err(software)?)?;
+    let db = Db::new(&config, DbMetrics::new(&registry).map_err(software)?)?;
     let previous = config.secret_previous.as_ref().map(|secret| secret.reveal().as_bytes());
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,
@@ -255,7 +240,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let schema = Arc::new(tokio::sync::OnceCell::new());
-    tokio::spawn(wait_for_schema(db.clone(), schema.clone()));
+    tokio::spawn(wait_for_schema(db.clone(), config.db_pool_size, schema.clone()));
     let probe = Probe::new(&registry, before_scrape, chassis.clone(), schema).map_err(software)?;
     let admin = tokio::net::TcpListener::from_std(admin).map_err(software)?;
     tokio::spawn(admin::serve(admin, Arc::new(probe)));
@@ -295,7 +280,7 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 }
 
 /// Looks at the schema until it is the one this program needs; says what it waits for.
-async fn wait_for_schema(db: Arc<Db>, ready: Arc<tokio::sync::OnceCell<()>>) {
+async fn wait_for_schema(db: Arc<Db>, pool_size: usize, ready: Arc<tokio::sync::OnceCell<()>>) {
     loop {
         match migrations::missing(&db).await {
             Ok(missing) if missing.is_empty() => break,
@@ -306,6 +291,26 @@ async fn wait_for_schema(db: Arc<Db>, ready: Arc<tokio::sync::OnceCell<()>>) {
     }
     tracing::info!("the database is there");
     let _first = ready.set(());
+    tell_capacity(&db, pool_size).await;
+}
+
+/// Says for how many instances such as this one the database has room; loudly where not even for this one.
+async fn tell_capacity(db: &Db, pool_size: usize) {
+    let pool_size = pool_size as u64;
+    let Ok(capacity) = db.capacity().await else { return };
+    let Capacity { connections: max_connections, prepared_statements: max_prepared_stmt_count } = capacity;
+    let by_connections = capacity.instances_by_connections(pool_size);
+    let by_statements = capacity.instances_by_statements(pool_size);
+    if by_connections.min(by_statements) == 0 {
+        let advice = "the database is too small for this DB_POOL_SIZE: see the arithmetic in the README";
+        tracing::warn!(max_connections, max_prepared_stmt_count, pool_size, "{advice}");
+    } else {
+        tracing::info!(
+            by_connections,
+            by_statements,
+            "instances such as this one that the database has room for"
+        );
+    }
 }
 
 /// What the admin port asks.

@@ -112,8 +112,7 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
     ]);
     let config = Arc::new(Config::from_vars(&vars, services::NAMES).unwrap());
     let registry = Registry::new();
-    let target = config.database.clone().unwrap();
-    let db = Arc::new(Db::new(&config, &target, DbMetrics::new(&registry).unwrap()).unwrap());
+    let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap()).unwrap());
     migrations::apply(&db).await.unwrap();
     // As if the feed had been there for a while.
     schema.execute("UPDATE feed_head SET at = at - INTERVAL 1 HOUR").await;

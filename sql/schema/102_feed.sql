@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     -- The session of a sign-out, and until when it must be remembered.
     sid BINARY(16) NULL,
     sid_expires_at DATETIME(6) NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS events (
     -- Gapless, in the order in which changes became visible.
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS events (
     expert_id BIGINT NULL,
     sid BINARY(16) NULL,
     sid_expires_at DATETIME(6) NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS feed_head (
     id TINYINT NOT NULL PRIMARY KEY,
@@ -39,6 +39,6 @@ CREATE TABLE IF NOT EXISTS feed_head (
     at DATETIME(6) NOT NULL,
     -- Tells this feed from another one in the same place, such as after a restore.
     epoch BIGINT UNSIGNED NOT NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 INSERT IGNORE INTO feed_head (id, seq, at, epoch) VALUES (1, 0, NOW(6), UUID_SHORT());

@@ -4,7 +4,7 @@
 CREATE TABLE IF NOT EXISTS hyper_stock (
     id TINYINT NOT NULL PRIMARY KEY,
     quantity BIGINT UNSIGNED NOT NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 INSERT IGNORE INTO hyper_stock (id, quantity) VALUES (1, 0);
 
@@ -20,4 +20,4 @@ CREATE TABLE IF NOT EXISTS oauth_clients (
     created_at DATETIME(6) NOT NULL,
     revoked_at DATETIME(6) NULL,
     KEY oauth_clients_revoked (revoked_at)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -16,14 +16,14 @@ CREATE TABLE IF NOT EXISTS books (
     KEY books_seller (seller_id, id),
     -- Never below zero, whatever the program does.
     CONSTRAINT books_stock CHECK (stock >= 0)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS delivery_providers (
     id BIGINT NOT NULL PRIMARY KEY,
     name VARCHAR(255) NOT NULL,
     coverage_area VARCHAR(255) NOT NULL,
     cost DECIMAL(12, 2) NOT NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Repeatable, and an operator's change of a price stays.
 INSERT IGNORE INTO delivery_providers (id, name, coverage_area, cost) VALUES
@@ -51,11 +51,11 @@ CREATE TABLE IF NOT EXISTS purchases (
     updated_at DATETIME(6) NOT NULL,
     KEY purchases_buyer (buyer_id, id),
     KEY purchases_book (book_id, id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- How many changes each user made in the shop, counted by the transactions that make them: a reader that has
 -- the count has the changes, too. See src/bookstore/marks.rs.
 CREATE TABLE IF NOT EXISTS bookstore_marks (
     user_id BIGINT NOT NULL PRIMARY KEY,
     version BIGINT NOT NULL
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

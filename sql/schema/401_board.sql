@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS board_posts (
     picture VARCHAR(191) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     created_at DATETIME(6) NOT NULL,
     UNIQUE KEY board_posts_picture (picture)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Pictures that are being stored, each noted before its first byte is sent and struck out by the transaction
 -- that makes its post. What stays longer than an upload takes is an orphan, and the sweep deletes it.
@@ -18,4 +18,4 @@ CREATE TABLE IF NOT EXISTS board_uploads (
     -- Once swept it may not become a post any more, however late its upload comes to an end.
     swept BOOLEAN NOT NULL DEFAULT FALSE,
     KEY board_uploads_sweep (sweep_at)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

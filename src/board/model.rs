@@ -3,6 +3,7 @@
 use imagesize::ImageType;
 use serde::Serialize;
 
+use crate::chassis::text::is_blank;
 use crate::clock::Timestamp;
 
 /// Bytes of a picture.
@@ -59,7 +60,7 @@ impl Message {
 /// # Errors
 /// The text of a 422.
 pub fn message(text: &str) -> Result<(), &'static str> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err("Message can't be blank");
     }
     if text.chars().count() > MESSAGE_CHARS_MAX {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::chassis::request::Fields;
+use crate::chassis::text::is_blank;
 use crate::clock::Timestamp;
 
 /// Books on one page.
@@ -203,7 +204,7 @@ impl Change {
         let mut keep = |mistake: &'static str| mistakes.push(Cow::Borrowed(mistake));
         let title = fields.text("title");
         match title.as_deref() {
-            Some(title) if title.trim().is_empty() => keep(TITLE_BLANK),
+            Some(title) if is_blank(title) => keep(TITLE_BLANK),
             Some(title) if title.chars().count() > NAME_CHARS_MAX => {
                 keep("Title is too long (maximum is 255 characters)");
             }
@@ -211,7 +212,7 @@ impl Change {
         }
         let author = fields.text("author");
         match author.as_deref() {
-            Some(author) if author.trim().is_empty() => keep(AUTHOR_BLANK),
+            Some(author) if is_blank(author) => keep(AUTHOR_BLANK),
             Some(author) if author.chars().count() > NAME_CHARS_MAX => {
                 keep("Author is too long (maximum is 255 characters)");
             }
@@ -324,7 +325,7 @@ pub fn quantity(fields: &Fields) -> Result<u64, &'static str> {
 /// # Errors
 /// What is wrong with it.
 pub fn payment_method(fields: &Fields) -> Result<&'static str, &'static str> {
-    let method = fields.text("method").filter(|method| !method.trim().is_empty());
+    let method = fields.text("method").filter(|method| !is_blank(method));
     let method = method.ok_or("Method can't be blank")?;
     let plain: String = method.trim().to_lowercase().replace([' ', '-'], "_");
     let known = PAYMENT_METHODS.into_iter().find(|known| *known == plain);

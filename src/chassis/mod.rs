@@ -1,6 +1,7 @@
 //! HTTP for every service, knowing none: event loops, the life of a request, the admin port, the drain.
 //!
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
+//! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: event loops and connections; `connection`: their limits. `body`, `identity`, `cors`: steps.
 //! - `answers`: what answers take of the memory until clients have taken them.
@@ -21,6 +22,7 @@ mod pipeline;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod text;
 
 use std::pin::Pin;
 use std::sync::Arc;

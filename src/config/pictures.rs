@@ -66,6 +66,16 @@ impl Reader<'_> {
         if !is_bucket_name(&name) {
             self.mistake(S3_BUCKET, &format!("must be a bucket's name, is {name:?}"));
         }
+        let last = endpoint.as_ref().and_then(|url| url.path_segments()?.rfind(|part| !part.is_empty()));
+        if last == Some(name.as_str()) {
+            self.mistake(S3_ENDPOINT, "must not end with the bucket: S3_BUCKET names it");
+        }
+        let is_region = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        for variable in [S3_REGION, AWS_REGION] {
+            if let Some(text) = self.text(variable).filter(|text| !is_region(text)) {
+                self.mistake(variable, &format!("must be a region such as eu-west-1, is {text:?}"));
+            }
+        }
         let region = match (region, &endpoint) {
             (Some(region), _) => region,
             (None, Some(_)) => REGION_OF_OWN_SERVICE.to_owned(),
@@ -78,8 +88,8 @@ impl Reader<'_> {
     }
 
     fn key(&mut self) -> Option<(String, Secret)> {
-        match (self.text(AWS_ACCESS_KEY_ID), self.text(AWS_SECRET_ACCESS_KEY)) {
-            (Some(id), Some(secret)) => Some((id, Secret(secret))),
+        match (self.text(AWS_ACCESS_KEY_ID), self.secret(AWS_SECRET_ACCESS_KEY)) {
+            (Some(id), Some(secret)) => Some((id, secret)),
             (None, None) => None,
             (Some(_), None) => {
                 self.mistake(AWS_SECRET_ACCESS_KEY, "is required with AWS_ACCESS_KEY_ID");
@@ -136,8 +146,10 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Pictures, Vec<String>> {
+        let database = [("DATABASE_URL", "mysql://user:password@host/name")];
+        let pairs = database.iter().chain(pairs);
         let vars: HashMap<String, String> =
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Config::from_vars(&vars, &["board"]).map(|config| config.pictures)
     }
 

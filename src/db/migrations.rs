@@ -49,7 +49,7 @@ const REMEMBERED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version INT UNSIGNED NOT NULL PRIMARY KEY,
     name VARCHAR(255) NOT NULL,
     applied_at DATETIME(6) NOT NULL
-) ENGINE = InnoDB";
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 /// Applies what is missing; returns the versions applied.
 ///

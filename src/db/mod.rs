@@ -4,12 +4,14 @@
 //! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
 
 mod backoff;
+mod capacity;
 mod connection;
-mod error;
+pub mod error;
 mod metrics;
 pub mod migrations;
 pub mod pool;
 mod reader;
+pub mod session;
 mod statement;
 mod value;
 
@@ -20,6 +22,7 @@ use mysql_async::Conn;
 use crate::config::{Config, DatabaseTarget};
 
 pub use backoff::Backoff;
+pub use capacity::Capacity;
 pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
 pub use error::Error;
@@ -44,16 +47,16 @@ pub struct Db {
 }
 
 impl Db {
-    /// Pools for `target` and the configured reader. Connects to nothing yet.
+    /// Pools for the configured writer and reader. Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Internal`] when a pool cannot be built.
-    pub fn new(config: &Config, target: &DatabaseTarget, metrics: DbMetrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: DbMetrics) -> Result<Self, Error> {
         let pool = |target: &DatabaseTarget, must_write| {
             pool::build(Manager::new(target, &config.database_ssl, must_write), config.db_pool_size)
         };
         let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
-        Ok(Self { writer: pool(target, true)?, reader: reader.map(Reader::new), metrics })
+        Ok(Self { writer: pool(&config.database, true)?, reader: reader.map(Reader::new), metrics })
     }
 
     /// A connection to the writer.

@@ -14,7 +14,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::{DatabaseTarget, SslMode};
 
-use super::{Backoff, Error};
+use super::{Backoff, Error, session};
 
 /// Longest wait for a connection to become free. Beyond it a 503 is kinder than a longer queue.
 pub const POOL_WAIT_MS_MAX: u64 = 1_000;
@@ -36,11 +36,13 @@ const PING_AFTER_IDLE_S: u64 = 1;
 const AGE_S_MAX: u64 = 1_800;
 /// The server closes a connection of ours that idles this long. Not its default of 8 h: where the network lost
 /// us, this is when it lets go of our locks.
-const SESSION_IDLE_S_MAX: u64 = 600;
+pub const SESSION_IDLE_S_MAX: u64 = 600;
 /// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
-const TRANSACTION_IDLE_S_MAX: u64 = 10;
-/// Prepared statements kept per connection: more than the crate has, or each use would prepare anew.
-pub const STATEMENT_CACHE: usize = 256;
+pub const TRANSACTION_IDLE_S_MAX: u64 = 10;
+/// Prepared statements kept per connection, those used last: as many as the help desk and the feed have, or any other
+/// service. No more, because the server counts them over all connections (see `capacity`); an instance that serves
+/// everything prepares now and then anew what is seldom used.
+pub const STATEMENT_CACHE: usize = 64;
 /// Largest packet either way; the largest body and its escapes fit well.
 const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// First and longest pause between attempts to connect to a database that is away.
@@ -269,7 +271,7 @@ fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
         .stmt_cache_size(STATEMENT_CACHE)
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .wait_timeout(Some(SESSION_IDLE_S_MAX as usize))
-        .setup(vec![SESSION_SETUP])
+        .setup(vec![session::setup()])
         .into()
 }
 
@@ -277,31 +279,3 @@ fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
 /// `innodb_read_only`.
 const IS_READ_ONLY: &str =
     "SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@global.innodb_read_only";
-
-/// What every session needs, in one round trip. The executable comments reach one vendor each: MariaDB
-/// skips those of MySQL 8, MySQL those that begin with `M!`. The limits in it are those named above.
-const SESSION_SETUP: &str = "SET SESSION time_zone = '+00:00', \
-    sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-    innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, wait_timeout = 600, \
-    /*M!100300 idle_transaction_timeout = 10, */ \
-    /*M!100108 max_statement_time = 2.5, */ /*!80000 max_execution_time = 2500, */ \
-    /*M!100108 tx_isolation = 'READ-COMMITTED' */ /*!80000 transaction_isolation = 'READ-COMMITTED' */";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_session_has_the_named_limits() {
-        for setting in [
-            format!("innodb_lock_wait_timeout = {LOCK_WAIT_S_MAX},"),
-            format!(" lock_wait_timeout = {LOCK_WAIT_S_MAX},"),
-            format!("idle_transaction_timeout = {TRANSACTION_IDLE_S_MAX},"),
-            format!(" wait_timeout = {SESSION_IDLE_S_MAX},"),
-            format!("max_execution_time = {SERVER_STATEMENT_MS_MAX},"),
-            format!("max_statement_time = {},", SERVER_STATEMENT_MS_MAX as f64 / 1_000.0),
-        ] {
-            assert!(SESSION_SETUP.contains(&setting), "{setting}");
-        }
-    }
-}

@@ -115,9 +115,10 @@ impl Reading<'_> {
     /// The outcome, unless it is to be had from the writer.
     pub async fn settle<T>(&mut self, outcome: Result<T, Error>) -> Option<Result<T, Error>> {
         match outcome {
-            Err(Error::Unavailable(cause)) if self.on_reader => {
-                if let Some(reader) = &self.db.reader {
-                    reader.suspect(&cause);
+            Err(error @ (Error::Unavailable(_) | Error::Conflict(_))) if self.on_reader => {
+                // One that lost, such as against a table's change, says nothing of the reader.
+                if let (Some(reader), Error::Unavailable(cause)) = (&self.db.reader, &error) {
+                    reader.suspect(cause);
                 }
                 self.on_reader = false;
                 self.db.metrics.fell_back();

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::auth::password::PASSWORD_BYTES_MAX;
 use crate::chassis::request::Fields;
+use crate::chassis::text::{has_unseen, is_blank};
 use crate::clock::Timestamp;
 
 /// A list without `since` gives the newest so many, a list with `since` the oldest so many changes.
@@ -95,12 +96,12 @@ impl Credentials {
     pub fn mistakes(&self) -> Mistakes {
         let mut mistakes: Mistakes = Vec::new();
         let name = &self.username;
-        if name.trim().is_empty() {
+        if is_blank(name) {
             mistakes.push("Username can't be blank".into());
         } else if name.trim() != name {
             mistakes.push("Username can't begin or end with a space".into());
-        } else if name.chars().any(char::is_control) {
-            mistakes.push("Username can't contain control characters".into());
+        } else if has_unseen(name) {
+            mistakes.push("Username contains characters that cannot be seen".into());
         } else if name.chars().count() > USERNAME_CHARS_MAX {
             mistakes.push("Username is too long (maximum is 255 characters)".into());
         }
@@ -131,8 +132,7 @@ impl Credentials {
 /// # Errors
 /// What is wrong with it.
 pub fn title(fields: &Fields) -> Result<String, &'static str> {
-    let title =
-        fields.text("title").filter(|title| !title.trim().is_empty()).ok_or("Title can't be blank")?;
+    let title = fields.text("title").filter(|title| !is_blank(title)).ok_or("Title can't be blank")?;
     if title.chars().count() > TITLE_CHARS_MAX {
         return Err("Title is too long (maximum is 255 characters)");
     }
@@ -144,10 +144,8 @@ pub fn title(fields: &Fields) -> Result<String, &'static str> {
 /// # Errors
 /// What is wrong with it.
 pub fn content(fields: &Fields) -> Result<String, &'static str> {
-    let content = fields
-        .text("content")
-        .filter(|content| !content.trim().is_empty())
-        .ok_or("Content can't be blank")?;
+    let content =
+        fields.text("content").filter(|content| !is_blank(content)).ok_or("Content can't be blank")?;
     if content.len() > TEXT_BYTES_MAX {
         return Err("Content is too long (maximum is 65535 bytes)");
     }
@@ -206,7 +204,8 @@ mod tests {
         assert_eq!(credentials("ann", "ééééé"), ["Password is too short (minimum is 6 characters)"]);
         assert_eq!(credentials("ann", &"p".repeat(1025)), ["Password is too long (maximum is 1024 bytes)"]);
         assert_eq!(credentials("ann ", "secret"), ["Username can't begin or end with a space"]);
-        assert_eq!(credentials("a\0n", "secret"), ["Username can't contain control characters"]);
+        assert_eq!(credentials("a\0n", "secret"), ["Username contains characters that cannot be seen"]);
+        assert_eq!(credentials("\u{3164}", "secret"), ["Username can't be blank"]);
         assert_eq!(credentials(&"ä".repeat(255), "secret"), Mistakes::new());
         assert_eq!(
             credentials(&"ä".repeat(256), "secret"),

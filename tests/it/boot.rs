@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::ports::Reserved;
 use crate::support::server::{SECRET, all_of};
-use crate::support::{Hyperdesk, Schema, Server, child, eventually, run_command};
+use crate::support::{Hyperdesk, Schema, Server, child, eventually, eventually_some, run_command};
 
 const SOON: Duration = Duration::from_secs(30);
 const URL: &str = "mysql://nobody:a-password@127.0.0.1:1/none";
@@ -104,6 +104,84 @@ async fn a_taken_port_is_named() {
         let said = desk.logs().last(|line| line.text.contains(&expected));
         assert!(said.is_some(), "{:?}", desk.logs().lines());
     }
+}
+
+/// Only to be read; nothing was ever signed with it.
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
+MIIBiDCCAS+gAwIBAgIUehY8mgqV5wYdbmo7GbrHst+y3VMwCgYIKoZIzj0EAwIw
+GTEXMBUGA1UEAwwOdGVzdC1hdXRob3JpdHkwIBcNMjYxMTI3MDk1ODQxWhgPMjEy
+NjExMDMwOTU4NDFaMBkxFzAVBgNVBAMMDnRlc3QtYXV0aG9yaXR5MFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAEthE/dBAmrU4l7TfxPWPGhB480ZOewn8i/53nxP4Z
+x7I2GQlSTftNdbEfugz8i0RHsIDrqu/nD0U/smJIsGWRhKNTMFEwHQYDVR0OBBYE
+FK3JMJMgzDLcaDhDa0D3SarxBoP0MB8GA1UdIwQYMBaAFK3JMJMgzDLcaDhDa0D3
+SarxBoP0MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgbu3V86G0
+PW7G2OV8U1SUmkXXqeBVDlVXFJPYH+y0rx4CIF5uk59d/P97xLn66oxnbbaqzIbM
+RguMGI3xRH5f1iox
+-----END CERTIFICATE-----
+";
+
+#[tokio::test]
+async fn a_setting_that_would_be_something_else_is_refused() {
+    let tls = format!("{URL}?tls=true");
+    for (name, value, words) in [
+        ("DATABASE_URL", &*tls, "set DATABASE_SSL_MODE"),
+        ("FRONTEND_URL", "https://*.example.com", "takes no wildcard"),
+        ("METRICS_PORT", "3000", "another port than PORT"),
+        ("SERVICES", ",", "names no service"),
+        ("RUST_LOG", "warning", "no level"),
+    ] {
+        let done = run_command(&["check-config"], &[("DATABASE_URL", URL), (name, value)]).await;
+        let text = all_of(&done);
+        assert_eq!(done.status.code(), Some(64), "{name}: {text}");
+        assert!(text.starts_with(&format!("{name}: ")) && text.contains(words), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains("a-password"), "{text}");
+    }
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hyperdesk"));
+    let bytes = std::os::unix::ffi::OsStrExt::from_bytes(&b"k\xff"[..]);
+    let bytes: &std::ffi::OsStr = bytes;
+    command.arg("check-config").env_clear().env("DATABASE_URL", URL).env("SECRET_KEY_BASE", bytes);
+    let text = all_of(&command.current_dir(child::run_folder()).output().await.unwrap());
+    assert_eq!(text, "SECRET_KEY_BASE: must be UTF-8\n", "it would count as unset");
+}
+
+#[tokio::test]
+async fn the_authorities_are_looked_at_before_the_database_is() {
+    let folder = child::fresh_folder("authorities");
+    let file = folder.join("ca.pem").display().to_string();
+    let key = AUTHORITY.replace("CERTIFICATE", "PRIVATE KEY");
+    let damaged = AUTHORITY.replace("MIIB", "MIIC");
+    for (content, words) in [
+        (None, "cannot be read"),
+        (Some(""), "holds no certificate"),
+        (Some("not a certificate"), "holds no certificate"),
+        (Some(&*key), "holds no certificate"),
+        (Some(&*damaged), "cannot be used"),
+        (Some(AUTHORITY), "the configuration is right"),
+    ] {
+        content.inspect(|content| std::fs::write(&file, content).unwrap());
+        let env =
+            [("DATABASE_URL", URL), ("DATABASE_SSL_MODE", "verify_identity"), ("DATABASE_SSL_CA", &*file)];
+        let done = run_command(&["check-config"], &env).await;
+        let text = all_of(&done);
+        assert!(text.contains(words), "{content:?}: {text}");
+        assert_eq!(done.status.success(), content == Some(AUTHORITY), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_what_the_database_has_room_for() {
+    let database = Server::start_with(&["--max-prepared-stmt-count=4000"]).await;
+    let schema = Schema::on(&database).await;
+    let room = |desk: &Hyperdesk, words: &'static str| {
+        desk.logs().last(move |line| line.message().contains(words)).map(|line| line.text)
+    };
+    let desk = Hyperdesk::builder(&schema).env("DB_POOL_SIZE", "5").start().await;
+    let line = eventually_some(SOON, || async { room(&desk, "has room for") }).await;
+    assert!(line.contains("\"by_statements\":5") && line.contains("\"by_connections\":11"), "{line}");
+    let desk = Hyperdesk::builder(&schema).env("DB_POOL_SIZE", "30").start().await;
+    let line = eventually_some(SOON, || async { room(&desk, "too small for this DB_POOL_SIZE") }).await;
+    assert!(line.contains("4000") && line.contains("WARN"), "{line}");
 }
 
 /// The admin port's word, or none.

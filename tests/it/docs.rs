@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hyperdesk::chassis::route::{Access, Route as _, Spec};
 use hyperdesk::config::VARIABLES;
+use hyperdesk::db::Capacity;
+use hyperdesk::db::pool::STATEMENT_CACHE;
 use hyperdesk::helpdesk::routes::Route as Desk;
 use hyperdesk::services::{NAMES, Route};
 use serde_json::{Value, json};
@@ -77,6 +79,32 @@ fn the_readme_has_every_url_of_every_service() {
         expect_table(section, header, &table);
     }
     assert_eq!(described + 1, Route::all().len(), "openapi.json is nobody's");
+}
+
+#[test]
+fn the_readmes_arithmetic_is_the_servers() {
+    const DEFAULT: u64 = 16_382;
+    let header = "| database | max_connections, about | instances with pool 10 | with pool 20 \
+                  | by the default max_prepared_stmt_count | max_prepared_stmt_count for all |";
+    let mut table = format!("{header}\n|---|---|---|---|---|---|\n");
+    for (database, connections) in
+        [("db.t3.micro, 1 GiB", 80), ("db.m5.large, 8 GiB", 640), ("db.m5.xlarge, 16 GiB", 1_300)]
+    {
+        let with = |prepared_statements| Capacity { connections, prepared_statements };
+        let [ten, twenty] = [10, 20].map(|pool| with(DEFAULT).instances_by_connections(pool));
+        let [by_ten, by_twenty] = [10, 20].map(|pool| with(DEFAULT).instances_by_statements(pool));
+        let enough = [DEFAULT, 32_768, 65_536, 131_072, 262_144].into_iter().find(|&limit| {
+            with(limit).instances_by_statements(10) >= ten
+                && with(limit).instances_by_statements(20) >= twenty
+        });
+        let enough = enough.expect("one that is enough");
+        table += &format!(
+            "| {database} | {connections} | {ten} | {twenty} | {by_ten}, with pool 20 {by_twenty} | {enough} |\n"
+        );
+    }
+    expect_table("## How many workers", header, &table);
+    let formula = format!("**instances × pool × 2 × {STATEMENT_CACHE} ≤ 0.8 × max_prepared_stmt_count**");
+    assert!(readme().contains(&formula), "{formula}");
 }
 
 #[test]

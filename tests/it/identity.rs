@@ -267,3 +267,18 @@ async fn writes_by_cookie_come_from_an_allowed_page_or_from_none() {
         ann.cookie_request("POST", "/auth/refresh").bearer("x.y.z").header("origin", "https://evil.example");
     mixed.send().await.expect_status(403);
 }
+
+#[tokio::test]
+async fn the_secret_counts_byte_for_byte() {
+    let secret = format!(" {SECRET}\t\n");
+    let desk = Desk::start_with(&[("SECRET_KEY_BASE", &secret)]).await;
+    let ann = desk.user("ann").await;
+    let good = Good::of(ann.id as i64);
+    let asked = async |token: &str| desk.client().get("/auth/me").bearer(token).send().await.status;
+    assert_eq!(asked(&good.signed(hmac::HMAC_SHA256, &secret)).await, 200, "made by another tool");
+    assert_eq!(asked(&good.signed(hmac::HMAC_SHA256, SECRET)).await, 401);
+    let (signed, signature) = ann.token.rsplit_once('.').unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    assert!(hmac::verify(&key, signed.as_bytes(), &signature).is_ok(), "checked by another tool");
+}

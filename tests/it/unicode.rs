@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::board::upload;
 use crate::helpdesk::{Desk, ask, claim};
-use crate::support::User;
+use crate::support::{Hyperdesk, Response, Schema, User};
 
 /// Texts that have broken other services.
 const TEXTS: &[&str] = &[
@@ -175,7 +176,6 @@ async fn names_that_look_alike_are_different_people() {
         "Jose\u{301}",
         "josé",
         "jöse",
-        "jo\u{200b}se",
         "ｊｏｓｅ",
         "straße",
         "strasse",
@@ -224,9 +224,11 @@ async fn names_that_look_alike_are_different_people() {
         );
         desk.client().post("/auth/login").json(&fields).send().await.expect_status(401);
     }
-    for control in ["jo\0se", "jo\nse", "jo\u{85}se"] {
-        let fields = json!({"username": control, "password": "jose-secret"});
-        desk.client().post("/auth/register").json(&fields).send().await.expect_status(422);
+    for unseen in ["\0", "\n", "\u{85}", "\u{200b}", "\u{ad}", "\u{feff}", "\u{202e}", "\u{3164}", "\u{200d}"]
+    {
+        let fields = json!({"username": format!("jo{unseen}se"), "password": "jose-secret"});
+        let answer = desk.client().post("/auth/register").json(&fields).send().await.expect_status(422);
+        assert_eq!(answer.text(), r#"{"errors":["Username contains characters that cannot be seen"]}"#);
         desk.client().post("/auth/login").json(&fields).send().await.expect_status(401);
     }
     assert_eq!(desk.schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, names.len() as u64);
@@ -260,4 +262,35 @@ async fn sql_is_data_wherever_it_is_put() {
         .query_one(format!("SELECT title FROM conversations WHERE initiator_id = {}", bob.id))
         .await;
     assert_eq!(bobs, "bob's");
+}
+
+#[tokio::test]
+async fn what_shows_nothing_is_blank() {
+    let schema = Schema::fresh().await;
+    let desk = Hyperdesk::builder(&schema).start().await;
+    let ann = User::register(desk.addr(), "ann").await;
+    let id = ask(&ann, "\u{200b}seen\u{200b}").await;
+    let client = desk.client();
+    for nothing in ["\u{200b}", " \u{ad}\u{feff} ", "\u{202e}", "\u{3164}\n", "\u{2800}"] {
+        let errors = |answer: Response| answer.expect_status(422).json()["errors"].clone();
+        let fields = json!({"username": nothing, "password": "secret"});
+        let name = client.post("/auth/register").json(fields).send().await;
+        assert_eq!(errors(name), json!(["Username can't be blank"]));
+        let message = ann.post("/messages", json!({"conversationId": id, "content": nothing})).await;
+        assert_eq!(errors(message), json!(["Content can't be blank"]));
+        let title = ann.post("/conversations", json!({"title": nothing})).await;
+        assert_eq!(errors(title), json!(["Title can't be blank"]));
+        let book = json!({"title": nothing, "author": nothing, "price": "1", "stock": 1});
+        let both = json!(["Title can't be blank", "Author can't be blank"]);
+        assert_eq!(errors(ann.post("/books", book).await), both);
+        let picture = b"GIF89a\x01\0\x01\0\0\0\0;";
+        assert_eq!(
+            errors(upload(&client, nothing, "a.gif", picture).await),
+            json!(["Message can't be blank"])
+        );
+    }
+    // Beside something, it stays.
+    let kept = "\u{feff}a\u{200b}\u{202e}";
+    let made = ann.post("/messages", json!({"conversationId": id, "content": kept})).await.expect_status(201);
+    assert_eq!(made.json()["content"], kept);
 }

@@ -52,7 +52,7 @@ fn upload_form<'a>(client: &'a Client, parts: &[Vec<u8>]) -> Request<'a> {
     client.post("/upload/").header("content-type", content_type).body(form(parts))
 }
 
-async fn upload(client: &Client, message: &str, file_name: &str, picture: &[u8]) -> Response {
+pub async fn upload(client: &Client, message: &str, file_name: &str, picture: &[u8]) -> Response {
     let parts = [part("message", None, message.as_bytes()), part("file", Some(file_name), picture)];
     upload_form(client, &parts).send().await
 }

@@ -146,7 +146,10 @@ impl<S: Service> Stoppable for Chassis<S> {
 
 impl Lab {
     pub fn start() -> Lab {
-        let vars = HashMap::from([("WEB_CONCURRENCY".to_owned(), "1".to_owned())]);
+        let vars = HashMap::from([
+            ("WEB_CONCURRENCY".to_owned(), "1".to_owned()),
+            ("DATABASE_URL".to_owned(), "mysql://nobody@127.0.0.1:1/none".to_owned()),
+        ]);
         let config = Config::from_vars(&vars, &["lab"]).unwrap();
         let auth = Auth {
             keys: Keys::new(SECRET.as_bytes(), None).unwrap(),

@@ -2,8 +2,10 @@
 //! transactions in the way.
 
 mod away;
+mod codes;
 mod conflict;
 mod crossing;
+mod hostile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,8 +42,7 @@ impl Library {
         let config = Config::from_vars(&vars, hyperdesk::services::NAMES).expect("a right configuration");
         let registry = Registry::new();
         let metrics = DbMetrics::new(&registry).expect("fresh names");
-        let target = config.database.as_ref().expect("a database");
-        let db = Db::new(&config, target, metrics).expect("a pool");
+        let db = Db::new(&config, metrics).expect("a pool");
         Library { db: Arc::new(db), registry }
     }
 

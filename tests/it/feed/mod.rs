@@ -48,8 +48,7 @@ impl Instance {
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
         let registry = Registry::new();
-        let target = config.database.as_ref().expect("a database");
-        let db = Db::new(&config, target, DbMetrics::new(&registry).unwrap()).expect("a pool");
+        let db = Db::new(&config, DbMetrics::new(&registry).unwrap()).expect("a pool");
         let db = Arc::new(db);
         let auth = Arc::new(Auth {
             keys: Keys::new(&[7; 32], None).expect("keys"),
@@ -109,8 +108,7 @@ async fn migrate(schema: &Schema) {
 fn pool(url: &str) -> Db {
     let vars = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
     let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
-    let target = config.database.clone().expect("a database");
-    Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
+    Db::new(&config, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
 }
 
 /// Runs a change in a transaction, records it, and says that `user` wrote it.

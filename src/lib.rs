@@ -63,6 +63,7 @@
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
+//! | [`log`] | lines that neither block nor panic | config |
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
@@ -76,6 +77,7 @@
 //! - **Nothing acknowledged is lost.** A handler answers after its COMMIT; work for the database runs apart from
 //!   the client's connection, so a hang-up cannot cut it in half.
 //! - **An event loop never waits** for a database, a hash or a lock: what waits runs on the background runtime.
+//! - **Logging neither blocks nor panics**: what cannot be written is dropped and counted ([`log`]).
 //! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
 //! - **Everything is bounded**: connections, bodies, requests under way, pools, waits, hashes, logs. Each limit has
 //!   a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
@@ -105,6 +107,7 @@ pub mod datetime;
 pub mod db;
 pub mod feed;
 pub mod helpdesk;
+pub mod log;
 pub mod metrics;
 pub mod services;
 pub mod stock;

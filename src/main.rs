@@ -12,8 +12,9 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, Loops, admin};
-use hyperdesk::config::{self, Config, Environment, LogFormat, Vars as _};
+use hyperdesk::config::{self, Config, Environment, Vars as _};
 use hyperdesk::db::{self, Db, DbMetrics, migrations};
+use hyperdesk::log::Log;
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::{helpdesk, metrics};
@@ -33,6 +34,8 @@ const EXIT_SOFTWARE: u8 = 70;
 const EXIT_UNAVAILABLE: u8 = 75;
 /// EX_OSERR: a port is taken, or threads cannot be made.
 const EXIT_OS: u8 = 71;
+/// EX_IOERR: what a command had to say could not be written.
+const EXIT_IO: u8 = 74;
 /// Pause between looks at a database that is not there yet.
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(1);
 
@@ -70,12 +73,16 @@ fn main() -> ExitCode {
     };
     let command = arguments.command.unwrap_or(Command::Serve);
     if command == Command::CheckConfig {
-        say("the configuration is right");
-        return ExitCode::SUCCESS;
+        return match say("the configuration is right") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure(code, _)) => ExitCode::from(code),
+        };
     }
-    if let Err(mistake) = start_logging(&config) {
-        return wrong_config(&[format!("RUST_LOG: {mistake}")]);
-    }
+    // Dropped last, however this ends: what was logged by then is written.
+    let log = match Log::start(&config) {
+        Ok(log) => log,
+        Err(mistake) => return wrong_config(&[mistake]),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.web_concurrency)
         .thread_name("background")
@@ -83,7 +90,7 @@ fn main() -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(command, config));
+            let outcome = runtime.block_on(run(command, config, &log));
             // A password being hashed cannot be interrupted; the process does not wait for it.
             runtime.shutdown_background();
             outcome
@@ -144,8 +151,8 @@ fn software(error: impl std::fmt::Display) -> Failure {
 }
 
 /// The user's terminal: the one place besides the log that is written to.
-fn say(text: &str) {
-    let _closed_pipe = writeln!(std::io::stdout(), "{text}");
+fn say(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Failure(EXIT_IO, error.to_string()))
 }
 
 fn wrong_config(mistakes: &[String]) -> ExitCode {
@@ -156,17 +163,6 @@ fn wrong_config(mistakes: &[String]) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn start_logging(config: &Config) -> Result<(), String> {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(&config.log_filter).map_err(|error| error.to_string())?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
-    match config.log_format {
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).init(),
-    }
-    Ok(())
-}
-
 /// Everything a command works with.
 struct Process {
     config: Arc<Config>,
@@ -175,8 +171,9 @@ struct Process {
     auth: Arc<Auth>,
 }
 
-async fn run(command: Command, config: Config) -> Result<(), Failure> {
+async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure> {
     let registry = Registry::new();
+    log.register(&registry).map_err(software)?;
     let Some(target) = &config.database else {
         return Err(Failure(EXIT_CONFIG, "DATABASE_URL or RDS_HOSTNAME is required".to_owned()));
     };
@@ -196,13 +193,13 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
             for line in
                 helpdesk::seed(&process.db, process.config.hash_concurrency).await.map_err(software)?
             {
-                say(&line);
+                say(&line)?;
             }
             Ok(())
         }
         Command::OauthClient(command) => {
             for line in clients::run(&process.db, &command).await? {
-                say(&line);
+                say(&line)?;
             }
             Ok(())
         }

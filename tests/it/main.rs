@@ -23,6 +23,7 @@ mod harness;
 mod hashing;
 mod helpdesk;
 mod identity;
+mod logging;
 mod loss;
 mod metrics;
 mod services;

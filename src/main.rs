@@ -11,12 +11,13 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
-use hyperdesk::chassis::{self, Chassis, Loops, admin};
+use hyperdesk::chassis::{self, Chassis, admin};
 use hyperdesk::config::{self, Config, Environment, Vars as _};
 use hyperdesk::db::{self, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
+use hyperdesk::tasks::{Kind, Tasks};
 use hyperdesk::{helpdesk, metrics};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -169,15 +170,17 @@ struct Process {
     registry: Registry,
     db: Arc<Db>,
     auth: Arc<Auth>,
+    tasks: Tasks,
 }
 
 async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure> {
     let registry = Registry::new();
     log.register(&registry).map_err(software)?;
+    let tasks = Tasks::new(&registry).map_err(software)?;
     let Some(target) = &config.database else {
         return Err(Failure(EXIT_CONFIG, "DATABASE_URL or RDS_HOSTNAME is required".to_owned()));
     };
-    let db = Db::new(&config, target, DbMetrics::new(&registry).map_err(software)?)?;
+    let db = Db::new(&config, target, DbMetrics::new(&registry).map_err(software)?, &tasks)?;
     let previous = config.secret_previous.as_ref().map(|secret| secret.reveal().as_bytes());
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,
@@ -185,7 +188,8 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         token_ttl_seconds: config.token_ttl_seconds,
         production: config.app_env == hyperdesk::config::AppEnv::Production,
     };
-    let process = Process { config: Arc::new(config), registry, db: Arc::new(db), auth: Arc::new(auth) };
+    let (config, db, auth) = (Arc::new(config), Arc::new(db), Arc::new(auth));
+    let process = Process { config, registry, db, auth, tasks };
     match command {
         Command::Serve => serve(process).await,
         Command::Migrate => migrate(&process.db).await,
@@ -227,7 +231,7 @@ async fn migrate(db: &Db) -> Result<(), Failure> {
 }
 
 async fn serve(process: Process) -> Result<(), Failure> {
-    let Process { config, registry, db, auth } = process;
+    let Process { config, registry, db, auth, tasks } = process;
     // A limit that cannot be raised is lived with: connections_max follows what there is.
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let before_scrape = Arc::new(metrics::BeforeScrape::default());
@@ -239,6 +243,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         registry.clone(),
         before_scrape.clone(),
         drain.clone(),
+        tasks.clone(),
     );
     let gauged = db.clone();
     before_scrape.add(move || gauged.refresh_metrics());
@@ -252,11 +257,15 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let schema = Arc::new(tokio::sync::OnceCell::new());
-    tokio::spawn(wait_for_schema(db.clone(), schema.clone()));
-    let probe = Probe::new(&registry, before_scrape, chassis.clone(), schema).map_err(software)?;
-    let admin = tokio::net::TcpListener::from_std(admin).map_err(software)?;
-    tokio::spawn(admin::serve(admin, Arc::new(probe)));
-    let loops = Loops::start(&chassis, http, config.web_concurrency)
+    let looked_for = schema.clone();
+    let look = move || wait_for_schema(db.clone(), looked_for.clone());
+    tasks.spawn("schema_look", Kind::Needed, look);
+    let probe =
+        Probe::new(&registry, before_scrape, chassis.clone(), schema, tasks.clone()).map_err(software)?;
+    let probe: Arc<dyn admin::Probe> = Arc::new(probe);
+    let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
+    tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
+    chassis::start(&chassis, http, config.web_concurrency, &tasks)
         .map_err(|error| Failure(EXIT_OS, error.to_string()))?;
     tracing::info!(listener = "http", address = %http_address, "listening");
     tracing::info!(listener = "admin", address = %admin_address, "listening");
@@ -264,23 +273,18 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let politely = tokio::select! {
         _ = terminated.recv() => true,
         _ = interrupted.recv() => false,
-        () = any_ends(&loops) => return Err(software("an event loop ended by itself")),
+        why = tasks.failed() => return Err(software(why)),
     };
     tracing::info!(seconds_max = config.drain_seconds, politely, "stopping");
     let drained = chassis.drain().run(config.drain_seconds, politely, || chassis.is_idle());
     tokio::select! {
         () = drained => {}
         _ = interrupted.recv() => tracing::warn!("stopped at once by a second signal"),
+        why = tasks.failed() => return Err(software(why)),
     }
     parts.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn any_ends(loops: &Loops) {
-    while loops.are_alive() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListener, SocketAddr), Failure> {
@@ -311,6 +315,7 @@ struct Probe {
     before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
     schema: Arc<tokio::sync::OnceCell<()>>,
+    tasks: Tasks,
 }
 
 impl Probe {
@@ -319,13 +324,14 @@ impl Probe {
         before_scrape: Arc<metrics::BeforeScrape>,
         chassis: Arc<Chassis<Services>>,
         schema: Arc<tokio::sync::OnceCell<()>>,
+        tasks: Tasks,
     ) -> Result<Self, prometheus::Error> {
         let build =
             IntGaugeVec::new(Opts::new("build_info", "The version that runs; always 1."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry: registry.clone(), before_scrape, chassis, schema })
+        Ok(Self { registry: registry.clone(), before_scrape, chassis, schema, tasks })
     }
 }
 
@@ -344,6 +350,14 @@ impl admin::Probe for Probe {
         if !self.schema.initialized() {
             return Err("waiting for the database\n");
         }
+        if !self.tasks.are_up() {
+            return Err("a background task is being started anew\n");
+        }
         Ok(())
+    }
+
+    #[cfg(debug_assertions)]
+    fn plant_panic(&self, task: &str) {
+        self.tasks.plant_panic(task);
     }
 }

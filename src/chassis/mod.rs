@@ -34,7 +34,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
 
-pub use accept::{Loops, bind};
+pub use accept::{bind, start};
 pub use error::Error;
 pub use pipeline::DETACHED_MS_MAX;
 pub use request::Request;

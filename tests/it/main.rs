@@ -30,5 +30,7 @@ mod services;
 mod sql;
 mod stock;
 mod support;
+#[cfg(debug_assertions)]
+mod tasks;
 mod unicode;
 mod updates;

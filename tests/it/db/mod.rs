@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, Statement};
+use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
@@ -41,7 +42,8 @@ impl Library {
         let registry = Registry::new();
         let metrics = DbMetrics::new(&registry).expect("fresh names");
         let target = config.database.as_ref().expect("a database");
-        let db = Db::new(&config, target, metrics).expect("a pool");
+        let db =
+            Db::new(&config, target, metrics, &Tasks::new(&registry).expect("a fresh name")).expect("a pool");
         Library { db: Arc::new(db), registry }
     }
 

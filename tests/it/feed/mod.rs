@@ -19,6 +19,7 @@ use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
 use hyperdesk::feed::{self, Class, Cursor, Feed, NewEvent};
 use hyperdesk::helpdesk::store;
+use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
 use prometheus::Registry;
 
@@ -49,7 +50,8 @@ impl Instance {
         let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
         let registry = Registry::new();
         let target = config.database.as_ref().expect("a database");
-        let db = Db::new(&config, target, DbMetrics::new(&registry).unwrap()).expect("a pool");
+        let tasks = Tasks::new(&registry).unwrap();
+        let db = Db::new(&config, target, DbMetrics::new(&registry).unwrap(), &tasks).expect("a pool");
         let db = Arc::new(db);
         let auth = Arc::new(Auth {
             keys: Keys::new(&[7; 32], None).expect("keys"),
@@ -57,8 +59,13 @@ impl Instance {
             token_ttl_seconds: 60,
             production: false,
         });
-        let parts =
-            feed::Parts { db: db.clone(), auth: auth.clone(), event_loops: 2, settings: (&config).into() };
+        let parts = feed::Parts {
+            db: db.clone(),
+            auth: auth.clone(),
+            event_loops: 2,
+            settings: (&config).into(),
+            tasks,
+        };
         let feed = Feed::start(parts, &registry).expect("a feed");
         Instance { db, auth, feed, registry }
     }
@@ -110,7 +117,9 @@ fn pool(url: &str) -> Db {
     let vars = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
     let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
     let target = config.database.clone().expect("a database");
-    Db::new(&config, &target, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
+    let registry = Registry::new();
+    let (metrics, tasks) = (DbMetrics::new(&registry).unwrap(), Tasks::new(&registry).unwrap());
+    Db::new(&config, &target, metrics, &tasks).expect("a pool")
 }
 
 /// Runs a change in a transaction, records it, and says that `user` wrote it.

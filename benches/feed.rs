@@ -15,6 +15,7 @@ use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, Error};
 use hyperdesk::feed::{self, NewEvent};
 use hyperdesk::helpdesk::store;
+use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
 use prometheus::Registry;
 use serde_json::json;
@@ -60,7 +61,9 @@ async fn throughput(schema: &Schema, conversations: &[(User, String)], measuring
         ("DB_POOL_SIZE".to_owned(), WRITERS.to_string()),
     ]);
     let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
-    let db = Arc::new(Db::new(&config, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool"));
+    let registry = Registry::new();
+    let (metrics, tasks) = (DbMetrics::new(&registry).unwrap(), Tasks::new(&registry).unwrap());
+    let db = Arc::new(Db::new(&config, metrics, &tasks).expect("a pool"));
     let length = Duration::from_millis(if measuring { 2_000 } else { 50 });
     let (mut ratios, mut best) = (Vec::new(), (0.0f64, 0.0f64));
     for _ in 0..if measuring { ROUNDS } else { 1 } {

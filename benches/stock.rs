@@ -24,9 +24,9 @@ use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, Statement, migrations};
 use hyperdesk::services;
 use hyperdesk::stock::{counter::Counter, store};
+use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
 use support::{Schema, Server};
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 /// Buyers at the same time, as in the goal.
@@ -53,9 +53,10 @@ impl Shop {
             vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let config = Config::from_vars(&vars, services::NAMES).unwrap();
         let registry = Registry::new();
-        let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap()).unwrap());
+        let tasks = Tasks::new(&registry).unwrap();
+        let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
         migrations::apply(&db).await.unwrap();
-        let counter = Counter::new(db.clone(), &registry, &Handle::current()).unwrap();
+        let counter = Counter::new(db.clone(), &registry, &tasks).unwrap();
         Arc::new(Shop { db, counter, sold: AtomicU64::new(0) })
     }
 

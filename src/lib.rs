@@ -63,6 +63,7 @@
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
+//! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
@@ -77,6 +78,9 @@
 //!   the client's connection, so a hang-up cannot cut it in half.
 //! - **An event loop never waits** for a database, a hash or a lock under which work is done: what waits runs on the
 //!   background runtime, and a lock that both take is held to look and to swap.
+//! - **Logging neither blocks nor panics**: what cannot be written is dropped and counted ([`log`]).
+//! - **No task is missing in silence**: one that panics is counted and started anew, and meanwhile the process is not
+//!   ready; an event loop that ends takes the process with it ([`tasks`]).
 //! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
 //! - **Everything is bounded**: connections, bodies, answers, requests under way, pools, waits, hashes, logs. Each limit
 //!   has a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
@@ -106,6 +110,8 @@ pub mod datetime;
 pub mod db;
 pub mod feed;
 pub mod helpdesk;
+pub mod log;
 pub mod metrics;
 pub mod services;
 pub mod stock;
+pub mod tasks;

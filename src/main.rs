@@ -11,11 +11,13 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
-use hyperdesk::chassis::{self, Chassis, Loops, admin};
-use hyperdesk::config::{Config, Environment, LogFormat};
+use hyperdesk::chassis::{self, Chassis, admin};
+use hyperdesk::config::{Config, Environment};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
+use hyperdesk::log::Log;
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
+use hyperdesk::tasks::{Kind, Tasks};
 use hyperdesk::{helpdesk, metrics};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +35,8 @@ const EXIT_SOFTWARE: u8 = 70;
 const EXIT_UNAVAILABLE: u8 = 75;
 /// EX_OSERR: a port is taken, or threads cannot be made.
 const EXIT_OS: u8 = 71;
+/// EX_IOERR: what a command had to say could not be written.
+const EXIT_IO: u8 = 74;
 /// Pause between looks at a database that is not there yet.
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(1);
 
@@ -70,12 +74,16 @@ fn main() -> ExitCode {
     };
     let command = arguments.command.unwrap_or(Command::Serve);
     if command == Command::CheckConfig {
-        say("the configuration is right");
-        return ExitCode::SUCCESS;
+        return match say("the configuration is right") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure(code, _)) => ExitCode::from(code),
+        };
     }
-    if let Err(mistake) = start_logging(&config) {
-        return wrong_config(&[format!("RUST_LOG: {mistake}")]);
-    }
+    // Dropped last, however this ends: what was logged by then is written.
+    let log = match Log::start(&config) {
+        Ok(log) => log,
+        Err(mistake) => return wrong_config(&[mistake]),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.web_concurrency)
         .thread_name("background")
@@ -83,7 +91,7 @@ fn main() -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(command, config));
+            let outcome = runtime.block_on(run(command, config, &log));
             // A password being hashed cannot be interrupted; the process does not wait for it.
             runtime.shutdown_background();
             outcome
@@ -132,8 +140,8 @@ fn software(error: impl std::fmt::Display) -> Failure {
 }
 
 /// The user's terminal: the one place besides the log that is written to.
-fn say(text: &str) {
-    let _closed_pipe = writeln!(std::io::stdout(), "{text}");
+fn say(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Failure(EXIT_IO, error.to_string()))
 }
 
 fn wrong_config(mistakes: &[String]) -> ExitCode {
@@ -144,28 +152,20 @@ fn wrong_config(mistakes: &[String]) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-fn start_logging(config: &Config) -> Result<(), String> {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(&config.log_filter).map_err(|error| error.to_string())?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
-    match config.log_format {
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).init(),
-    }
-    Ok(())
-}
-
 /// Everything a command works with.
 struct Process {
     config: Arc<Config>,
     registry: Registry,
     db: Arc<Db>,
     auth: Arc<Auth>,
+    tasks: Tasks,
 }
 
-async fn run(command: Command, config: Config) -> Result<(), Failure> {
+async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure> {
     let registry = Registry::new();
-    let db = Db::new(&config, DbMetrics::new(&registry).map_err(software)?)?;
+    log.register(&registry).map_err(software)?;
+    let tasks = Tasks::new(&registry).map_err(software)?;
+    let db = Db::new(&config, DbMetrics::new(&registry).map_err(software)?, &tasks)?;
     let previous = config.secret_previous.as_ref().map(|secret| secret.reveal().as_bytes());
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,
@@ -173,7 +173,8 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
         token_ttl_seconds: config.token_ttl_seconds,
         production: config.app_env == hyperdesk::config::AppEnv::Production,
     };
-    let process = Process { config: Arc::new(config), registry, db: Arc::new(db), auth: Arc::new(auth) };
+    let (config, db, auth) = (Arc::new(config), Arc::new(db), Arc::new(auth));
+    let process = Process { config, registry, db, auth, tasks };
     match command {
         Command::Serve => serve(process).await,
         Command::Migrate => migrate(&process.db).await,
@@ -181,13 +182,13 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
             for line in
                 helpdesk::seed(&process.db, process.config.hash_concurrency).await.map_err(software)?
             {
-                say(&line);
+                say(&line)?;
             }
             Ok(())
         }
         Command::OauthClient(command) => {
             for line in clients::run(&process.db, &command).await? {
-                say(&line);
+                say(&line)?;
             }
             Ok(())
         }
@@ -215,7 +216,7 @@ async fn migrate(db: &Db) -> Result<(), Failure> {
 }
 
 async fn serve(process: Process) -> Result<(), Failure> {
-    let Process { config, registry, db, auth } = process;
+    let Process { config, registry, db, auth, tasks } = process;
     // A limit that cannot be raised is lived with: connections_max follows what there is.
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let before_scrape = Arc::new(metrics::BeforeScrape::default());
@@ -227,6 +228,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         registry.clone(),
         before_scrape.clone(),
         drain.clone(),
+        tasks.clone(),
     );
     let gauged = db.clone();
     before_scrape.add(move || gauged.refresh_metrics());
@@ -240,11 +242,15 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let schema = Arc::new(tokio::sync::OnceCell::new());
-    tokio::spawn(wait_for_schema(db.clone(), config.db_pool_size, schema.clone()));
-    let probe = Probe::new(&registry, before_scrape, chassis.clone(), schema).map_err(software)?;
-    let admin = tokio::net::TcpListener::from_std(admin).map_err(software)?;
-    tokio::spawn(admin::serve(admin, Arc::new(probe)));
-    let loops = Loops::start(&chassis, http, config.web_concurrency)
+    let (looked_for, pool_size) = (schema.clone(), config.db_pool_size);
+    let look = move || wait_for_schema(db.clone(), pool_size, looked_for.clone());
+    tasks.spawn("schema_look", Kind::Needed, look);
+    let probe =
+        Probe::new(&registry, before_scrape, chassis.clone(), schema, tasks.clone()).map_err(software)?;
+    let probe: Arc<dyn admin::Probe> = Arc::new(probe);
+    let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
+    tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
+    chassis::start(&chassis, http, config.web_concurrency, &tasks)
         .map_err(|error| Failure(EXIT_OS, error.to_string()))?;
     tracing::info!(listener = "http", address = %http_address, "listening");
     tracing::info!(listener = "admin", address = %admin_address, "listening");
@@ -252,23 +258,18 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let politely = tokio::select! {
         _ = terminated.recv() => true,
         _ = interrupted.recv() => false,
-        () = any_ends(&loops) => return Err(software("an event loop ended by itself")),
+        why = tasks.failed() => return Err(software(why)),
     };
     tracing::info!(seconds_max = config.drain_seconds, politely, "stopping");
     let drained = chassis.drain().run(config.drain_seconds, politely, || chassis.is_idle());
     tokio::select! {
         () = drained => {}
         _ = interrupted.recv() => tracing::warn!("stopped at once by a second signal"),
+        why = tasks.failed() => return Err(software(why)),
     }
     parts.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn any_ends(loops: &Loops) {
-    while loops.are_alive() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListener, SocketAddr), Failure> {
@@ -319,6 +320,7 @@ struct Probe {
     before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
     schema: Arc<tokio::sync::OnceCell<()>>,
+    tasks: Tasks,
 }
 
 impl Probe {
@@ -327,13 +329,14 @@ impl Probe {
         before_scrape: Arc<metrics::BeforeScrape>,
         chassis: Arc<Chassis<Services>>,
         schema: Arc<tokio::sync::OnceCell<()>>,
+        tasks: Tasks,
     ) -> Result<Self, prometheus::Error> {
         let build =
             IntGaugeVec::new(Opts::new("build_info", "The version that runs; always 1."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry: registry.clone(), before_scrape, chassis, schema })
+        Ok(Self { registry: registry.clone(), before_scrape, chassis, schema, tasks })
     }
 }
 
@@ -352,6 +355,14 @@ impl admin::Probe for Probe {
         if !self.schema.initialized() {
             return Err("waiting for the database\n");
         }
+        if !self.tasks.are_up() {
+            return Err("a background task is being started anew\n");
+        }
         Ok(())
+    }
+
+    #[cfg(debug_assertions)]
+    fn plant_panic(&self, task: &str) {
+        self.tasks.plant_panic(task);
     }
 }

@@ -25,6 +25,7 @@ use crate::feed::{self, Feed};
 use crate::helpdesk::{self, Helpdesk};
 use crate::metrics::BeforeScrape;
 use crate::stock::{self, Stock};
+use crate::tasks::{Kind, Tasks};
 
 /// What a service may be made from.
 pub struct Parts {
@@ -40,6 +41,8 @@ pub struct Parts {
     pub before_scrape: Arc<BeforeScrape>,
     /// When the process stops.
     pub drain: Arc<Drain>,
+    /// What supervises its tasks.
+    pub tasks: Tasks,
     /// One for all who want it: [`Parts::feed`].
     feed: OnceLock<Arc<Feed>>,
 }
@@ -54,8 +57,9 @@ impl Parts {
         registry: Registry,
         before_scrape: Arc<BeforeScrape>,
         drain: Arc<Drain>,
+        tasks: Tasks,
     ) -> Self {
-        Self { config, db, auth, registry, before_scrape, drain, feed: OnceLock::new() }
+        Self { config, db, auth, registry, before_scrape, drain, tasks, feed: OnceLock::new() }
     }
 
     /// The feed, started by the first service that wants it, on the background runtime that this is called on.
@@ -72,14 +76,18 @@ impl Parts {
             auth: self.auth.clone(),
             event_loops: self.config.web_concurrency,
             settings: feed::Settings::from(&*self.config),
+            tasks: self.tasks.clone(),
         };
         let feed = Feed::start(feed_parts, &self.registry).map_err(|error| error.to_string())?;
         let scraped = feed.clone();
         self.before_scrape.add(move || scraped.refresh_metrics());
         let (drain, released) = (self.drain.clone(), feed.clone());
-        tokio::spawn(async move {
-            drain.reached(Stage::Leaving).await;
-            released.release();
+        self.tasks.spawn("feed_release", Kind::Housekeeping, move || {
+            let (drain, released) = (drain.clone(), released.clone());
+            async move {
+                drain.reached(Stage::Leaving).await;
+                released.release();
+            }
         });
         Ok(self.feed.get_or_init(|| feed).clone())
     }

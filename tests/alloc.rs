@@ -28,12 +28,13 @@ use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::auth::{Auth, token};
 use hyperdesk::chassis::drain::Drain;
 use hyperdesk::chassis::route::Miss;
-use hyperdesk::chassis::{Answer, Chassis, Loops, Request, Service, bind};
+use hyperdesk::chassis::{Answer, Chassis, Request, Service, bind, start};
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, migrations};
 use hyperdesk::metrics::BeforeScrape;
 use hyperdesk::services::{self, Parts, Services};
+use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
 use support::Schema;
 
@@ -112,7 +113,8 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
     ]);
     let config = Arc::new(Config::from_vars(&vars, services::NAMES).unwrap());
     let registry = Registry::new();
-    let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap()).unwrap());
+    let tasks = Tasks::new(&registry).unwrap();
+    let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
     migrations::apply(&db).await.unwrap();
     // As if the feed had been there for a while.
     schema.execute("UPDATE feed_head SET at = at - INTERVAL 1 HOUR").await;
@@ -122,13 +124,14 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
         Arc::new(Auth { keys, revocations: Revocations::new(), token_ttl_seconds: 60, production: false });
     let drain = Arc::new(Drain::default());
     let scrape = Arc::new(BeforeScrape::default());
-    let parts = Parts::new(config.clone(), db, auth.clone(), registry.clone(), scrape, drain.clone());
+    let parts =
+        Parts::new(config.clone(), db, auth.clone(), registry.clone(), scrape, drain.clone(), tasks.clone());
     let services = Marked(Services::new(&parts).unwrap());
     let background = tokio::runtime::Handle::current();
     let chassis = Arc::new(Chassis::new(&config, services, auth, &registry, background, drain).unwrap());
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
-    let _loops = Loops::start(&chassis, listener, 1).unwrap();
+    start(&chassis, listener, 1, &tasks).unwrap();
 
     let bare_address = serve_bare();
     for path in ["/api/conversations/updates", "/api/messages/updates", "/api/expert-queue/updates"] {

@@ -88,7 +88,7 @@ fn imports_point_down_only() {
     let services = services();
     assert!(services.contains("helpdesk"));
     // Each layer may name itself, those after it, and nothing before it.
-    let layers = ["services", "chassis", "auth", "feed", "db", "metrics", "clock", "config"];
+    let layers = ["services", "chassis", "auth", "feed", "db", "tasks", "metrics", "log", "clock", "config"];
     let beside = [("auth", "feed"), ("auth", "db"), ("db", "auth"), ("db", "feed"), ("feed", "auth")];
     let mut wrong = Vec::new();
     for source in sources(&["src"]) {
@@ -139,6 +139,52 @@ fn each_library_is_named_where_it_belongs() {
         }
     }
     report("libraries are named where they belong", &wrong);
+}
+
+/// What is spawned elsewhere than in `tasks.rs`: how often, and why it needs no supervision.
+const UNSUPERVISED: [(&str, usize, &str); 7] = [
+    ("src/tasks.rs", 2, "it supervises"),
+    (
+        "src/log.rs",
+        1,
+        "what supervises writes to it; without it lines are dropped and counted, and all goes on",
+    ),
+    ("src/chassis/accept.rs", 2, "one connection, or the refusal of one, which ends with it"),
+    ("src/chassis/admin.rs", 1, "one connection, which ends with it"),
+    ("src/chassis/pipeline.rs", 1, "one request's work: a panic is its 500"),
+    ("src/auth/password.rs", 1, "one password: who waits for it is told"),
+    ("src/board/storage.rs", 1, "one file, waited for"),
+];
+
+fn spawns(source: &Source) -> Vec<usize> {
+    let is_spawn = |line: &str| {
+        ["spawn", "spawn_blocking", "spawn_local", "spawn_on"].iter().any(|call| {
+            let call = format!("{call}(");
+            line.contains(&call) && !line.contains(&format!("tasks.{call}")) && !line.contains("fn spawn")
+        })
+    };
+    source.code().filter(|(_, line)| is_spawn(line)).map(|(number, _)| number).collect()
+}
+
+#[test]
+fn every_task_is_supervised() {
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test()) {
+        let known = UNSUPERVISED.iter().find(|(path, ..)| *path == source.path);
+        let (_, count, why) = known.unwrap_or(&("", 0, "nothing is known of it"));
+        let found = spawns(source);
+        if found.len() != *count {
+            wrong.push(format!("{}: spawned in lines {found:?}, {count} known: {why}", source.path));
+        }
+    }
+    report("every task is supervised", &wrong);
+    let planted = |text: &str| spawns(&Source { path: "src/planted.rs".to_owned(), text: text.to_owned() });
+    for text in
+        ["tokio::spawn(x)", "background.spawn(x)", "thread::Builder::new()\n.spawn(x)", "spawn_blocking(x)"]
+    {
+        assert_eq!(planted(text).len(), 1, "{text}");
+    }
+    assert_eq!(planted("parts.tasks.spawn(\"name\", x)\n// tokio::spawn(x)\npub fn spawn<F>(").len(), 0);
 }
 
 #[test]

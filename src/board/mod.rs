@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
 use crate::services::Parts;
+use crate::tasks::Kind;
 
 use routes::Route;
 use storage::Storage;
@@ -90,10 +91,8 @@ impl Board {
             media: Semaphore::new(MEDIA_AT_ONCE_MAX),
             metrics: Metrics::new(&parts.registry).map_err(|error| error.to_string())?,
         });
-        // Without a runtime, as in a test of the routes alone, nothing is uploaded and nothing to be swept.
-        if let Ok(background) = tokio::runtime::Handle::try_current() {
-            background.spawn(pictures::sweep(Arc::downgrade(&board)));
-        }
+        let held = Arc::downgrade(&board);
+        parts.tasks.spawn("board_sweep", Kind::Housekeeping, move || pictures::sweep(held.clone()));
         Ok(board)
     }
 

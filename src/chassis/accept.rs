@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::future::{Either, ready};
@@ -22,6 +21,7 @@ use tokio::task::AbortHandle;
 
 use crate::auth::token::cache::Cache;
 use crate::metrics::LoopMetrics;
+use crate::tasks::Tasks;
 
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
@@ -204,52 +204,32 @@ impl<S: Service> Drop for Open<S> {
     }
 }
 
-/// The running loops.
-pub struct Loops {
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Loops {
-    /// Starts `count` loops that serve what `listener` accepts, until the drain is over.
-    ///
-    /// # Errors
-    /// When a thread or a runtime cannot be made.
-    pub fn start<S: Service>(
-        chassis: &Arc<Chassis<S>>,
-        listener: std::net::TcpListener,
-        count: usize,
-    ) -> io::Result<Self> {
-        let mut senders = Vec::new();
-        let mut threads = Vec::new();
-        for index in 1..count {
-            let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
-            senders.push(sender);
-            let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
-            threads.push(spawn(index, move || async move { serve_handed(&event_loop, receiver).await })?);
+/// Starts `count` loops, each a thread that `tasks` supervises, which serve what `listener` accepts until the process
+/// ends.
+///
+/// # Errors
+/// When a thread or a runtime cannot be made.
+pub fn start<S: Service>(
+    chassis: &Arc<Chassis<S>>,
+    listener: std::net::TcpListener,
+    count: usize,
+    tasks: &Tasks,
+) -> io::Result<()> {
+    let name = |index: usize| format!("loop-{index}");
+    let mut senders = Vec::new();
+    for index in 1..count {
+        let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
+        senders.push(sender);
+        let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
+        tasks.thread(name(index), move || async move { serve_handed(&event_loop, receiver).await })?;
+    }
+    let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
+    tasks.thread(name(0), move || async move {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
+            Err(error) => tracing::error!(%error, "the listener cannot be used"),
         }
-        let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
-        threads.push(spawn(0, move || async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
-                Err(error) => tracing::error!(%error, "the listener cannot be used"),
-            }
-        })?);
-        Ok(Self { threads })
-    }
-
-    /// Whether every loop is still there; one that ended by itself means that the process must not go on.
-    #[must_use]
-    pub fn are_alive(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
-    }
-}
-
-fn spawn<F: Future<Output = ()>>(
-    index: usize,
-    run: impl FnOnce() -> F + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("loop-{index}")).spawn(move || runtime.block_on(run()))
+    })
 }
 
 /// The first loop: accepts, serves its share, and hands the rest over.

@@ -29,13 +29,17 @@ pub trait Probe: Send + Sync + 'static {
     fn metrics(&self) -> Result<Vec<u8>, String>;
     /// Whether requests should be sent here; else why not.
     fn ready(&self) -> Result<(), &'static str>;
+    /// Makes a background task panic, for a test: [`crate::tasks::Tasks::plant_panic`].
+    #[cfg(debug_assertions)]
+    fn plant_panic(&self, task: &str);
 }
 
 /// Serves the port until the process ends.
-pub async fn serve(listener: TcpListener, probe: Arc<dyn Probe>) {
+pub async fn serve(listener: Arc<TcpListener>, probe: Arc<dyn Probe>) -> Infallible {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        // The semaphore is never closed, so there is always a place some time.
+        let Ok(place) = room.clone().acquire_owned().await else { continue };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -57,6 +61,11 @@ pub async fn serve(listener: TcpListener, probe: Arc<dyn Probe>) {
 }
 
 fn answer(probe: &dyn Probe, method: &Method, path: &str) -> Response {
+    #[cfg(debug_assertions)]
+    if let Some(task) = path.strip_prefix("/panic/") {
+        probe.plant_panic(task);
+        return plain(StatusCode::OK, "planted\n");
+    }
     if !matches!(path, "/metrics" | "/live" | "/ready") {
         return plain(StatusCode::NOT_FOUND, "not found\n");
     }

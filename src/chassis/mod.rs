@@ -38,7 +38,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
 
-pub use accept::{Loops, bind};
+pub use accept::{bind, start};
 pub use answers::ANSWER_BYTES_MAX;
 pub use error::Error;
 pub use pipeline::DETACHED_MS_MAX;

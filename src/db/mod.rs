@@ -31,6 +31,8 @@ pub use reader::{Reading, within};
 pub use statement::{Literal, Packet, Statement};
 pub use value::{Columns, Record};
 
+use crate::tasks::Tasks;
+
 use pool::{Manager, Pool};
 use reader::Reader;
 
@@ -47,16 +49,17 @@ pub struct Db {
 }
 
 impl Db {
-    /// Pools for the configured writer and reader. Connects to nothing yet.
+    /// Pools for the configured writer and reader, which `tasks` look for when it is away. Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Internal`] when a pool cannot be built.
-    pub fn new(config: &Config, metrics: DbMetrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: DbMetrics, tasks: &Tasks) -> Result<Self, Error> {
         let pool = |target: &DatabaseTarget, must_write| {
             pool::build(Manager::new(target, &config.database_ssl, must_write), config.db_pool_size)
         };
         let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
-        Ok(Self { writer: pool(&config.database, true)?, reader: reader.map(Reader::new), metrics })
+        let reader = reader.map(|pool| Reader::new(pool, tasks.clone()));
+        Ok(Self { writer: pool(&config.database, true)?, reader, metrics })
     }
 
     /// A connection to the writer.

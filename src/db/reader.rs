@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use crate::tasks::{Kind, Tasks};
+
 use super::connection::{self, Connection};
 use super::metrics::DbMetrics;
 use super::pool::Pool;
@@ -26,11 +28,12 @@ const LOOK_AGAIN_MS: u64 = 200;
 pub(super) struct Reader {
     pub(super) pool: Pool,
     away: Arc<AtomicBool>,
+    tasks: Tasks,
 }
 
 impl Reader {
-    pub(super) fn new(pool: Pool) -> Self {
-        Self { pool, away: Arc::new(AtomicBool::new(false)) }
+    pub(super) fn new(pool: Pool, tasks: Tasks) -> Self {
+        Self { pool, away: Arc::new(AtomicBool::new(false)), tasks }
     }
 
     /// A connection, unless the reader is away.
@@ -61,15 +64,18 @@ impl Reader {
         }
         tracing::warn!(cause, "the reader is away: reading from the writer");
         let (pool, away) = (self.pool.clone(), self.away.clone());
-        tokio::spawn(async move {
-            while let Err(error) = pool.manager().connect().await {
-                tracing::debug!(%error, "the reader is still away");
-                sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
-            }
-            away.store(false, Relaxed);
-            tracing::info!("the reader is back");
-        });
+        self.tasks.spawn("reader_look", Kind::Housekeeping, move || look(pool.clone(), away.clone()));
     }
+}
+
+/// Looks for a reader until it answers.
+async fn look(pool: Pool, away: Arc<AtomicBool>) {
+    while let Err(error) = pool.manager().connect().await {
+        tracing::debug!(%error, "the reader is still away");
+        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    }
+    away.store(false, Relaxed);
+    tracing::info!("the reader is back");
 }
 
 /// Runs a block of reads on the reader, and again on the writer where the reader is away or does not answer:

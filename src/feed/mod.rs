@@ -66,6 +66,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::Db;
+use crate::tasks::{Kind, Tasks};
 
 pub use cursor::Cursor;
 pub use event::NewEvent;
@@ -108,6 +109,8 @@ pub struct Parts {
     pub event_loops: usize,
     /// What it keeps.
     pub settings: Settings,
+    /// What supervises its tasks.
+    pub tasks: Tasks,
 }
 
 /// The configured limits.
@@ -205,10 +208,17 @@ impl Feed {
             metrics,
         });
         // The tasks hold the feed weakly: they end with its last user.
-        tokio::spawn(tail::run(Arc::downgrade(&feed), parts.db.clone(), parts.auth.clone()));
-        tokio::spawn(lists::run(Arc::downgrade(&feed), parts.db.clone()));
-        tokio::spawn(tell_silence(Arc::downgrade(&feed)));
-        tokio::spawn(purge::run(Arc::downgrade(&feed), parts.db, parts.auth));
+        let Parts { db, auth, tasks, .. } = parts;
+        let (held, tail_db, tail_auth) = (Arc::downgrade(&feed), db.clone(), auth.clone());
+        let tail = move || tail::run(held.clone(), tail_db.clone(), tail_auth.clone());
+        tasks.spawn("feed_tail", Kind::Needed, tail);
+        let (held, lists_db) = (Arc::downgrade(&feed), db.clone());
+        tasks.spawn("feed_lists", Kind::Needed, move || lists::run(held.clone(), lists_db.clone()));
+        let held = Arc::downgrade(&feed);
+        tasks.spawn("feed_silence", Kind::Needed, move || tell_silence(held.clone()));
+        let held = Arc::downgrade(&feed);
+        let purge = move || purge::run(held.clone(), db.clone(), auth.clone());
+        tasks.spawn("feed_purge", Kind::Housekeeping, purge);
         Ok(feed)
     }
 

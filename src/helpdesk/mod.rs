@@ -41,6 +41,7 @@ use crate::clock::Timestamp;
 use crate::db::Db;
 use crate::feed::{Class, Feed};
 use crate::services::Parts;
+use crate::tasks::Kind;
 
 use attempts::Attempts;
 use idempotency::Once;
@@ -78,7 +79,8 @@ impl Helpdesk {
         parts.registry.register(Box::new(sign_ins_failed.clone())).map_err(text)?;
         register_hasher(&hasher, &parts.registry).map_err(text)?;
         let feed = parts.feed()?;
-        tokio::spawn(idempotency::forget(Arc::downgrade(&parts.db)));
+        let db = Arc::downgrade(&parts.db);
+        parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
         Ok(Arc::new(Self {
             db: parts.db.clone(),
             feed,

@@ -1,6 +1,7 @@
 //! `hyperdesk oauth-client`: client programs are made, listed and revoked by who runs the server. And what
 //! makes a revoked client's tokens die.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ pub async fn run(db: &Db, command: &Command) -> Result<Vec<String>, Failure> {
 }
 
 /// Keeps the set of revoked clients up to date for as long as the process lives.
-pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) {
+pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) -> Infallible {
     let mut told = false;
     loop {
         match revoked(&db).await {

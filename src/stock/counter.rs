@@ -15,19 +15,17 @@
 //! is in order of arrival too, and [`BATCH_MAX`] keeps a process with many buyers from taking all at a time.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::chassis::{DETACHED_MS_MAX, Error};
 use crate::db::pool::SERVER_STATEMENT_MS_MAX;
 use crate::db::{self, Backoff, Connection, Db};
+use crate::tasks::{Kind, Tasks};
 
 use super::store;
 
@@ -111,17 +109,19 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Opens both queues; they are served on `background`.
+    /// Opens both queues, and starts the tasks that serve them on the runtime that this is called on.
     ///
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
-    pub fn new(db: Arc<Db>, registry: &Registry, background: &Handle) -> Result<Self, prometheus::Error> {
+    pub fn new(db: Arc<Db>, registry: &Registry, tasks: &Tasks) -> Result<Self, prometheus::Error> {
         let (buyers, to_serve) = mpsc::channel(QUEUE_MAX);
         let (readers, to_tell) = mpsc::channel(QUEUE_MAX);
         let counter = Self { buyers: Line(buyers), readers: Line(readers) };
         let metrics = Metrics::new(registry, &counter)?;
-        background.spawn(sell(Queue::new(db.clone(), to_serve), metrics.clone()));
-        background.spawn(tell(Queue::new(db, to_tell), metrics));
+        let (queue, counted) = (Arc::new(Mutex::new(Queue::new(db.clone(), to_serve))), metrics.clone());
+        tasks.spawn("stock_sell", Kind::Needed, move || sell(queue.clone(), counted.clone()));
+        let queue = Arc::new(Mutex::new(Queue::new(db, to_tell)));
+        tasks.spawn("stock_tell", Kind::Needed, move || tell(queue.clone(), metrics.clone()));
         Ok(counter)
     }
 
@@ -249,13 +249,13 @@ impl<T> Queue<T> {
     }
 }
 
-/// Serves buyers for as long as there may be any.
-async fn sell(mut queue: Queue<bool>, metrics: Metrics) {
+/// Serves buyers for as long as there may be any. What a run that panicked left of its batch may have been taken from
+/// the stock, so it is refused and not served once more.
+async fn sell(queue: Arc<Mutex<Queue<bool>>>, metrics: Metrics) {
+    let queue = &mut *queue.lock().await;
+    metrics.unknown.inc_by(queue.refuse_all("the batch panicked") as u64);
     while queue.someone_waits().await {
-        let batch = AssertUnwindSafe(sell_batch(&mut queue, &metrics)).catch_unwind().await;
-        if batch.is_err() {
-            metrics.unknown.inc_by(queue.refuse_all("the batch panicked") as u64);
-        }
+        sell_batch(queue, &metrics).await;
     }
 }
 
@@ -280,12 +280,11 @@ async fn sell_batch(queue: &mut Queue<bool>, metrics: &Metrics) {
 }
 
 /// Serves readers likewise.
-async fn tell(mut queue: Queue<u64>, metrics: Metrics) {
+async fn tell(queue: Arc<Mutex<Queue<u64>>>, metrics: Metrics) {
+    let queue = &mut *queue.lock().await;
+    queue.refuse_all("the batch panicked");
     while queue.someone_waits().await {
-        let batch = AssertUnwindSafe(tell_batch(&mut queue, &metrics)).catch_unwind().await;
-        if batch.is_err() {
-            queue.refuse_all("the batch panicked");
-        }
+        tell_batch(queue, &metrics).await;
     }
 }
 

@@ -22,12 +22,12 @@ pub mod token;
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::runtime::Handle;
 
 use crate::auth::Auth;
 use crate::chassis::{Answer, Error, Request, Response, bearer, response};
 use crate::db::Db;
 use crate::services::Parts;
+use crate::tasks::Kind;
 
 use counter::{Counter, Turn};
 use routes::Route;
@@ -43,12 +43,13 @@ impl Stock {
     /// Makes it, and starts its tasks on the runtime that this is called on.
     ///
     /// # Errors
-    /// When a metric's name is taken, or there is no runtime: mistakes of ours.
+    /// When a metric's name is taken: a mistake of ours.
     pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
-        let background = Handle::try_current().map_err(|error| error.to_string())?;
-        let counter = Counter::new(parts.db.clone(), &parts.registry, &background)
+        let counter = Counter::new(parts.db.clone(), &parts.registry, &parts.tasks)
             .map_err(|error| error.to_string())?;
-        background.spawn(clients::follow_revocations(parts.db.clone(), parts.auth.clone()));
+        let (db, auth) = (parts.db.clone(), parts.auth.clone());
+        let follow = move || clients::follow_revocations(db.clone(), auth.clone());
+        parts.tasks.spawn("stock_revocations", Kind::Needed, follow);
         Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), counter }))
     }
 

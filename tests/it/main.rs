@@ -23,11 +23,14 @@ mod harness;
 mod hashing;
 mod helpdesk;
 mod identity;
+mod logging;
 mod loss;
 mod metrics;
 mod services;
 mod sql;
 mod stock;
 mod support;
+#[cfg(debug_assertions)]
+mod tasks;
 mod unicode;
 mod updates;

@@ -11,8 +11,9 @@ use http::{Method, StatusCode};
 use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
 use hyperdesk::chassis::response::{self, Body, Response};
 use hyperdesk::chassis::route::{self, Access, GET, Miss, POST, Spec, by_method};
-use hyperdesk::chassis::{self, Answer, Chassis, Loops, Request, Service};
+use hyperdesk::chassis::{self, Answer, Chassis, Request, Service};
 use hyperdesk::config::Config;
+use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
 
 use crate::support::Client;
@@ -125,7 +126,6 @@ pub struct Lab {
     pub addr: SocketAddr,
     pub chassis: Arc<dyn Stoppable>,
     registry: Registry,
-    _loops: Loops,
 }
 
 /// What a test asks of the chassis, whatever its service.
@@ -164,8 +164,8 @@ impl Lab {
         let chassis = Arc::new(chassis);
         let listener = chassis::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
-        let loops = Loops::start(&chassis, listener, 1).unwrap();
-        Lab { addr, chassis, registry, _loops: loops }
+        chassis::start(&chassis, listener, 1, &Tasks::new(&registry).unwrap()).unwrap();
+        Lab { addr, chassis, registry }
     }
 
     pub fn client(&self) -> Client {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, Statement};
+use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
@@ -42,7 +43,7 @@ impl Library {
         let config = Config::from_vars(&vars, hyperdesk::services::NAMES).expect("a right configuration");
         let registry = Registry::new();
         let metrics = DbMetrics::new(&registry).expect("fresh names");
-        let db = Db::new(&config, metrics).expect("a pool");
+        let db = Db::new(&config, metrics, &Tasks::new(&registry).expect("a fresh name")).expect("a pool");
         Library { db: Arc::new(db), registry }
     }
 

@@ -19,6 +19,7 @@ use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
 use hyperdesk::feed::{self, Class, Cursor, Feed, NewEvent};
 use hyperdesk::helpdesk::store;
+use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
 use prometheus::Registry;
 
@@ -48,7 +49,8 @@ impl Instance {
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
         let registry = Registry::new();
-        let db = Db::new(&config, DbMetrics::new(&registry).unwrap()).expect("a pool");
+        let tasks = Tasks::new(&registry).unwrap();
+        let db = Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).expect("a pool");
         let db = Arc::new(db);
         let auth = Arc::new(Auth {
             keys: Keys::new(&[7; 32], None).expect("keys"),
@@ -56,8 +58,13 @@ impl Instance {
             token_ttl_seconds: 60,
             production: false,
         });
-        let parts =
-            feed::Parts { db: db.clone(), auth: auth.clone(), event_loops: 2, settings: (&config).into() };
+        let parts = feed::Parts {
+            db: db.clone(),
+            auth: auth.clone(),
+            event_loops: 2,
+            settings: (&config).into(),
+            tasks,
+        };
         let feed = Feed::start(parts, &registry).expect("a feed");
         Instance { db, auth, feed, registry }
     }
@@ -108,7 +115,9 @@ async fn migrate(schema: &Schema) {
 fn pool(url: &str) -> Db {
     let vars = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
     let config = Config::from_vars(&vars, &["helpdesk"]).expect("a configuration");
-    Db::new(&config, DbMetrics::new(&Registry::new()).unwrap()).expect("a pool")
+    let registry = Registry::new();
+    let (metrics, tasks) = (DbMetrics::new(&registry).unwrap(), Tasks::new(&registry).unwrap());
+    Db::new(&config, metrics, &tasks).expect("a pool")
 }
 
 /// Runs a change in a transaction, records it, and says that `user` wrote it.

@@ -1,7 +1,8 @@
 //! The real server binary as a child process.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub struct Hyperdesk {
     env: Env,
     child: Child,
     logs: Logs,
+    output: Option<OwnedFd>,
 }
 
 /// What to start it with.
@@ -37,6 +39,7 @@ pub struct Builder<'a> {
     program: PathBuf,
     env: Env,
     migrate: bool,
+    output: Option<OwnedFd>,
 }
 
 impl Builder<'_> {
@@ -63,6 +66,13 @@ impl Builder<'_> {
         self
     }
 
+    /// Where it writes to in place of the pipes that become [`Hyperdesk::logs`]. `PORT` and `METRICS_PORT` must be
+    /// given, then: else only its log tells them.
+    pub fn output(mut self, output: impl Into<OwnedFd>) -> Self {
+        self.output = Some(output.into());
+        self
+    }
+
     /// Starts it and waits until it listens on both ports.
     pub async fn start(self) -> Hyperdesk {
         let desk = self.spawn().await;
@@ -82,8 +92,8 @@ impl Builder<'_> {
             };
             schema.migrated.get_or_init(migrate).await;
         }
-        let (child, logs) = launch(&self.program, &self.env);
-        Hyperdesk { program: self.program, env: self.env, child, logs }
+        let (child, logs) = launch(&self.program, &self.env, self.output.as_ref());
+        Hyperdesk { program: self.program, env: self.env, child, logs, output: self.output }
     }
 }
 
@@ -102,6 +112,7 @@ impl Hyperdesk {
             program: PathBuf::from(env!("CARGO_BIN_EXE_hyperdesk")),
             env: default_env(),
             migrate: true,
+            output: None,
         }
     }
 
@@ -111,12 +122,20 @@ impl Hyperdesk {
             if let Some(status) = self.child.exited() {
                 panic!("the server ended with {status} before it listened");
             }
-            self.listener("http").is_some() && self.listener("admin").is_some()
+            if self.output.is_none() {
+                return self.listener("http").is_some() && self.listener("admin").is_some();
+            }
+            self.client().get("/health").try_send().await.is_ok()
+                && self.admin_client().get("/live").try_send().await.is_ok()
         };
         eventually(START_LIMIT, both).await;
     }
 
     fn listener(&self, name: &str) -> Option<SocketAddr> {
+        if self.output.is_some() {
+            let variable = if name == "http" { "PORT" } else { "METRICS_PORT" };
+            return Some((Ipv4Addr::LOCALHOST, self.env[variable].parse().expect("a port")).into());
+        }
         let line = self
             .logs
             .last(|line| line.str("message") == Some("listening") && line.str("listener") == Some(name))?;
@@ -190,7 +209,7 @@ impl Hyperdesk {
     /// A new process with the same environment after [`Hyperdesk::kill`] or [`Hyperdesk::terminate`].
     pub async fn start_again(&mut self) {
         self.child.kill();
-        (self.child, self.logs) = launch(&self.program, &self.env);
+        (self.child, self.logs) = launch(&self.program, &self.env, self.output.as_ref());
         self.listening().await;
     }
 
@@ -260,15 +279,16 @@ async fn run_program(program: &Path, args: &[&str], env: &Env) -> Output {
 }
 
 /// In an empty folder, so that no developer's `.env` is read.
-fn launch(program: &Path, env: &Env) -> (Child, Logs) {
+fn launch(program: &Path, env: &Env, output: Option<&OwnedFd>) -> (Child, Logs) {
     let mut command = child::command(program);
     command.arg("serve").env_clear().envs(env).current_dir(child::run_folder());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = || output.map_or(Stdio::piped(), |output| output.try_clone().expect("a descriptor").into());
+    command.stdin(Stdio::null()).stdout(output()).stderr(output());
     let child = Child::spawn(command).expect("start the server");
     let logs = Logs::default();
     let (stdout, stderr) = child.take_output();
-    logs.follow(stdout.expect("a pipe"));
-    logs.follow(stderr.expect("a pipe"));
+    stdout.into_iter().for_each(|pipe| logs.follow(pipe));
+    stderr.into_iter().for_each(|pipe| logs.follow(pipe));
     (child, logs)
 }
 

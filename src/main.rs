@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
+use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, Loops, admin};
 use hyperdesk::config::{self, Config, Environment, LogFormat, Vars as _};
@@ -185,6 +185,7 @@ async fn run(command: Command, config: Config) -> Result<(), Failure> {
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,
         revocations: Revocations::new(),
+        registrations: Registrations::new(),
         token_ttl_seconds: config.token_ttl_seconds,
         production: config.app_env == hyperdesk::config::AppEnv::Production,
     };

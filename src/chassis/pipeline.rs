@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN,
-    TRANSFER_ENCODING,
+    SET_COOKIE, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
@@ -24,6 +24,7 @@ use super::accept::{EventLoop, HEAD_BYTES_MAX};
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
+use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Miss, Route as _};
@@ -32,6 +33,8 @@ use super::{Answer, Error, Later, Service, body, identity};
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
 pub const DETACHED_MS_MAX: u64 = 4_500;
+/// The longest that a request waits for a look at the newest users.
+const LOOK_MS_MAX: u64 = 2_000;
 /// Longest `X-Request-Id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -46,6 +49,8 @@ struct Asked {
     id: HeaderValue,
     /// Of the page, where it may call.
     origin: Option<HeaderValue>,
+    /// The page is neither one that may call nor the service's own.
+    is_foreign: bool,
     is_head: bool,
     begun: Instant,
     slot: usize,
@@ -56,6 +61,7 @@ struct Asked {
 struct Noted<'h> {
     id: Option<&'h HeaderValue>,
     origin: Option<&'h HeaderValue>,
+    origins: usize,
     authorization: Option<&'h HeaderValue>,
     hosts: usize,
     lengths: usize,
@@ -72,6 +78,7 @@ impl<'h> Noted<'h> {
                 noted.authorization = noted.authorization.or(Some(value));
             } else if name == ORIGIN {
                 noted.origin = noted.origin.or(Some(value));
+                noted.origins += 1;
             } else if name == REQUEST_ID {
                 noted.id = noted.id.or(Some(value));
             } else if name == CONTENT_LENGTH {
@@ -133,19 +140,21 @@ pub(super) fn serve<S: Service>(
     };
     let noted = Noted::of(&request.headers);
     let route = chassis.service.find(&request.method, request.uri.path());
+    let origin = noted.origin.and_then(|origin| chassis.cors.known(origin));
     let asked = Asked {
         id: request_id(event_loop, noted.id),
-        origin: noted.origin.and_then(|origin| chassis.cors.known(origin)),
+        is_foreign: is_foreign(&chassis.cors, &noted, origin.as_ref(), &request.headers),
+        origin,
         is_head,
         begun,
         slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
     };
     let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
-    if !body.is_end_stream() {
+    if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
         return Serving::Later(Box::pin(serve_body(event_loop.clone(), asked, admitted, request, body)));
     }
-    let answered = admitted.and_then(|(route, caller)| {
-        request.caller = caller;
+    let answered = admitted.and_then(|(route, identity)| {
+        request.caller = identity.caller();
         guarded(|| Ok(chassis.service.call(route, &mut request)))
     });
     match answered {
@@ -167,11 +176,11 @@ async fn serve_later<S: Service>(event_loop: Arc<EventLoop<S>>, asked: Asked, an
     finish(&event_loop, asked, false, settled.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// The rest of a request that has a body.
+/// The rest of a request that has a body, or whose caller is not known yet.
 async fn serve_body<S: Service>(
     event_loop: Arc<EventLoop<S>>,
     asked: Asked,
-    admitted: Result<(S::Route, Option<Caller>), Error>,
+    admitted: Result<(S::Route, Identity), Error>,
     mut request: Request,
     body: Incoming,
 ) -> Response {
@@ -179,9 +188,13 @@ async fn serve_body<S: Service>(
     let waits = request.headers.contains_key(EXPECT);
     let mut rest = body::Rest::Whole(body);
     let answered = async {
-        let (route, caller) = admitted?;
+        let (route, identity) = admitted?;
         let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
-        (request.caller, request.body) = (caller, held.bytes.clone());
+        request.caller = match identity {
+            Identity::Known(caller) => caller,
+            Identity::Unknown => learn(&event_loop, route, &request).await?,
+        };
+        request.body = held.bytes.clone();
         let answer = match event_loop.chassis.service.call(route, &mut request) {
             Answer::Reused(json) => return Ok(response::whole(request.headers, json)),
             answer => answer,
@@ -193,6 +206,22 @@ async fn serve_body<S: Service>(
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !rest.passed(waits).await;
     finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+}
+
+/// The caller of a request whose user this instance did not know: the next look at the newest users tells.
+async fn learn<S: Service>(
+    event_loop: &EventLoop<S>,
+    route: S::Route,
+    request: &Request,
+) -> Result<Option<Caller>, Error> {
+    let asked_at = Instant::now();
+    let looked = event_loop.chassis.auth.registrations.looked_since(asked_at);
+    // Where it takes too long, or fails, the user is as unknown as before.
+    let _in_time = timeout(Duration::from_millis(LOOK_MS_MAX), looked).await;
+    match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
+        Identity::Known(caller) => Ok(caller),
+        Identity::Unknown => Err(Error::Unavailable("the newest users could not be read".to_owned())),
+    }
 }
 
 /// The outcome of `work`, whatever happens.
@@ -211,17 +240,26 @@ fn admit<S: Service>(
     version: Version,
     route: Result<S::Route, Miss>,
     request: &Request,
-) -> Result<(S::Route, Option<Caller>), Error> {
+) -> Result<(S::Route, Identity), Error> {
     if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
     noted.is_framed(version).map_err(Error::Malformed)?;
-    let chassis = &event_loop.chassis;
-    let route = route.map_err(|miss| missed(chassis, request, miss))?;
+    let route = route.map_err(|miss| missed(&event_loop.chassis, request, miss))?;
+    Ok((route, identify(event_loop, route, request, noted.authorization, request.came)?))
+}
+
+/// Tells who calls a route, see [`identity::check`].
+fn identify<S: Service>(
+    event_loop: &EventLoop<S>,
+    route: S::Route,
+    request: &Request,
+    authorization: Option<&HeaderValue>,
+    since: Instant,
+) -> Result<Identity, Error> {
     let (tokens, access) = (&mut event_loop.tokens(), route.spec().access);
-    let (auth, cors) = (&chassis.auth, &chassis.cors);
-    let caller = identity::check(auth, tokens, cors, access, request, noted.authorization)?;
-    Ok((route, caller))
+    let (auth, cors) = (&event_loop.chassis.auth, &event_loop.chassis.cors);
+    identity::check(auth, tokens, cors, access, request, authorization, since)
 }
 
 /// Waits for an answer. The body's share of the memory lasts as long as the work on it.
@@ -318,11 +356,21 @@ fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, 
     }
     let headers = response.headers_mut();
     headers.append(REQUEST_ID, asked.id);
+    if asked.is_foreign {
+        headers.remove(SET_COOKIE);
+    }
     Cors::mark(headers, asked.origin);
     if is_last || event_loop.chassis.drain.stage() != Stage::Serving {
         headers.insert(CONNECTION, CLOSE);
     }
     event_loop.metrics().observe(asked.slot, response.status().as_u16(), asked.begun.elapsed());
+}
+
+/// Whether a request is from a page that is neither listed nor the service's own. `known` is its origin if it is
+/// listed, which settles it but for a request of several.
+fn is_foreign(cors: &Cors, noted: &Noted<'_>, known: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let is_settled = noted.origins == 0 || (noted.origins == 1 && known.is_some());
+    !is_settled && !cors.trusts(headers)
 }
 
 /// The client's own id where it is harmless in a log, else a new one.

@@ -4,11 +4,13 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::Method;
+use hyperdesk::auth::Auth;
+use hyperdesk::auth::registrations::Registrations;
 use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::cache::Cache;
 use hyperdesk::auth::token::{Claims, Keys, SessionId};
@@ -96,12 +98,27 @@ fn tokens(criterion: &mut Criterion) {
     let now = Timestamp::now();
     let issued_at = now.unix_seconds();
     let session = SessionId::from_bytes([7; 16]);
-    let token = keys.sign(&Claims { user_id: 42, session, expires_at: issued_at + 3_600, issued_at });
-    let (mut cache, revocations) = (Cache::default(), Revocations::new());
-    criterion
-        .bench_function("token, first", |bench| bench.iter(|| keys.verify(black_box(token.as_bytes()), now)));
+    let token = keys.sign(&Claims {
+        user_id: 42,
+        session,
+        expires_at: issued_at + 3_600,
+        issued_at: Some(issued_at),
+        user_created_at: None,
+    });
+    let mut cache = Cache::default();
+    let auth = Auth {
+        keys,
+        revocations: Revocations::new(),
+        registrations: Registrations::new(),
+        token_ttl_seconds: 3_600,
+        production: false,
+    };
+    criterion.bench_function("token, first", |bench| {
+        bench.iter(|| auth.keys.verify(black_box(token.as_bytes()), now));
+    });
+    let came = Instant::now();
     criterion.bench_function("token, again", |bench| {
-        bench.iter(|| cache.verify(&keys, &revocations, black_box(token.as_bytes()), now));
+        bench.iter(|| cache.verify(&auth, black_box(token.as_bytes()), now, came));
     });
 }
 

@@ -61,6 +61,7 @@
 //! | [`datetime`] | no database, a write, a read | chassis, db |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
+//! | [`users`] | who there is, as every instance's memory has it | auth, db |
 //! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
 //! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
@@ -115,3 +116,4 @@ pub mod metrics;
 pub mod services;
 pub mod stock;
 pub mod tasks;
+pub mod users;

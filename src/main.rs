@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
+use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, admin};
 use hyperdesk::config::{Config, Environment};
@@ -170,6 +170,7 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
     let auth = Auth {
         keys: Keys::new(config.secret.reveal().as_bytes(), previous).map_err(software)?,
         revocations: Revocations::new(),
+        registrations: Registrations::new(),
         token_ttl_seconds: config.token_ttl_seconds,
         production: config.app_env == hyperdesk::config::AppEnv::Production,
     };

@@ -5,7 +5,7 @@
 
 mod openapi;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::helpdesk::{self, Helpdesk};
 use crate::metrics::BeforeScrape;
 use crate::stock::{self, Stock};
 use crate::tasks::{Kind, Tasks};
+use crate::users;
 
 /// What a service may be made from.
 pub struct Parts {
@@ -45,6 +46,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// One for all who want it: [`Parts::feed`].
     feed: OnceLock<Arc<Feed>>,
+    /// Once for all who want it: [`Parts::let_users_in`].
+    users: Once,
 }
 
 impl Parts {
@@ -59,7 +62,14 @@ impl Parts {
         drain: Arc<Drain>,
         tasks: Tasks,
     ) -> Self {
-        Self { config, db, auth, registry, before_scrape, drain, tasks, feed: OnceLock::new() }
+        let (feed, users) = (OnceLock::new(), Once::new());
+        Self { config, db, auth, registry, before_scrape, drain, tasks, feed, users }
+    }
+
+    /// Keeps what tells users apart current, from the first service on that lets them in, on the background runtime
+    /// that this is called on.
+    pub fn let_users_in(&self) {
+        self.users.call_once(|| users::follow(&self.db, &self.auth, &self.tasks));
     }
 
     /// The feed, started by the first service that wants it, on the background runtime that this is called on.
@@ -109,8 +119,8 @@ macro_rules! services {
         /// The names that `SERVICES` may hold.
         pub const NAMES: &[&str] = &[$($name),+];
 
-        /// Every statement of the feed and every service, for the test that prepares them all.
-        pub const STATEMENTS: &[&[Statement]] = &[crate::feed::store::STATEMENTS, $($field::store::STATEMENTS),+];
+        /// Every statement of the feed, the users and every service, for the test that prepares them all.
+        pub const STATEMENTS: &[&[Statement]] = &[crate::feed::store::STATEMENTS, users::store::STATEMENTS, $($field::store::STATEMENTS),+];
 
         /// Every packet, of those that have any.
         pub const PACKETS: &[&[Packet]] = &[crate::feed::store::PACKETS, helpdesk::store::PACKETS];

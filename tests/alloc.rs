@@ -23,6 +23,7 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyperdesk::auth::registrations::Registrations;
 use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::auth::{Auth, token};
@@ -118,10 +119,17 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
     migrations::apply(&db).await.unwrap();
     // As if the feed had been there for a while.
     schema.execute("UPDATE feed_head SET at = at - INTERVAL 1 HOUR").await;
+    let user = "INSERT INTO users (id, username, password_digest, created_at, updated_at) VALUES";
+    schema.execute(format!("{user} ({USER}, 'u', 'x', NOW(6), NOW(6))")).await;
     let keys = Keys::new(b"it-secret", None).unwrap();
     let token = keys.sign(&session());
-    let auth =
-        Arc::new(Auth { keys, revocations: Revocations::new(), token_ttl_seconds: 60, production: false });
+    let auth = Arc::new(Auth {
+        keys,
+        revocations: Revocations::new(),
+        registrations: Registrations::new(),
+        token_ttl_seconds: 60,
+        production: false,
+    });
     let drain = Arc::new(Drain::default());
     let scrape = Arc::new(BeforeScrape::default());
     let parts =
@@ -156,7 +164,13 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
 fn session() -> Claims {
     let now = Timestamp::now().unix_seconds();
     let session = SessionId::from_bytes([7; 16]);
-    Claims { user_id: USER, session, expires_at: now + token::LEEWAY_SECONDS + 3_600, issued_at: now }
+    Claims {
+        user_id: USER,
+        session,
+        expires_at: now + token::LEEWAY_SECONDS + 3_600,
+        issued_at: Some(now),
+        user_created_at: None,
+    }
 }
 
 /// What the loop at `address` allocates for so many idle polls.

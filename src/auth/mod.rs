@@ -3,16 +3,19 @@
 //! - [`token`]: the JWT (HS256) that every request carries, made and checked without a database.
 //! - [`password`]: argon2id hashing off the async threads, within a bounded queue; old bcrypt hashes.
 //! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
+//! - [`registrations`]: the users who registered of late, to whom a token may have come by a restored backup.
 //! - [`oauth`]: the secrets and the access tokens of client programs.
 //!
-//! A request is authenticated by verifying its token and asking whether its session was signed out
-//! ([`token::cache::Cache::verify`]). That is done for every poll, so it neither allocates nor waits.
+//! A request is authenticated by verifying its token and asking whether its session was signed out and its user
+//! is still the same ([`token::cache::Cache::verify`]). That is done for every poll, so it neither allocates nor
+//! waits.
 //!
 //! The error types here say what was wrong but not which HTTP answer that makes: the chassis answers
 //! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.
 
 pub mod oauth;
 pub mod password;
+pub mod registrations;
 pub mod session;
 pub mod token;
 
@@ -23,8 +26,19 @@ pub struct Auth {
     pub keys: token::Keys,
     /// Sessions that were signed out.
     pub revocations: session::Revocations,
+    /// Users who registered of late.
+    pub registrations: registrations::Registrations,
     /// Seconds a new token is valid.
     pub token_ttl_seconds: u64,
     /// Whether cookies are for another site over TLS.
     pub production: bool,
+}
+
+impl Auth {
+    /// Moves on when a token that was good may not be any more, other than by time. Who read it before a token was
+    /// found good need not look again while it stays the same.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.revocations.version().wrapping_add(self.registrations.version())
+    }
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
-use super::token::{Keys, NoRandomness, PART_BYTES_MAX, SessionId, TokenError, check_time};
+use super::token::{Keys, NoRandomness, NumericDate, PART_BYTES_MAX, SessionId, TokenError, check_time};
 
 /// How long an access token is valid, in seconds. There are no refresh tokens: a client asks again.
 pub const ACCESS_TOKEN_SECONDS: u32 = 3_600;
@@ -96,9 +96,9 @@ struct Payload<'a> {
     purpose: &'a str,
     client_id: u64,
     scope: String,
-    iat: i64,
-    exp: i64,
-    nbf: Option<i64>,
+    iat: NumericDate,
+    exp: NumericDate,
+    nbf: Option<NumericDate>,
     /// RFC 7519 §4.1.3: a token that names an audience is refused by whoever is not it.
     aud: Option<serde::de::IgnoredAny>,
 }
@@ -128,13 +128,9 @@ pub fn verify(keys: &Keys, token: &[u8], now: Timestamp) -> Result<Grant, TokenE
     if payload.purpose != USE || payload.aud.is_some() {
         return Err(TokenError::Purpose);
     }
-    check_time(payload.exp, payload.iat, payload.nbf, now)?;
-    Ok(Grant {
-        client_id: payload.client_id,
-        scope: payload.scope,
-        issued_at: payload.iat,
-        expires_at: payload.exp,
-    })
+    let (issued_at, expires_at) = (payload.iat.ceil, payload.exp.floor);
+    check_time(expires_at, Some(issued_at), payload.nbf.map(|date| date.ceil), now)?;
+    Ok(Grant { client_id: payload.client_id, scope: payload.scope, issued_at, expires_at })
 }
 
 /// The clients that were revoked and whose tokens could still be valid. Kept up to date by the service that

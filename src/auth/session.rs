@@ -44,24 +44,21 @@ const fn attributes(production: bool) -> &'static str {
     if production { "HttpOnly; SameSite=None; Secure" } else { "HttpOnly; SameSite=Lax" }
 }
 
-/// The token in the value of a `Cookie` header (RFC 6265 §5.4), without allocating.
+/// The tokens in the value of a `Cookie` header (RFC 6265 §5.4), in its order, without allocating.
 ///
-/// The name must match exactly. Of several cookies with that name the first counts, because browsers
-/// send the one with the longest path first; if that one is empty, there is no session. The header is
-/// taken as bytes since other cookies in it need not be UTF-8.
-pub fn find(cookie_header: &[u8]) -> Option<&[u8]> {
-    for pair in cookie_header.split(|byte| *byte == b';') {
-        let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
-            continue;
-        };
-        if pair[..equals].trim_ascii() != COOKIE_NAME.as_bytes() {
-            continue;
+/// The name must match exactly. There can be several cookies with that name: browsers send one for each path and
+/// domain that it was ever set for, so a stale one may come before the good one. The header is taken as bytes since
+/// other cookies in it need not be UTF-8.
+pub fn tokens(cookie_header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cookie_header.split(|byte| *byte == b';').filter_map(|pair| {
+        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        if name.trim_ascii() != COOKIE_NAME.as_bytes() {
+            return None;
         }
-        let value = pair[equals + 1..].trim_ascii();
+        let value = value.get(1..)?.trim_ascii();
         let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        return Some(unquoted.unwrap_or(value)).filter(|token| !token.is_empty());
-    }
-    None
+        Some(unquoted.unwrap_or(value)).filter(|token| !token.is_empty())
+    })
 }
 
 /// The sessions that were signed out and whose tokens have not all expired yet.
@@ -184,6 +181,7 @@ mod tests {
 
     #[test]
     fn the_cookie_is_found_among_others() {
+        let find = |header| tokens(header).next();
         for (header, wanted) in [
             ("hyperdesk_session=t", Some("t")),
             ("a=b; hyperdesk_session=t; c=d", Some("t")),
@@ -192,7 +190,7 @@ mod tests {
             ("hyperdesk_session=\"t\"", Some("t")),
             ("hyperdesk_session=t=u", Some("t=u")),
             ("hyperdesk_session=first; hyperdesk_session=second", Some("first")),
-            ("hyperdesk_session=; hyperdesk_session=second", None),
+            ("hyperdesk_session=; hyperdesk_session=second", Some("second")),
             ("lonely; hyperdesk_session=t", Some("t")),
             ("hyperdesk_session", None),
             ("hyperdesk_session=\"\"", None),
@@ -206,16 +204,19 @@ mod tests {
             assert_eq!(find(header.as_bytes()), wanted.map(str::as_bytes), "{header}");
         }
         assert_eq!(find(b"a=\xFF; hyperdesk_session=t").unwrap(), b"t");
+        let several =
+            b"hyperdesk_session=a; x=y; hyperdesk_session=; hyperdesk_session=\"b\";hyperdesk_session=c";
+        assert_eq!(tokens(several).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
     }
 
     #[test]
     fn what_was_written_is_found_again() {
         let cookie = set_cookie("a.b.c", 60, true);
         let (pair, _) = cookie.split_once(';').unwrap();
-        assert_eq!(find(pair.as_bytes()).unwrap(), b"a.b.c");
+        assert_eq!(tokens(pair.as_bytes()).next().unwrap(), b"a.b.c");
         let cookie = clear_cookie(true);
         let (pair, _) = cookie.split_once(';').unwrap();
-        assert_eq!(find(pair.as_bytes()), None);
+        assert_eq!(tokens(pair.as_bytes()).next(), None);
     }
 
     #[test]

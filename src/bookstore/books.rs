@@ -9,7 +9,7 @@ use crate::{reading, transaction};
 
 use super::marks::Mark;
 use super::model::{Change, NewBook, Search};
-use super::{Bookstore, store};
+use super::{Bookstore, begin, store};
 
 /// The answer to what is not there or no longer offered.
 pub(super) const NOT_FOUND: Error = Error::not_found("Book not found");
@@ -61,7 +61,7 @@ pub async fn show(
 /// Offers a book.
 pub async fn add(shop: Arc<Bookstore>, caller: u64, book: NewBook) -> Result<Response, Error> {
     let (version, book) = transaction!(shop.db, db => {
-        let version = store::mark_add(db, caller).await?;
+        let version = begin(db, caller).await?;
         let id = store::book_insert(db, caller, &book).await?;
         Ok::<_, Error>((version, store::book_by_id(db, id).await?.ok_or(NOT_FOUND)?))
     })?;
@@ -71,7 +71,7 @@ pub async fn add(shop: Arc<Bookstore>, caller: u64, book: NewBook) -> Result<Res
 /// Changes one's own book.
 pub async fn change(shop: Arc<Bookstore>, caller: u64, id: u64, change: Change) -> Result<Response, Error> {
     let (version, book) = transaction!(shop.db, db => {
-        let version = store::mark_add(db, caller).await?;
+        let version = begin(db, caller).await?;
         check_seller(store::book_seller_lock(db, id).await?, caller)?;
         store::book_update(db, id, &change).await?;
         Ok::<_, Error>((version, store::book_by_id(db, id).await?.ok_or(NOT_FOUND)?))
@@ -82,7 +82,7 @@ pub async fn change(shop: Arc<Bookstore>, caller: u64, id: u64, change: Change) 
 /// Offers one's own book no longer. Those who bought it keep their purchases.
 pub async fn delete(shop: Arc<Bookstore>, caller: u64, id: u64) -> Result<Response, Error> {
     let version = transaction!(shop.db, db => {
-        let version = store::mark_add(db, caller).await?;
+        let version = begin(db, caller).await?;
         check_seller(store::book_seller_lock(db, id).await?, caller)?;
         store::book_delete(db, id).await?;
         Ok::<_, Error>(version)

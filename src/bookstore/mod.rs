@@ -34,9 +34,10 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::chassis::{Answer, Error, Request, Response};
-use crate::db::Db;
+use crate::db::{Connection, Db};
 use crate::feed::Feed;
 use crate::services::Parts;
+use crate::users;
 
 use marks::{Mark, Marks};
 use model::{Change, NewBook, Search};
@@ -57,6 +58,7 @@ impl Bookstore {
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+        parts.let_users_in();
         Ok(Arc::new(Self {
             db: parts.db.clone(),
             auth: parts.auth.clone(),
@@ -75,7 +77,7 @@ impl Bookstore {
         let shop = self.clone();
         let user = request.caller.map(|caller| caller.user_id);
         // A route that lets only users in always has one.
-        let caller = || user.ok_or(Error::unauthorized("Authentication required"));
+        let caller = || user.ok_or(Error::unauthenticated());
         let mark = || user.and_then(|user| self.mark(user, request));
         Ok(match route {
             Route::BookList => {
@@ -124,4 +126,15 @@ impl Bookstore {
         self.marks.add(mark);
         marks::with_mark(response, mark, self.auth.production)
     }
+}
+
+/// A write is a user's: a token of nobody, however well signed, changes nothing.
+async fn require(db: &mut Connection, caller: u64) -> Result<(), Error> {
+    if users::exists(db, caller).await? { Ok(()) } else { Err(Error::unauthenticated()) }
+}
+
+/// Begins a change that the caller's reads from its commit on must have seen; its mark's version.
+async fn begin(db: &mut Connection, caller: u64) -> Result<u64, Error> {
+    require(db, caller).await?;
+    Ok(store::mark_add(db, caller).await?)
 }

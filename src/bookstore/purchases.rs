@@ -7,7 +7,7 @@ use crate::{reading, transaction};
 
 use super::books;
 use super::marks::Mark;
-use super::{Bookstore, store};
+use super::{Bookstore, begin, require, store};
 
 /// The answer to what is not there and to what is somebody else's.
 const NOT_FOUND: Error = Error::not_found("Purchase not found");
@@ -16,7 +16,7 @@ const NOT_FOUND: Error = Error::not_found("Purchase not found");
 pub async fn buy(shop: Arc<Bookstore>, caller: u64, book: u64, quantity: u64) -> Result<Response, Error> {
     let (version, purchase) = transaction!(shop.db, db => {
         // The buyer's own row first: the book's, which all buyers wait for, is then held the shorter.
-        let version = store::mark_add(db, caller).await?;
+        let version = begin(db, caller).await?;
         if !store::book_take(db, book, quantity).await? {
             return Err(match store::book_by_id(db, book).await? {
                 Some(_) => Error::conflict("Not enough stock"),
@@ -43,6 +43,7 @@ pub async fn pay(
     method: Result<&'static str, &'static str>,
 ) -> Result<Response, Error> {
     let purchase = transaction!(shop.db, db => {
+        require(db, caller).await?;
         let purchase = store::purchase_by_id(db, id, caller).await?.ok_or(NOT_FOUND)?;
         let method = method.map_err(Error::invalid)?;
         if purchase.status == "Paid" || !store::purchase_pay(db, id, caller, method).await? {
@@ -63,6 +64,7 @@ pub async fn deliver(
 ) -> Result<Response, Error> {
     const NO_PROVIDER: Error = Error::not_found("Delivery provider not found");
     let mut db = shop.db.writer().await?;
+    require(&mut db, caller).await?;
     let purchase = store::purchase_by_id(&mut db, id, caller).await?.ok_or(NOT_FOUND)?;
     let provider = store::provider_by_id(&mut db, provider.ok_or(NO_PROVIDER)?).await?.ok_or(NO_PROVIDER)?;
     store::purchase_deliver(&mut db, id, caller, &provider).await?;

@@ -25,7 +25,8 @@ use crate::tasks::Tasks;
 
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
-use super::pipeline::{self, Scratch, Serving};
+use super::pipeline::{self, Serving};
+use super::scratch::Scratch;
 use super::{Chassis, Service};
 
 /// Connections accepted but not yet taken over by their loop.

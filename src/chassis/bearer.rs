@@ -26,7 +26,7 @@ pub(super) fn check(
         return Err(insufficient_scope(scope));
     }
     let Grant { client_id, expires_at, .. } = grant;
-    Ok(Caller { user_id: client_id, session: oauth::NO_SESSION, expires_at })
+    Ok(Caller { user_id: client_id, session: oauth::NO_SESSION, user_created_at: None, expires_at })
 }
 
 /// The one token of a request. A token in the URL is never looked at, because URLs are logged: it counts as

@@ -45,6 +45,11 @@ impl Error {
         Self::Refused(StatusCode::UNAUTHORIZED, Cow::Borrowed(text))
     }
 
+    /// 401 where the caller is nobody
+    pub const fn unauthenticated() -> Self {
+        Self::unauthorized("Authentication required")
+    }
+
     /// 403
     pub const fn forbidden(text: &'static str) -> Self {
         Self::Refused(StatusCode::FORBIDDEN, Cow::Borrowed(text))

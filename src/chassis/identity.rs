@@ -1,23 +1,51 @@
 //! Who calls, and may they? The only place where a route's access rule is applied.
+//!
+//! A header that holds no good token does not hide a cookie that does, on any route: a proxy may have put its own
+//! `Authorization` there, and a page may still send the token that just ran out. Of several tokens the first good one
+//! counts, those of `Authorization` before those of cookies, because they show that the page itself wanted this.
+
+use std::time::Instant;
 
 use http::Method;
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 
+use crate::auth::token::TokenError;
 use crate::auth::token::cache::Cache;
 use crate::auth::{Auth, session};
-use crate::clock::Timestamp;
 
 use super::cors::Cors;
 use super::request::{Caller, Request};
 use super::route::Access;
 use super::{Error, bearer};
 
-const REQUIRED: Error = Error::unauthorized("Authentication required");
+/// Tokens of one request that are looked at, in headers and in cookies each: more than the paths and domains that a
+/// browser has a cookie of ours for. Each costs up to two signatures.
+const TOKENS_TRIED_MAX: usize = 16;
+
 const NO_SESSION: Error = Error::unauthorized("No session found");
 const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
 
-/// Applies `access` to a request: the caller where one is told apart. `authorization` is the header of that name,
-/// the first where there are several.
+/// What is found out about who calls.
+#[derive(Debug)]
+pub(super) enum Identity {
+    /// The caller, where one is told apart; the route lets them in.
+    Known(Option<Caller>),
+    /// Whether there is such a user is being asked: [`crate::auth::registrations`].
+    Unknown,
+}
+
+impl Identity {
+    /// The caller, where one is known.
+    pub(super) fn caller(self) -> Option<Caller> {
+        match self {
+            Self::Known(caller) => caller,
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Applies `access` to a request. `authorization` is the first header of that name. Nobody is refused by what this
+/// instance knew of its users before `since`.
 pub(super) fn check(
     auth: &Auth,
     tokens: &mut Cache,
@@ -25,30 +53,51 @@ pub(super) fn check(
     access: Access,
     request: &Request,
     authorization: Option<&HeaderValue>,
-) -> Result<Option<Caller>, Error> {
-    let (headers, now) = (&request.headers, request.at);
+    since: Instant,
+) -> Result<Identity, Error> {
+    let headers = &request.headers;
     match access {
-        Access::Public => return Ok(None),
-        Access::Client(scope) => return bearer::check(auth, scope, headers, &request.uri).map(Some),
+        Access::Public => return Ok(Identity::Known(None)),
+        Access::Client(scope) => {
+            return bearer::check(auth, scope, headers, &request.uri)
+                .map(|caller| Identity::Known(Some(caller)));
+        }
         Access::Optional | Access::Session | Access::User => {}
     }
-    let by_token = authorization.and_then(bearer_token).and_then(|token| verify(auth, tokens, token, now));
-    // A token that is no good is refused as it is, except where the session itself is asked about: there
-    // the page may still send the token that just ran out, next to a cookie that is good.
-    let cookie_counts = || access != Access::User || authorization.is_none();
-    let caller = match by_token {
-        Some(caller) => Some(caller),
-        None if cookie_counts() => by_cookie(auth, tokens, headers, now),
-        None => None,
+    let mut verify = |token: &[u8]| match tokens.verify(auth, token, request.at, since) {
+        Ok(claims) => Some(Identity::Known(Some(Caller {
+            user_id: claims.user_id,
+            session: claims.session,
+            user_created_at: claims.user_created_at,
+            expires_at: claims.expires_at,
+        }))),
+        Err(TokenError::Unknown) => Some(Identity::Unknown),
+        Err(_) => None,
     };
-    if caller.is_some() && by_token.is_none() && changes_state(&request.method) && !cors.trusts(headers) {
+    let by_token = authorization.and_then(|first| match bearer_token(first).and_then(&mut verify) {
+        None => by_other_headers(headers, &mut verify),
+        found => found,
+    });
+    if let Some(identity) = by_token {
+        return Ok(identity);
+    }
+    let by_cookie = by_cookies(headers, &mut verify);
+    if let Some(Identity::Known(_)) = by_cookie
+        && changes_state(&request.method)
+        && !cors.trusts(headers)
+    {
         return Err(FOREIGN_ORIGIN);
     }
-    match caller {
-        None if access == Access::User => Err(REQUIRED),
+    match by_cookie {
+        None if access == Access::User => Err(Error::unauthenticated()),
         None if access == Access::Session => Err(NO_SESSION),
-        caller => Ok(caller),
+        identity => Ok(identity.unwrap_or(Identity::Known(None))),
     }
+}
+
+fn by_other_headers(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Identity>) -> Option<Identity> {
+    let others = headers.get_all(AUTHORIZATION).iter().skip(1);
+    others.filter_map(bearer_token).take(TOKENS_TRIED_MAX).find_map(verify)
 }
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
@@ -57,14 +106,9 @@ fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn by_cookie(auth: &Auth, tokens: &mut Cache, headers: &HeaderMap, now: Timestamp) -> Option<Caller> {
-    let mut given = headers.get_all(COOKIE).iter().filter_map(|cookies| session::find(cookies.as_bytes()));
-    given.find_map(|token| verify(auth, tokens, token, now))
-}
-
-fn verify(auth: &Auth, tokens: &mut Cache, token: &[u8], now: Timestamp) -> Option<Caller> {
-    let claims = tokens.verify(&auth.keys, &auth.revocations, token, now).ok()?;
-    Some(Caller { user_id: claims.user_id, session: claims.session, expires_at: claims.expires_at })
+fn by_cookies(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Identity>) -> Option<Identity> {
+    let given = headers.get_all(COOKIE).iter().flat_map(|cookies| session::tokens(cookies.as_bytes()));
+    given.take(TOKENS_TRIED_MAX).find_map(verify)
 }
 
 /// Methods that are not safe (RFC 9110 §9.2.1).

@@ -22,6 +22,7 @@ mod pipeline;
 pub mod request;
 pub mod response;
 pub mod route;
+mod scratch;
 pub mod text;
 
 use std::pin::Pin;

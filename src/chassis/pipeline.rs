@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN,
-    TRANSFER_ENCODING,
+    SET_COOKIE, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
@@ -25,6 +25,7 @@ use super::answers::Making;
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
+use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Miss, Route as _};
@@ -33,6 +34,8 @@ use super::{Answer, Error, Later, Service, body, identity};
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
 pub const DETACHED_MS_MAX: u64 = 4_500;
+/// The longest that a request waits for a look at the newest users.
+const LOOK_MS_MAX: u64 = 2_000;
 /// Longest `X-Request-Id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -47,6 +50,8 @@ struct Asked {
     id: HeaderValue,
     /// Of the page, where it may call.
     origin: Option<HeaderValue>,
+    /// The page is neither one that may call nor the service's own.
+    is_foreign: bool,
     is_head: bool,
     begun: Instant,
     slot: usize,
@@ -57,6 +62,7 @@ struct Asked {
 struct Noted<'h> {
     id: Option<&'h HeaderValue>,
     origin: Option<&'h HeaderValue>,
+    origins: usize,
     authorization: Option<&'h HeaderValue>,
     hosts: usize,
     lengths: usize,
@@ -73,6 +79,7 @@ impl<'h> Noted<'h> {
                 noted.authorization = noted.authorization.or(Some(value));
             } else if name == ORIGIN {
                 noted.origin = noted.origin.or(Some(value));
+                noted.origins += 1;
             } else if name == REQUEST_ID {
                 noted.id = noted.id.or(Some(value));
             } else if name == CONTENT_LENGTH {
@@ -134,19 +141,21 @@ pub(super) fn serve<S: Service>(
     };
     let noted = Noted::of(&request.headers);
     let route = chassis.service.find(&request.method, request.uri.path());
+    let origin = noted.origin.and_then(|origin| chassis.cors.known(origin));
     let asked = Asked {
         id: request_id(event_loop, noted.id),
-        origin: noted.origin.and_then(|origin| chassis.cors.known(origin)),
+        is_foreign: is_foreign(&chassis.cors, &noted, origin.as_ref(), &request.headers),
+        origin,
         is_head,
         begun,
         slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
     };
     let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
-    if !body.is_end_stream() {
+    if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
         return Serving::Later(Box::pin(serve_body(event_loop.clone(), asked, admitted, request, body)));
     }
-    let answered = admitted.and_then(|(route, caller)| {
-        request.caller = caller;
+    let answered = admitted.and_then(|(route, identity)| {
+        request.caller = identity.caller();
         guarded(|| Ok(chassis.service.call(route, &mut request)))
     });
     match answered {
@@ -178,11 +187,11 @@ async fn serve_later<S: Service>(
     finish(&event_loop, asked, false, settled.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// The rest of a request that has a body.
+/// The rest of a request that has a body, or whose caller is not known yet.
 async fn serve_body<S: Service>(
     event_loop: Arc<EventLoop<S>>,
     asked: Asked,
-    admitted: Result<(S::Route, Option<Caller>), Error>,
+    admitted: Result<(S::Route, Identity), Error>,
     mut request: Request,
     body: Incoming,
 ) -> Response {
@@ -190,9 +199,13 @@ async fn serve_body<S: Service>(
     let waits = request.headers.contains_key(EXPECT);
     let (mut rest, mut takes) = (body::Rest::Whole(body), Takes::default());
     let answered = async {
-        let (route, caller) = admitted?;
+        let (route, identity) = admitted?;
         let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
-        (request.caller, request.body) = (caller, held.bytes.clone());
+        request.caller = match identity {
+            Identity::Known(caller) => caller,
+            Identity::Unknown => learn(&event_loop, route, &request).await?,
+        };
+        request.body = held.bytes.clone();
         let answer = match event_loop.chassis.service.call(route, &mut request) {
             Answer::Reused(json) => return Ok(response::whole(request.headers, json)),
             answer => answer,
@@ -205,6 +218,22 @@ async fn serve_body<S: Service>(
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !rest.passed(waits).await;
     finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+}
+
+/// The caller of a request whose user this instance did not know: the next look at the newest users tells.
+async fn learn<S: Service>(
+    event_loop: &EventLoop<S>,
+    route: S::Route,
+    request: &Request,
+) -> Result<Option<Caller>, Error> {
+    let asked_at = Instant::now();
+    let looked = event_loop.chassis.auth.registrations.looked_since(asked_at);
+    // Where it takes too long, or fails, the user is as unknown as before.
+    let _in_time = timeout(Duration::from_millis(LOOK_MS_MAX), looked).await;
+    match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
+        Identity::Known(caller) => Ok(caller),
+        Identity::Unknown => Err(Error::Unavailable("the newest users could not be read".to_owned())),
+    }
 }
 
 /// The outcome of `work`, whatever happens.
@@ -223,17 +252,26 @@ fn admit<S: Service>(
     version: Version,
     route: Result<S::Route, Miss>,
     request: &Request,
-) -> Result<(S::Route, Option<Caller>), Error> {
+) -> Result<(S::Route, Identity), Error> {
     if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
     noted.is_framed(version).map_err(Error::Malformed)?;
-    let chassis = &event_loop.chassis;
-    let route = route.map_err(|miss| missed(chassis, request, miss))?;
+    let route = route.map_err(|miss| missed(&event_loop.chassis, request, miss))?;
+    Ok((route, identify(event_loop, route, request, noted.authorization, request.came)?))
+}
+
+/// Tells who calls a route, see [`identity::check`].
+fn identify<S: Service>(
+    event_loop: &EventLoop<S>,
+    route: S::Route,
+    request: &Request,
+    authorization: Option<&HeaderValue>,
+    since: Instant,
+) -> Result<Identity, Error> {
     let (tokens, access) = (&mut event_loop.tokens(), route.spec().access);
-    let (auth, cors) = (&chassis.auth, &chassis.cors);
-    let caller = identity::check(auth, tokens, cors, access, request, noted.authorization)?;
-    Ok((route, caller))
+    let (auth, cors) = (&event_loop.chassis.auth, &event_loop.chassis.cors);
+    identity::check(auth, tokens, cors, access, request, authorization, since)
 }
 
 /// What a request takes of the memory while it is worked on.
@@ -352,11 +390,21 @@ fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, 
     }
     let headers = response.headers_mut();
     headers.append(REQUEST_ID, asked.id);
+    if asked.is_foreign {
+        headers.remove(SET_COOKIE);
+    }
     Cors::mark(headers, asked.origin);
     if is_last || event_loop.chassis.drain.stage() != Stage::Serving {
         headers.insert(CONNECTION, CLOSE);
     }
     event_loop.metrics().observe(asked.slot, response.status().as_u16(), asked.begun.elapsed());
+}
+
+/// Whether a request is from a page that is neither listed nor the service's own. `known` is its origin if it is
+/// listed, which settles it but for a request of several.
+fn is_foreign(cors: &Cors, noted: &Noted<'_>, known: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let is_settled = noted.origins == 0 || (noted.origins == 1 && known.is_some());
+    !is_settled && !cors.trusts(headers)
 }
 
 /// The client's own id where it is harmless in a log, else a new one.
@@ -404,55 +452,5 @@ impl LogBudget {
             tracing::error!(left_out, "more requests failed than were logged");
         }
         may_log
-    }
-}
-
-/// What one event loop writes small values into.
-pub(super) struct Scratch {
-    block: bytes::BytesMut,
-    sequence: u64,
-}
-
-/// Size of the blocks that request ids are cut from: one allocation for thousands of them.
-const SCRATCH_BYTES: usize = 32 * 1024;
-
-/// The two hexadecimal digits of each byte.
-const HEX: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < pairs.len() {
-        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-
-impl Scratch {
-    /// `seed` makes the ids of one loop and one run differ from those of others.
-    pub(super) fn new(seed: u64) -> Self {
-        Self { block: bytes::BytesMut::new(), sequence: seed }
-    }
-
-    /// 16 hexadecimal digits, unlike all others.
-    fn request_id(&mut self) -> HeaderValue {
-        // SplitMix64: a bijection of the counter, so no two are alike, that looks random.
-        self.sequence = self.sequence.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.sequence;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        self.value(mixed.to_be_bytes().map(|byte| HEX[usize::from(byte)]).as_flattened())
-    }
-
-    /// A header's value out of the current block.
-    pub(super) fn value(&mut self, text: &[u8]) -> HeaderValue {
-        if self.block.capacity() < text.len() {
-            // The same block again where nothing of it is in use any more.
-            self.block.reserve(SCRATCH_BYTES.max(text.len()));
-        }
-        self.block.extend_from_slice(text);
-        let bytes = self.block.split().freeze();
-        HeaderValue::from_maybe_shared(bytes).unwrap_or(HeaderValue::from_static("-"))
     }
 }

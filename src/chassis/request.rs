@@ -22,6 +22,8 @@ pub struct Caller {
     pub user_id: u64,
     /// The session that the token belongs to.
     pub session: SessionId,
+    /// When the user's row was made, where the token says so: a row of another time is another user's.
+    pub user_created_at: Option<Timestamp>,
     /// When the token expires, in Unix seconds.
     pub expires_at: i64,
 }
@@ -55,7 +57,7 @@ impl Request {
     /// # Errors
     /// 401 where the route lets anyone in and nobody was told apart.
     pub fn caller(&self) -> Result<Caller, Error> {
-        self.caller.ok_or_else(|| Error::unauthorized("Authentication required"))
+        self.caller.ok_or_else(Error::unauthenticated)
     }
 
     /// The header map that the request came in, made one for a JSON answer: for [`super::Answer::Reused`]. It

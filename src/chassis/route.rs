@@ -28,10 +28,10 @@ pub enum Access {
     Public,
     /// Anyone; the caller is told apart where they can be.
     Optional,
-    /// A signed-in user, by token or by cookie, where the client asks about the session itself: a token
-    /// that is no longer good does not hide a cookie that is, and the refusal reads "No session found".
+    /// A signed-in user, by token or by cookie, where the client asks about the session itself: the refusal reads
+    /// "No session found".
     Session,
-    /// A signed-in user.
+    /// A signed-in user, by token or by cookie.
     User,
     /// A client program with an OAuth2 access token, of this scope where one is named.
     Client(Option<&'static str>),

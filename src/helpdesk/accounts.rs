@@ -8,12 +8,13 @@ use http::header::{HeaderValue, SET_COOKIE};
 use serde_json::json;
 
 use crate::auth::password::{self, Verdict};
+use crate::auth::registrations::Registration;
 use crate::auth::session::{clear_cookie, set_cookie};
 use crate::auth::token::{Claims, SessionId};
 use crate::chassis::request::Caller;
 use crate::chassis::{Error, Response, response};
 use crate::clock::Timestamp;
-use crate::db;
+use crate::db::{self, Connection};
 use crate::feed::{self, NewEvent};
 use crate::transaction;
 
@@ -52,7 +53,11 @@ pub async fn register(desk: Arc<Helpdesk>, credentials: Credentials) -> Result<R
         store::user_by_id(db, id).await
     });
     match made {
-        Ok(Some(user)) => signed_in(&desk, StatusCode::CREATED, &user, None),
+        Ok(Some(user)) => {
+            let (user_id, created_at) = (user.id, user.created_at);
+            desk.auth.registrations.add(Registration { user_id, created_at });
+            signed_in(&desk, StatusCode::CREATED, &user, None)
+        }
         Ok(None) => Err(Error::Internal("a new user is not there".to_owned())),
         // Somebody else took the name while the password was hashed.
         Err(db::Error::Duplicate(_)) => Err(Error::invalid(TAKEN)),
@@ -134,14 +139,23 @@ pub async fn refresh(desk: Arc<Helpdesk>, caller: Caller) -> Result<Response, Er
     if store::session_is_revoked(&mut db, caller.session.as_bytes()).await? {
         return Err(NO_SESSION);
     }
-    let user = store::user_by_id(&mut db, caller.user_id).await?.ok_or(NO_SESSION)?;
+    let user = own_row(&mut db, &caller).await?;
     signed_in(&desk, StatusCode::OK, &user, Some(caller.session))
 }
 
 /// Who is signed in.
 pub async fn me(desk: Arc<Helpdesk>, caller: Caller) -> Result<Response, Error> {
-    let user = store::user_by_id(&mut desk.db.writer().await?, caller.user_id).await?;
-    Ok(response::no_store(response::ok(&user.ok_or(NO_SESSION)?)))
+    let user = own_row(&mut desk.db.writer().await?, &caller).await?;
+    Ok(response::no_store(response::ok(&user)))
+}
+
+/// The row of the user that the caller's token was made for, and not that of another one who has the id now.
+async fn own_row(db: &mut Connection, caller: &Caller) -> Result<User, Error> {
+    let user = store::user_by_id(db, caller.user_id).await?.ok_or(NO_SESSION)?;
+    match caller.user_created_at {
+        Some(created_at) if created_at != user.created_at => Err(NO_SESSION),
+        _ => Ok(user),
+    }
 }
 
 /// The answer to a sign-in: the user, a token, and the cookie that carries the same token.
@@ -158,7 +172,13 @@ fn signed_in(
     let ttl = desk.auth.token_ttl_seconds;
     let issued_at = Timestamp::now().unix_seconds();
     let expires_at = issued_at.saturating_add_unsigned(ttl);
-    let token = desk.auth.keys.sign(&Claims { user_id: user.id, session, expires_at, issued_at });
+    let token = desk.auth.keys.sign(&Claims {
+        user_id: user.id,
+        session,
+        user_created_at: Some(user.created_at),
+        expires_at,
+        issued_at: Some(issued_at),
+    });
     let answer = response::no_store(response::json(status, &json!({ "user": user, "token": token })));
     Ok(with_cookie(answer, &set_cookie(&token, ttl, desk.auth.production)))
 }

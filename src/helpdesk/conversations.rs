@@ -39,7 +39,8 @@ pub async fn open(
             return Ok((first, None));
         }
         let id = store::conversation_insert(db, &title, caller).await?;
-        let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(NOT_FOUND)?;
+        // It was made this moment: only its initiator can be missing.
+        let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(Error::unauthenticated())?;
         let text = idempotency::finish(db, once.as_ref(), one(&conversation, caller)).await?;
         let event = feed::record_and_commit(db, &NewEvent::opened(id)).await?;
         Ok::<_, Error>((text, Some(event)))

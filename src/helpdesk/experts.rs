@@ -9,11 +9,11 @@ use crate::chassis::{Error, Response, response};
 use crate::db::Connection;
 use crate::feed::queue::Queue;
 use crate::feed::{self, NewEvent};
-use crate::transaction;
+use crate::{transaction, users};
 
 use super::conversations::{self, NOT_FOUND};
 use super::model::ProfileChange;
-use super::{Helpdesk, store, success};
+use super::{Helpdesk, refusal, store, success};
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const NO_PROFILE: Error = Error::forbidden("Expert profile required");
@@ -21,7 +21,10 @@ const NOT_ASSIGNED: Error = Error::forbidden("You are not assigned to this conve
 const ALREADY_ASSIGNED: Error = Error::unprocessable("Conversation is already assigned to an expert");
 
 async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> {
-    store::profile_by_user(db, caller).await?.map(drop).ok_or(NO_PROFILE)
+    match store::profile_by_user(db, caller).await? {
+        Some(_) => Ok(()),
+        None => Err(refusal(db, caller, NO_PROFILE).await),
+    }
 }
 
 /// What waits and what the caller is at. From the database, like every GET: polls may lag by some milliseconds,
@@ -99,6 +102,9 @@ pub async fn update_profile(
     change: ProfileChange,
 ) -> Result<Response, Error> {
     let mut db = desk.db.writer().await?;
+    if !users::exists(&mut db, caller).await? {
+        return Err(Error::unauthenticated());
+    }
     store::profile_update(&mut db, caller, change.bio.as_deref(), change.links.as_deref()).await?;
     Ok(response::ok(&store::profile_by_user(&mut db, caller).await?.ok_or(NO_PROFILE)?))
 }

@@ -11,7 +11,7 @@ use crate::transaction;
 
 use super::conversations::NOT_FOUND;
 use super::idempotency::{self, Once};
-use super::{Helpdesk, store};
+use super::{Helpdesk, refusal, store};
 
 /// The newest messages of one conversation, oldest first.
 pub async fn list(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
@@ -47,7 +47,9 @@ pub async fn post(
         if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
             return Ok((first, None));
         }
-        let posting = store::conversation_bump(db, conversation, caller).await?.ok_or(NOT_FOUND)?;
+        let Some(posting) = store::conversation_bump(db, conversation, caller).await? else {
+            return Err(refusal(db, caller, NOT_FOUND).await);
+        };
         let content = content.clone().map_err(Error::invalid)?;
         let message = store::message_insert(db, posting, content).await?;
         let mut text = Vec::with_capacity(message.content.len() + 256);
@@ -63,8 +65,9 @@ pub async fn post(
 /// Marks a message of the other side's as read.
 pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response, Error> {
     let event = transaction!(desk.db, db => {
-        let found = store::message_for_reading(db, id, caller).await?;
-        let (conversation, sender) = found.ok_or(Error::not_found("Message not found"))?;
+        let Some((conversation, sender)) = store::message_for_reading(db, id, caller).await? else {
+            return Err(refusal(db, caller, Error::not_found("Message not found")).await);
+        };
         if sender == caller {
             return Err(Error::forbidden("Cannot mark your own messages as read"));
         }

@@ -13,6 +13,8 @@
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
 //!   commit, the client after that.
 //! - What is somebody else's is answered as what is not there.
+//! - A write is a user's: a token of nobody, however well signed, changes nothing. The statements that a write
+//!   begins with find nothing for a caller who has no row.
 //! - Posting first locks the conversation's row, so posts to one conversation come one after the other and posts
 //!   to others do not wait; two claims are decided by the same lock.
 //! - GETs read the database, polls the feed's memory.
@@ -38,10 +40,11 @@ use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
-use crate::db::Db;
+use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
 use crate::services::Parts;
 use crate::tasks::Kind;
+use crate::users;
 
 use attempts::Attempts;
 use idempotency::Once;
@@ -79,6 +82,7 @@ impl Helpdesk {
         parts.registry.register(Box::new(sign_ins_failed.clone())).map_err(text)?;
         register_hasher(&hasher, &parts.registry).map_err(text)?;
         let feed = parts.feed()?;
+        parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
         parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
         Ok(Arc::new(Self {
@@ -109,7 +113,7 @@ impl Helpdesk {
         let desk = || self.clone();
         let user = request.caller.map(|caller| caller.user_id);
         // A route that lets only users in always has one.
-        let caller = || user.ok_or(Error::unauthorized("Authentication required"));
+        let caller = || user.ok_or(Error::unauthenticated());
         Ok(match route {
             Route::Health => health(request),
             Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
@@ -189,6 +193,16 @@ fn health(request: &mut Request) -> Answer {
     text.extend_from_slice(b"\"}");
     request.reused();
     Answer::Reused(text.freeze())
+}
+
+/// The answer to a write that found nothing of the caller's. Whether there is such a caller is looked at only then:
+/// an instance need not know which ids below the newest user's are nobody's.
+async fn refusal(db: &mut Connection, caller: u64, otherwise: Error) -> Error {
+    match users::exists(db, caller).await {
+        Ok(true) => otherwise,
+        Ok(false) => Error::unauthenticated(),
+        Err(error) => error.into(),
+    }
 }
 
 /// A JSON array.

@@ -318,7 +318,7 @@ pub async fn message_list_since(db: &mut Connection, viewer: u64, since: Timesta
 
 /// Conversation and sender of a message, where the viewer takes part in it.
 pub async fn message_for_reading(db: &mut Connection, id: u64, viewer: u64) -> Outcome<Option<(u64, u64)>> {
-    db.first(&MESSAGE_FOR_READING, (id, viewer, viewer)).await
+    db.first(&MESSAGE_FOR_READING, (viewer, id)).await
 }
 
 /// Marks a message of `sender`'s as read and counts it off its conversation; false when it was read already.

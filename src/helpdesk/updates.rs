@@ -195,7 +195,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         return Ok(Answer::held(async move {
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
             Answer::now(match found {
-                _ if is_over(&desk, &caller) => Err(Error::unauthorized("Authentication required")),
+                _ if is_over(&desk, &caller) => Err(Error::unauthenticated()),
                 Ok(CursorPoll::Unchanged(cursor)) => {
                     Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
                 }
@@ -271,9 +271,11 @@ async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Res
     Ok((state.json(), cursor))
 }
 
-/// Whether the caller was signed out, or their token ran out, while they waited.
+/// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.
 pub(super) fn is_over(desk: &Helpdesk, caller: &Caller) -> bool {
-    desk.auth.revocations.is_revoked(&caller.session) || caller.expires_at <= Timestamp::now().unix_seconds()
+    desk.auth.revocations.is_revoked(&caller.session)
+        || !desk.auth.registrations.still_knows(caller.user_id, caller.user_created_at)
+        || caller.expires_at <= Timestamp::now().unix_seconds()
 }
 
 /// `GET /api/updates/stream`: the same as server-sent events.

@@ -149,10 +149,15 @@ const HOT: &[(&str, &str)] = &[
     ("helpdesk.message_list", "7 1000"),
     ("helpdesk.message_list_newest", "7 7 1000"),
     ("helpdesk.message_list_since", "7 t 7 t t 1000"),
-    ("helpdesk.message_for_reading", "7 7 7"),
+    ("helpdesk.message_for_reading", "7 7"),
     ("helpdesk.message_read", "7"),
     ("helpdesk.idempotency_find", "7 k"),
+    ("users.newest", "9000 100"),
+    ("users.asked_64", SIXTY_FOUR),
+    ("users.exists", "7"),
 ];
+const SIXTY_FOUR: &str = "7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 \
+                          7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7";
 
 fn parameter(text: &str) -> Value {
     match text {

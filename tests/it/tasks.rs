@@ -17,8 +17,15 @@ const SOON: Duration = Duration::from_secs(20);
 const SOFTWARE: i32 = 70;
 
 /// Those that requests cannot do without, while they run.
-const NEEDED: [&str; 6] =
-    ["feed_tail", "feed_lists", "feed_silence", "stock_sell", "stock_tell", "stock_revocations"];
+const NEEDED: [&str; 7] = [
+    "feed_tail",
+    "feed_lists",
+    "feed_silence",
+    "stock_sell",
+    "stock_tell",
+    "stock_revocations",
+    "users_look",
+];
 /// Those whose work can wait.
 const HOUSEKEEPING: [&str; 4] = ["feed_purge", "feed_release", "idempotency_forget", "board_sweep"];
 

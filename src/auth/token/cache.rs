@@ -1,15 +1,19 @@
 //! The tokens that one event loop checked lately.
 //!
 //! A client polls with the same token for hours. Its signature and its text do not change, so both are looked
-//! at once; the time is judged at every request, and whether its session was signed out whenever any was.
+//! at once; the time is judged at every request, and whether its session was signed out, or its user is another one,
+//! whenever that may have changed.
 //!
 //! Only tokens that a key signed get in, and their places follow from their signatures, which nobody can
 //! choose: somebody with many tokens of their own can drive others out, which costs those one check each.
 
+use std::time::Instant;
+
 use crate::clock::Timestamp;
 
-use super::super::session::Revocations;
-use super::{Claims, Keys, TokenError, check_time};
+use super::super::Auth;
+use super::super::registrations::Standing;
+use super::{Claims, TokenError, check_time};
 
 /// Tokens remembered at most; about 350 bytes each.
 pub const TOKENS_MAX: usize = 8_192;
@@ -23,7 +27,7 @@ struct Checked {
     token: Box<[u8]>,
     claims: Claims,
     not_before: Option<i64>,
-    /// The version of the sign-outs as of which its session was not signed out.
+    /// [`Auth::version`] as of which its session was not signed out, and its user was the same.
     version: u64,
 }
 
@@ -37,34 +41,34 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// The same as [`Keys::verify`] by the same keys every time, and whether the session was signed out by the same
-    /// sign-outs every time.
+    /// The same as [`super::Keys::verify`], by the same `auth` every time, and whether the session was signed out and
+    /// the user is there. Nobody is told that a user is not there by what was known before `since`.
     ///
     /// # Errors
-    /// As there, and [`TokenError::SignedOut`].
+    /// As there, and [`TokenError::SignedOut`], [`TokenError::Nobody`], [`TokenError::Unknown`].
     pub fn verify(
         &mut self,
-        keys: &Keys,
-        revocations: &Revocations,
+        auth: &Auth,
         token: &[u8],
         now: Timestamp,
+        since: Instant,
     ) -> Result<Claims, TokenError> {
-        // Read before the sign-outs are looked at: one that comes in between is looked for again.
-        let version = revocations.version();
+        // Read before the sign-outs and users are looked at: what comes in between is looked for again.
+        let version = auth.version();
         let mut place = place_of(token).and_then(|place| self.0.get_mut(place));
         if let Some(Some(checked)) = &mut place
             && is_same(&checked.token, token)
         {
+            check_time(checked.claims.expires_at, checked.claims.issued_at, checked.not_before, now)?;
             if checked.version != version {
-                not_signed_out(revocations, &checked.claims)?;
+                check_standing(auth, &checked.claims, since)?;
                 checked.version = version;
             }
-            check_time(checked.claims.expires_at, checked.claims.issued_at, checked.not_before, now)?;
             return Ok(checked.claims);
         }
-        let (claims, not_before) = keys.verify_lasting(token)?;
+        let (claims, not_before) = auth.keys.verify_lasting(token)?;
         check_time(claims.expires_at, claims.issued_at, not_before, now)?;
-        not_signed_out(revocations, &claims)?;
+        check_standing(auth, &claims, since)?;
         if let Some(place) = place {
             *place = Some(Box::new(Checked { token: token.into(), claims, not_before, version }));
         }
@@ -72,8 +76,15 @@ impl Cache {
     }
 }
 
-fn not_signed_out(revocations: &Revocations, claims: &Claims) -> Result<(), TokenError> {
-    if revocations.is_revoked(&claims.session) { Err(TokenError::SignedOut) } else { Ok(()) }
+fn check_standing(auth: &Auth, claims: &Claims, since: Instant) -> Result<(), TokenError> {
+    if auth.revocations.is_revoked(&claims.session) {
+        return Err(TokenError::SignedOut);
+    }
+    match auth.registrations.judge(claims, since) {
+        Standing::Known => Ok(()),
+        Standing::Nobody => Err(TokenError::Nobody),
+        Standing::Unknown => Err(TokenError::Unknown),
+    }
 }
 
 /// Eight characters of the signature, without its last, which has few values.
@@ -93,23 +104,40 @@ fn is_same(known: &[u8], token: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SessionId;
+    use super::super::super::registrations::{Registration, Registrations};
+    use super::super::super::session::Revocations;
+    use super::super::{Keys, SessionId};
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
     fn claims(user_id: u64) -> Claims {
-        Claims { user_id, session: SessionId::from_bytes([7; 16]), expires_at: 2_000, issued_at: 1_000 }
+        Claims {
+            user_id,
+            session: SessionId::from_bytes([7; 16]),
+            user_created_at: Some(Timestamp::from_micros(500)),
+            expires_at: 2_000,
+            issued_at: Some(1_000),
+        }
+    }
+
+    fn auth() -> Auth {
+        Auth {
+            keys: Keys::new(b"a secret", None).unwrap(),
+            revocations: Revocations::new(),
+            registrations: Registrations::new(),
+            token_ttl_seconds: 1_000,
+            production: false,
+        }
     }
 
     #[test]
     fn what_it_remembers_is_what_the_keys_say() {
-        let keys = Keys::new(b"a secret", None).unwrap();
-        let (mut cache, none) = (Cache::default(), Revocations::new());
+        let (mut cache, auth) = (Cache::default(), auth());
         for user in 0..3 * TOKENS_MAX as u64 {
-            let token = keys.sign(&claims(user));
+            let token = auth.keys.sign(&claims(user));
             for _ in 0..2 {
-                assert_eq!(cache.verify(&keys, &none, token.as_bytes(), NOW), Ok(claims(user)));
+                assert_eq!(cache.verify(&auth, token.as_bytes(), NOW, Instant::now()), Ok(claims(user)));
             }
         }
         assert!(cache.0.iter().flatten().count() > TOKENS_MAX / 2);
@@ -117,44 +145,64 @@ mod tests {
 
     #[test]
     fn a_remembered_token_still_expires() {
-        let keys = Keys::new(b"a secret", None).unwrap();
-        let (mut cache, none) = (Cache::default(), Revocations::new());
-        let token = keys.sign(&claims(1));
-        assert!(cache.verify(&keys, &none, token.as_bytes(), NOW).is_ok());
+        let (mut cache, auth) = (Cache::default(), auth());
+        let token = auth.keys.sign(&claims(1));
+        assert!(cache.verify(&auth, token.as_bytes(), NOW, Instant::now()).is_ok());
         let later = Timestamp::from_micros(2_000 * 1_000_000);
-        assert_eq!(cache.verify(&keys, &none, token.as_bytes(), later), Err(TokenError::Expired));
-        let early = keys.sign_payload(br#"{"user_id":1,"iat":1000,"exp":2000,"nbf":1000}"#);
-        assert!(cache.verify(&keys, &none, early.as_bytes(), NOW).is_ok());
+        assert_eq!(cache.verify(&auth, token.as_bytes(), later, Instant::now()), Err(TokenError::Expired));
+        let early = auth.keys.sign_payload(br#"{"user_id":1,"iat":1000,"exp":2000,"nbf":1000}"#);
+        assert!(cache.verify(&auth, early.as_bytes(), NOW, Instant::now()).is_ok());
         let before = Timestamp::from_micros(900 * 1_000_000);
-        assert_eq!(cache.verify(&keys, &none, early.as_bytes(), before), Err(TokenError::NotYetValid));
+        assert_eq!(
+            cache.verify(&auth, early.as_bytes(), before, Instant::now()),
+            Err(TokenError::NotYetValid)
+        );
     }
 
     #[test]
     fn a_remembered_token_ends_with_its_session_and_no_other() {
-        let keys = Keys::new(b"a secret", None).unwrap();
-        let (mut cache, revocations) = (Cache::default(), Revocations::new());
-        let token = keys.sign(&claims(1));
-        let mut verify = |revocations| cache.verify(&keys, revocations, token.as_bytes(), NOW);
-        assert!(verify(&revocations).is_ok());
-        revocations.revoke(SessionId::from_bytes([8; 16]), 9_000).unwrap();
-        assert!(verify(&revocations).is_ok());
-        revocations.revoke(claims(1).session, 9_000).unwrap();
+        let (mut cache, auth) = (Cache::default(), auth());
+        let token = auth.keys.sign(&claims(1));
+        let mut verify = || cache.verify(&auth, token.as_bytes(), NOW, Instant::now());
+        assert!(verify().is_ok());
+        auth.revocations.revoke(SessionId::from_bytes([8; 16]), 9_000).unwrap();
+        assert!(verify().is_ok());
+        auth.revocations.revoke(claims(1).session, 9_000).unwrap();
         for _ in 0..2 {
-            assert_eq!(verify(&revocations), Err(TokenError::SignedOut));
+            assert_eq!(verify(), Err(TokenError::SignedOut));
         }
     }
 
     #[test]
+    fn a_remembered_token_ends_with_the_history_of_its_user() {
+        let (mut cache, auth) = (Cache::default(), auth());
+        let look = |users: &[Registration]| {
+            let look = auth.registrations.begin(true);
+            auth.registrations.end(&look, users, users, NOW, 3_600).unwrap();
+        };
+        let user = |created_at| Registration { user_id: 1, created_at: Timestamp::from_micros(created_at) };
+        auth.registrations.follow();
+        let token = auth.keys.sign(&claims(1));
+        let mut verify = |since| cache.verify(&auth, token.as_bytes(), NOW, since);
+        assert_eq!(verify(Instant::now()), Err(TokenError::Unknown));
+        look(&[user(500)]);
+        assert!(verify(Instant::now()).is_ok());
+        let before = Instant::now();
+        look(&[user(501)]);
+        assert_eq!(verify(before), Err(TokenError::Nobody));
+        assert_eq!(verify(Instant::now()), Err(TokenError::Unknown), "what is known may be old");
+    }
+
+    #[test]
     fn what_only_resembles_a_remembered_token_is_refused() {
-        let keys = Keys::new(b"a secret", None).unwrap();
-        let (mut cache, none) = (Cache::default(), Revocations::new());
-        let good = keys.sign(&claims(1)).into_bytes();
-        assert!(cache.verify(&keys, &none, &good, NOW).is_ok());
+        let (mut cache, auth) = (Cache::default(), auth());
+        let good = auth.keys.sign(&claims(1)).into_bytes();
+        assert!(cache.verify(&auth, &good, NOW, Instant::now()).is_ok());
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
-            assert!(cache.verify(&keys, &none, &bad, NOW).is_err(), "{at}");
-            assert!(cache.verify(&keys, &none, &good[..at], NOW).is_err(), "{at}");
+            assert!(cache.verify(&auth, &bad, NOW, Instant::now()).is_err(), "{at}");
+            assert!(cache.verify(&auth, &good[..at], NOW, Instant::now()).is_err(), "{at}");
         }
     }
 }

@@ -9,7 +9,15 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use crate::clock::Timestamp;
+
 use super::{Claims, SessionId, TokenError};
+
+/// The largest `user_id`: what a signed BIGINT holds.
+const USER_ID_MAX: u64 = i64::MAX as u64;
+
+/// The largest NumericDate with a fraction or an exponent: up to here a double tells whole seconds apart.
+const FRACTION_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The claims of a session's token as they were found; none of the times has been judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +25,26 @@ pub(super) struct Found {
     pub(super) user_id: u64,
     /// `None` if the token has no `sid`.
     pub(super) session: Option<SessionId>,
-    /// `exp`, Unix seconds.
+    /// `user_created_at`.
+    pub(super) user_created_at: Option<Timestamp>,
+    /// `exp`, Unix seconds; a fraction is cut off, so that no token outlives it.
     pub(super) expires_at: i64,
-    /// `iat`, Unix seconds.
-    pub(super) issued_at: i64,
-    /// `nbf`, Unix seconds.
+    /// `iat`, Unix seconds, rounded up.
+    pub(super) issued_at: Option<i64>,
+    /// `nbf`, Unix seconds, rounded up, so that no token is early.
     pub(super) not_before: Option<i64>,
 }
 
 /// The one shape of the server's own payload.
 pub(super) fn to_json(claims: &Claims) -> String {
-    let Claims { user_id, session, expires_at, issued_at } = claims;
-    format!(r#"{{"user_id":{user_id},"sid":"{session}","iat":{issued_at},"exp":{expires_at}}}"#)
+    let Claims { user_id, session, user_created_at, expires_at, issued_at } = claims;
+    let user_created_at = optional("user_created_at", user_created_at.map(Timestamp::micros));
+    let issued_at = optional("iat", *issued_at);
+    format!(r#"{{"user_id":{user_id},"sid":"{session}"{user_created_at}{issued_at},"exp":{expires_at}}}"#)
+}
+
+fn optional(name: &str, value: Option<i64>) -> String {
+    value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#))
 }
 
 /// Reads a payload.
@@ -43,13 +59,20 @@ pub(super) fn read(payload: &[u8]) -> Result<Found, TokenError> {
     if claims.foreign {
         return Err(TokenError::Purpose);
     }
-    let (Some(user_id), Some(expires_at), Some(issued_at)) =
-        (claims.user_id, claims.expires_at, claims.issued_at)
-    else {
+    let (Some(user_id), Some(expires_at)) = (claims.user_id, claims.expires_at) else {
         return Err(TokenError::Claims);
     };
-    let (session, not_before) = (claims.session, claims.not_before);
-    Ok(Found { user_id, session, expires_at, issued_at, not_before })
+    if user_id > USER_ID_MAX {
+        return Err(TokenError::Claims);
+    }
+    Ok(Found {
+        user_id,
+        session: claims.session,
+        user_created_at: claims.user_created_at.map(Timestamp::from_micros),
+        expires_at: expires_at.floor,
+        issued_at: claims.issued_at.map(|date| date.ceil),
+        not_before: claims.not_before.map(|date| date.ceil),
+    })
 }
 
 /// Reads the exact shape of [`to_json`], or gives up.
@@ -59,17 +82,26 @@ fn read_own(payload: &[u8]) -> Option<Found> {
     let rest = rest.strip_prefix(br#","sid":""#)?;
     let (session, rest) = rest.split_at_checked(32)?;
     let session = SessionId::from_hex(session)?;
-    let rest = rest.strip_prefix(br#"","iat":"#)?;
-    let (issued_at, rest) = leading_number(rest)?;
+    let rest = rest.strip_prefix(b"\"")?;
+    let (user_created_at, rest) = leading_claim(rest, br#","user_created_at":"#)?;
+    let (issued_at, rest) = leading_claim(rest, br#","iat":"#)?;
     let rest = rest.strip_prefix(br#","exp":"#)?;
     let (expires_at, rest) = leading_number(rest)?;
-    (rest == b"}").then_some(Found {
+    (rest == b"}" && user_id <= USER_ID_MAX).then_some(Found {
         user_id,
         session: Some(session),
+        user_created_at: user_created_at.map(Timestamp::from_micros),
         expires_at: i64::try_from(expires_at).ok()?,
-        issued_at: i64::try_from(issued_at).ok()?,
+        issued_at,
         not_before: None,
     })
+}
+
+/// The number after `name`, where that comes next, and what follows.
+fn leading_claim<'p>(text: &'p [u8], name: &[u8]) -> Option<(Option<i64>, &'p [u8])> {
+    let Some(rest) = text.strip_prefix(name) else { return Some((None, text)) };
+    let (value, rest) = leading_number(rest)?;
+    Some((Some(i64::try_from(value).ok()?), rest))
 }
 
 /// A JSON number of digits only, without the leading zeros that JSON forbids, and what follows it.
@@ -117,9 +149,10 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Payload {
     user_id: Option<u64>,
     session: Option<SessionId>,
-    expires_at: Option<i64>,
-    issued_at: Option<i64>,
-    not_before: Option<i64>,
+    user_created_at: Option<i64>,
+    expires_at: Option<NumericDate>,
+    issued_at: Option<NumericDate>,
+    not_before: Option<NumericDate>,
     /// Whether a claim shows that the token was made for something else.
     foreign: bool,
 }
@@ -145,8 +178,9 @@ impl<'de> Visitor<'de> for PayloadVisitor {
         while let Some(name) = names.next(&mut map)? {
             match name {
                 // serde_json reads `1.0`, `1e3` and what is too large as floating point, and a
-                // quoted number as a string; neither is taken for an integer.
+                // quoted number as a string; neither is taken for an id.
                 "user_id" => payload.user_id = Some(map.next_value()?),
+                "user_created_at" => payload.user_created_at = Some(map.next_value()?),
                 "exp" => payload.expires_at = Some(map.next_value()?),
                 "iat" => payload.issued_at = Some(map.next_value()?),
                 "nbf" => payload.not_before = Some(map.next_value()?),
@@ -166,6 +200,48 @@ impl<'de> Visitor<'de> for PayloadVisitor {
             }
         }
         Ok(payload)
+    }
+}
+
+/// A NumericDate (RFC 7519 §2): seconds since 1970, of which there may be a fraction. What is no number, or too
+/// large for a time, is an error.
+#[derive(Clone, Copy)]
+pub(in super::super) struct NumericDate {
+    /// Rounded down.
+    pub(in super::super) floor: i64,
+    /// Rounded up.
+    pub(in super::super) ceil: i64,
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_f64(NumericDateVisitor)
+    }
+}
+
+struct NumericDateVisitor;
+
+impl Visitor<'_> for NumericDateVisitor {
+    type Value = NumericDate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of seconds since 1970")
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<NumericDate, E> {
+        Ok(NumericDate { floor: seconds, ceil: seconds })
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<NumericDate, E> {
+        i64::try_from(seconds).map_err(E::custom).and_then(|seconds| self.visit_i64(seconds))
+    }
+
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
+        // Also false for what is not a number.
+        if seconds.abs() <= FRACTION_MAX {
+            return Ok(NumericDate { floor: seconds.floor() as i64, ceil: seconds.ceil() as i64 });
+        }
+        Err(E::custom("a time beyond all calendars"))
     }
 }
 
@@ -222,20 +298,28 @@ mod tests {
     #[test]
     fn the_scan_reads_what_the_visitor_reads() {
         let session = SessionId::from_bytes(*b"0123456789abcdef");
-        for user_id in [0, 1, 42, u64::from(u32::MAX), u64::MAX] {
-            let claims = Claims { user_id, session, expires_at: 1_768_473_000, issued_at: 0 };
-            let json = to_json(&claims);
-            let scanned = read_own(json.as_bytes()).unwrap();
-            // A space sends the same claims through serde_json.
-            let visited = read(json.replace(',', ", ").as_bytes()).unwrap();
-            assert_eq!(scanned, visited);
-            assert_eq!((scanned.user_id, scanned.session), (user_id, Some(session)));
+        let created = Timestamp::from_micros(1_768_400_000_123_456);
+        for user_id in [0, 1, 42, u64::from(u32::MAX), USER_ID_MAX] {
+            for (user_created_at, issued_at) in
+                [(Some(created), Some(1_768_400_001)), (None, Some(0)), (Some(created), None), (None, None)]
+            {
+                let claims =
+                    Claims { user_id, session, user_created_at, expires_at: 1_768_473_000, issued_at };
+                let json = to_json(&claims);
+                let scanned = read_own(json.as_bytes()).unwrap();
+                // A space sends the same claims through serde_json.
+                let visited = read(json.replace(',', ", ").as_bytes()).unwrap();
+                assert_eq!(scanned, visited);
+                assert_eq!((scanned.user_id, scanned.session), (user_id, Some(session)));
+                assert_eq!((scanned.user_created_at, scanned.issued_at), (user_created_at, issued_at));
+            }
         }
     }
 
     #[test]
     fn the_scan_gives_up_on_everything_else() {
-        let own = r#"{"user_id":7,"sid":"00112233445566778899aabbccddeeff","iat":1,"exp":2}"#;
+        let own =
+            r#"{"user_id":7,"sid":"00112233445566778899aabbccddeeff","user_created_at":5,"iat":1,"exp":2}"#;
         assert!(read_own(own.as_bytes()).is_some());
         for (from, to) in [
             ("7", "07"),
@@ -244,6 +328,13 @@ mod tests {
             ("7", ""),
             ("7", "\"7\""),
             ("7", "18446744073709551616"),
+            ("7", "9223372036854775808"),
+            ("5", "05"),
+            ("5", "-5"),
+            ("5", "5.5"),
+            ("1", "1e9"),
+            ("1", "1.5"),
+            ("1", "9223372036854775808"),
             ("}", ""),
             ("}", "} "),
             ("}", "}}"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
-use hyperdesk::auth::{Auth, session::Revocations, token::Keys};
+use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::response::{self, Body, Response};
 use hyperdesk::chassis::route::{self, Access, GET, Miss, POST, Spec, by_method};
 use hyperdesk::chassis::{self, Answer, Chassis, Request, Service};
@@ -154,6 +154,7 @@ impl Lab {
         let auth = Auth {
             keys: Keys::new(SECRET.as_bytes(), None).unwrap(),
             revocations: Revocations::new(),
+            registrations: Registrations::new(),
             token_ttl_seconds: 60,
             production: false,
         };

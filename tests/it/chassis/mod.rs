@@ -39,7 +39,8 @@ pub fn builder() -> Builder<'static> {
 pub fn token() -> String {
     let now = Timestamp::now().unix_seconds();
     let session = SessionId::from_bytes([7; 16]);
-    let claims = Claims { user_id: 7, session, expires_at: now + 3_600, issued_at: now };
+    let claims =
+        Claims { user_id: 7, session, expires_at: now + 3_600, issued_at: Some(now), user_created_at: None };
     Keys::new(SECRET.as_bytes(), None).unwrap().sign(&claims)
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperdesk::auth::Auth;
+use hyperdesk::auth::registrations::Registrations;
 use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::Keys;
 use hyperdesk::clock::Timestamp;
@@ -55,6 +56,7 @@ impl Instance {
         let auth = Arc::new(Auth {
             keys: Keys::new(&[7; 32], None).expect("keys"),
             revocations: Revocations::new(),
+            registrations: Registrations::new(),
             token_ttl_seconds: 60,
             production: false,
         });

@@ -1,0 +1,2 @@
+-- users.exists
+SELECT 1 FROM users WHERE id = ?

@@ -1,0 +1,315 @@
+//! Who registered of late, and so whether a token's user is still the one that it was made for.
+//!
+//! A database that is restored from a backup, or replaced by a replica that lacked the last commits, forgets
+//! users and gives their ids to whoever registers next. A token that outlived this would open a stranger's
+//! account. So the server's tokens carry the microsecond in which their user's row was made
+//! ([`Claims::user_created_at`]), and every instance knows it of the users who registered within the lifetime of
+//! a token, the *newcomers*. Only an id of theirs can have been given twice while a token lives. The time is
+//! compared with itself, so no clock matters.
+//!
+//! This is the memory, without SQL; [`crate::users`] keeps it current by a look at the newest users, again and
+//! again. What it does not know is not refused but asked for: [`Registrations::judge`] says
+//! [`Standing::Unknown`], the request waits for the next look, and that decides. So nobody is refused because an
+//! instance lags, and nothing is asked for users who are known: that costs an idle poll the load of one word
+//! ([`Registrations::version`]).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::token::Claims;
+use crate::clock::Timestamp;
+
+/// Newcomers remembered at most, about 20 MiB. Five registrations a second, day and night, stay below it with
+/// tokens valid for 24 hours. A newcomer beyond it counts as known for long.
+pub const NEWCOMERS_MAX: usize = 500_000;
+/// Users asked for by their ids in one look. Where there are more, it reads all newcomers instead.
+pub const ASKED_MAX: usize = 1_024;
+/// A newcomer is remembered this much longer than a token can live, in seconds: the database whose clock says how
+/// long ago it was may be another one meanwhile.
+pub const REMEMBERED_EXTRA_S: u64 = 3_600;
+/// Pause between two rounds of forgetting who is no newcomer any more.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// A user's row, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// `users.id`
+    pub user_id: u64,
+    /// `users.created_at`
+    pub created_at: Timestamp,
+}
+
+/// What is known of a token's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is such a user, and nothing speaks against the token.
+    Known,
+    /// The database says that there is no such user, or another one.
+    Nobody,
+    /// The next look will tell; it was asked for.
+    Unknown,
+}
+
+/// What was read does not follow from what is known: the database has another history now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the database has other users than it had")]
+pub struct Replaced;
+
+/// One look at the database, while it lasts.
+#[derive(Debug)]
+pub struct Look {
+    begun: Instant,
+    /// The newest user that was known when it began; `None` when all newcomers are to be read.
+    anchor: Option<Registration>,
+    /// Users to be looked up besides the newest.
+    pub asked: Vec<u64>,
+}
+
+impl Look {
+    /// Whether the users older than `last`, which was read when the database's clock said `now`, need not be read.
+    #[must_use]
+    pub fn ends_with(&self, last: Registration, now: Timestamp, horizon_seconds: u64) -> bool {
+        match self.anchor {
+            Some(anchor) => last.user_id <= anchor.user_id,
+            None => !is_newcomer(last.created_at, now, horizon_seconds),
+        }
+    }
+}
+
+fn is_newcomer(created_at: Timestamp, now: Timestamp, horizon_seconds: u64) -> bool {
+    let age = now.micros().saturating_sub(created_at.micros());
+    age <= i64::try_from(horizon_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether anybody keeps this current. Without, every user counts as known.
+    is_followed: bool,
+    /// When the last look began that was complete.
+    as_of: Option<Instant>,
+    /// When the last one began, complete or failed.
+    tried_at: Option<Instant>,
+    newest: Option<Registration>,
+    /// By id. `None` for one that was asked for and is not there.
+    newcomers: HashMap<u64, Option<Timestamp>>,
+    /// Made here since the last look began, which may not have seen them.
+    added: Vec<Registration>,
+    asked: HashSet<u64>,
+    /// More were asked for than that.
+    all_asked: bool,
+    forgot_at: Option<Instant>,
+}
+
+impl State {
+    fn newest_id(&self) -> u64 {
+        self.newest.map_or(0, |newest| newest.user_id)
+    }
+
+    /// Whether there is a user with this id, and nothing known speaks against their being the claimed one.
+    fn agrees(&self, user_id: u64, user_created_at: Option<Timestamp>) -> bool {
+        if !self.is_followed {
+            return true;
+        }
+        match (self.newcomers.get(&user_id), user_created_at) {
+            (Some(Some(known)), Some(claimed)) => *known == claimed,
+            (Some(None), _) => false,
+            // Registered before any token that lives was made, or the token does not say of whom it is.
+            (Some(Some(_)) | None, _) => self.as_of.is_some() && user_id <= self.newest_id(),
+        }
+    }
+
+    fn see(&mut self, user: Registration) {
+        if self.newest_id() <= user.user_id {
+            self.newest = Some(user);
+        }
+    }
+
+    /// Whether another one had the id.
+    fn insert(&mut self, user: Registration) -> bool {
+        self.see(user);
+        if self.newcomers.len() >= NEWCOMERS_MAX && !self.newcomers.contains_key(&user.user_id) {
+            return false;
+        }
+        let known = self.newcomers.insert(user.user_id, Some(user.created_at));
+        known.is_some_and(|known| known != Some(user.created_at))
+    }
+}
+
+/// The users who registered of late, of one instance.
+#[derive(Debug, Default)]
+pub struct Registrations {
+    state: RwLock<State>,
+    /// How often what was known turned out to hold no more, written while the lock is held.
+    version: AtomicU64,
+    wanted: Notify,
+    looked: Notify,
+}
+
+impl Registrations {
+    /// Of a process that nobody keeps current: it takes every token's word for it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on somebody looks: until they did nobody is known.
+    pub fn follow(&self) {
+        self.write().is_followed = true;
+    }
+
+    /// Moves on when users who were known may not be any more. Who read it before a user was found known need not
+    /// look again while it stays the same.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// What is known of a token's user. Nobody is refused by what was read before `since`: then it is asked for.
+    pub fn judge(&self, claims: &Claims, since: Instant) -> Standing {
+        {
+            let state = self.read();
+            if state.agrees(claims.user_id, claims.user_created_at) {
+                return Standing::Known;
+            }
+            if state.as_of.is_some_and(|as_of| as_of >= since) {
+                return Standing::Nobody;
+            }
+        }
+        let mut state = self.write();
+        if state.asked.len() < ASKED_MAX {
+            state.asked.insert(claims.user_id);
+        } else {
+            state.all_asked = true;
+        }
+        drop(state);
+        self.wanted.notify_one();
+        Standing::Unknown
+    }
+
+    /// Whether nothing speaks against a user who was let in: for who held their request.
+    pub fn still_knows(&self, user_id: u64, user_created_at: Option<Timestamp>) -> bool {
+        self.read().agrees(user_id, user_created_at)
+    }
+
+    /// Waits until a look is over, done or failed, that began after `since`.
+    pub async fn looked_since(&self, since: Instant) {
+        loop {
+            let looked = self.looked.notified();
+            if self.read().tried_at.is_some_and(|tried_at| tried_at >= since) {
+                return;
+            }
+            looked.await;
+        }
+    }
+
+    /// Waits until somebody asked.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Somebody registered here: known before their first request comes. To be called after the commit.
+    pub fn add(&self, user: Registration) {
+        let mut state = self.write();
+        if state.is_followed {
+            if state.insert(user) {
+                self.version.fetch_add(1, Ordering::Release);
+            }
+            state.added.push(user);
+        }
+    }
+
+    /// A look begins, `anew` if all newcomers are to be read.
+    pub fn begin(&self, anew: bool) -> Look {
+        let mut state = self.write();
+        state.added.clear();
+        let anew = anew || std::mem::take(&mut state.all_asked) || state.as_of.is_none();
+        let anchor = state.newest.filter(|_| !anew);
+        Look { begun: Instant::now(), anchor, asked: state.asked.drain().collect() }
+    }
+
+    /// Takes in what a look read: the newest users, newest first, as far as [`Look::ends_with`] asks, and those of
+    /// [`Look::asked`] that are there. `now` is the database's time.
+    ///
+    /// # Errors
+    /// [`Replaced`], and nothing is taken in: another look, anew, has to follow at once.
+    pub fn end(
+        &self,
+        look: &Look,
+        newest: &[Registration],
+        asked: &[Registration],
+        now: Timestamp,
+        horizon_seconds: u64,
+    ) -> Result<(), Replaced> {
+        let mut state = self.write();
+        if let Some(anchor) = look.anchor {
+            let differs = |user: &Registration| {
+                state.newcomers.get(&user.user_id).is_some_and(|known| *known != Some(user.created_at))
+            };
+            if !newest.contains(&anchor) || newest.iter().chain(asked).any(differs) {
+                state.asked.extend(&look.asked);
+                return Err(Replaced);
+            }
+            Self::forget(&mut state, look, now, horizon_seconds);
+        } else {
+            state.newcomers.clear();
+            state.newest = None;
+            for user in std::mem::take(&mut state.added) {
+                state.insert(user);
+            }
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        if let Some(first) = newest.first() {
+            state.see(*first);
+        }
+        for user in newest.iter().filter(|user| is_newcomer(user.created_at, now, horizon_seconds)) {
+            state.insert(*user);
+        }
+        let there: HashMap<u64, Timestamp> =
+            asked.iter().map(|user| (user.user_id, user.created_at)).collect();
+        let newest_id = state.newest_id();
+        for user_id in look.asked.iter().filter(|id| **id <= newest_id) {
+            let created_at = there.get(user_id).copied();
+            let known = state.newcomers.insert(*user_id, created_at);
+            // Whoever was let in as the one who was known comes in no more.
+            if known.is_some_and(|known| known != created_at) {
+                self.version.fetch_add(1, Ordering::Release);
+            }
+        }
+        (state.as_of, state.tried_at) = (Some(look.begun), Some(look.begun));
+        drop(state);
+        self.looked.notify_waiters();
+        Ok(())
+    }
+
+    /// A look that began at `begun` failed: who waits for it need not wait longer.
+    pub fn failed(&self, begun: Instant) {
+        self.write().tried_at = Some(begun);
+        self.looked.notify_waiters();
+    }
+
+    /// Forgets, every now and then, who is no newcomer any more.
+    fn forget(state: &mut State, look: &Look, now: Timestamp, horizon_seconds: u64) {
+        let forgot_at = *state.forgot_at.get_or_insert(look.begun);
+        if look.begun.saturating_duration_since(forgot_at) > FORGET_EVERY {
+            state.forgot_at = Some(look.begun);
+            state.newcomers.retain(|_, created_at| {
+                created_at.is_some_and(|created_at| is_newcomer(created_at, now, horizon_seconds))
+            });
+        }
+    }
+
+    /// A thread that panicked while it held the lock left nothing behind that is worse than what a look mends.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

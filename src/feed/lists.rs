@@ -28,7 +28,7 @@ use crate::db::{Backoff, Db, Error};
 
 use super::Feed;
 use super::resource::Conversation;
-use super::store::{self, ASSIGNED_AT_ONCE, Current};
+use super::store::{ASSIGNED_AT_ONCE, Current, Session};
 use super::window::{IdMap, Position};
 
 /// Assigned lists in memory; when there would be more, all of earlier loads are forgotten, as each is one row set away.
@@ -187,7 +187,7 @@ struct Wanted {
 
 /// Loads what is wanted until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
-    let mut backoff = Backoff::new(RETRY_MS.0, RETRY_MS.1);
+    let (mut backoff, mut session) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
     loop {
         let Some(feed) = feed.upgrade() else { return };
         let wanted = feed.lists.take();
@@ -196,7 +196,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
             let _looked = tokio::time::timeout(idle, feed.lists.wanted.notified()).await;
             continue;
         }
-        if let Err(error) = load(&feed, &db, &wanted).await {
+        if let Err(error) = load_on(&mut session, &feed, &db, &wanted).await {
             feed.metrics.list_failures.inc();
             if backoff.failures() == 0 {
                 tracing::warn!(%error, "the queue's lists cannot be loaded");
@@ -215,13 +215,27 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     }
 }
 
-async fn load(feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
-    let mut connection = db.writer().await?;
+/// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. On one
+/// of the pool each statement might have to be prepared first, which takes as long again where replies are slow.
+async fn load_on(kept: &mut Option<Session>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
+    if let Some(mut session) = kept.take()
+        && load(feed, &mut session, wanted).await.is_ok()
+    {
+        *kept = Some(session);
+        return Ok(());
+    }
+    let mut session = Session::open(db).await?;
+    load(feed, &mut session, wanted).await?;
+    *kept = Some(session);
+    Ok(())
+}
+
+async fn load(feed: &Feed, session: &mut Session, wanted: &Wanted) -> Result<(), Error> {
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
     let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
-        let page = store::waiting_page(&mut connection, position.seq).await?;
+        let page = session.waiting_page(position.seq).await?;
         let page = list(array(page.iter(), position, Conversation::unread_by_others));
         feed.lists.put(wanted, |state| state.waiting = Some(page));
         feed.metrics.list_loads.inc();
@@ -229,7 +243,7 @@ async fn load(feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     if wanted.experts.is_empty() {
         return Ok(());
     }
-    let assigned = store::assigned(&mut connection, &wanted.experts, position.seq).await?;
+    let assigned = session.assigned(&wanted.experts, position.seq).await?;
     feed.metrics.list_loads.inc();
     for &expert in &wanted.experts {
         let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));

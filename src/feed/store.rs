@@ -1,4 +1,4 @@
-//! The feed's SQL, and the one connection of its own that the tail keeps.
+//! The feed's SQL, and the connections of their own that the tail and the lists keep.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -293,6 +293,25 @@ impl Session {
         }
     }
 
+    /// The longest waiting conversations. Those that changed after `seq` are ahead.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn waiting_page(&mut self, seq: u64) -> Result<Vec<Current>, Error> {
+        self.rows(&WAITING_PAGE, (seq,)).await
+    }
+
+    /// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first. Those that changed after
+    /// `seq` are ahead.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn assigned(&mut self, experts: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
+        let mut params = padded(experts, ASSIGNED_AT_ONCE);
+        params.push(Value::from(seq));
+        self.rows(&ASSIGNED_64, params).await
+    }
+
     /// The sessions that were signed out, page after page, each after the one before.
     ///
     /// # Errors
@@ -340,25 +359,6 @@ impl Session {
     pub fn id(&self) -> u32 {
         self.conn.id()
     }
-}
-
-/// The longest waiting conversations. Those that changed after `seq` are ahead.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn waiting_page(connection: &mut Connection, seq: u64) -> Result<Vec<Current>, Error> {
-    connection.rows(&WAITING_PAGE, (seq,)).await
-}
-
-/// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first. Those that changed after
-/// `seq` are ahead.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn assigned(connection: &mut Connection, experts: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
-    let mut params = padded(experts, ASSIGNED_AT_ONCE);
-    params.push(Value::from(seq));
-    connection.rows(&ASSIGNED_64, params).await
 }
 
 /// The ids, the last one repeated until there are `size`.

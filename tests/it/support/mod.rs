@@ -34,6 +34,7 @@
 //! [`Random`], which prints its seed when the test fails. What a child process logged is printed
 //! when the test panics. With `TEST_DATABASE_URL` (an account that may create databases and users)
 //! ordinary tests use that server; without it one private server is started for the whole run.
+//! Private servers are of the product that `TEST_DATABASE` names, `mariadb` or `mysql`.
 //! No process and no folder outlives the test process, however it ends.
 
 // The harness is complete before all of its users exist; remove this line when they do.
@@ -51,6 +52,7 @@ pub mod random;
 pub mod raw;
 pub mod schema;
 pub mod server;
+pub mod vendor;
 
 use std::future::Future;
 use std::panic::Location;
@@ -67,6 +69,7 @@ pub use random::Random;
 pub use raw::{Ending, Raw};
 pub use schema::Schema;
 pub use server::{Hyperdesk, run_command};
+pub use vendor::Vendor;
 
 /// Pause between two looks at a condition: short beside any limit that a test asserts.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);

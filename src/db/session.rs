@@ -113,8 +113,8 @@ mod tests {
             let setting = SETTINGS.iter().find(|setting| setting.name == name).expect(name);
             assert_eq!(setting.value, value, "{name}");
         }
-        let mysql = SETTINGS.iter().filter(|setting| setting.vendor == Vendor::MySql);
-        let idle = { mysql }.find(|setting| setting.name == "wait_timeout").expect("a limit");
+        let is_idle = |setting: &&Setting| setting.vendor == Vendor::MySql && setting.name == "wait_timeout";
+        let idle = SETTINGS.iter().find(is_idle).expect("a limit of MySQL's own");
         assert_eq!(idle.value, pool::MYSQL_IDLE_S_MAX.to_string());
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::support::database::opts_from_url;
 use crate::support::{
-    Client, Ending, Hyperdesk, Proxy, Random, Raw, Schema, Server, User, Vendor, eventually,
+    Client, Ending, Hyperdesk, Product, Proxy, Random, Raw, Schema, Server, User, eventually,
 };
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -44,7 +44,7 @@ async fn private_and_shared_servers_are_of_the_product_that_was_asked_for() {
     let (server, schema) = (Server::start().await, Schema::fresh().await);
     for schema in [&schema, &Schema::on(&server).await] {
         let version: String = schema.query_one("SELECT VERSION()").await;
-        assert_eq!(Vendor::of(&version), Vendor::chosen(), "{version}");
+        assert_eq!(Product::of(&version), Product::chosen(), "{version}");
     }
 }
 

@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use super::{book, offer};
-use crate::support::{Client, Hyperdesk, Schema, Server, User, Vendor, eventually};
+use crate::support::{Client, Hyperdesk, Product, Schema, Server, User, eventually};
 
 const LONG: Duration = Duration::from_secs(20);
 /// Reads go on from the writer within this.
@@ -56,9 +56,9 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Pair {
-        let dialect = match Vendor::chosen() {
-            Vendor::MariaDb => MARIADB,
-            Vendor::MySql => MYSQL,
+        let dialect = match Product::chosen() {
+            Product::MariaDb => MARIADB,
+            Product::MySql => MYSQL,
         };
         let logged = ["--general-log=ON", "--log-output=TABLE"];
         let writer = ["--server-id=1", "--log-bin=changes"];

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use super::child::{self, Child};
 use super::eventually_some;
 use super::ports::Reserved;
-use super::vendor::{Vendor, output, user_option, version};
+use super::product::{Product, output, user_option, version};
 
 /// Time for a start, crash recovery included, on a busy two-core machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ pub const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// One private server with its own port and folder; both go when this is dropped.
 pub struct Server {
-    vendor: Vendor,
+    product: Product,
     port: Reserved,
     folder: PathBuf,
     extra_args: Vec<String>,
@@ -37,13 +37,13 @@ impl Server {
 
     /// With more options, such as `--max-connections=20`; these win over ours.
     pub async fn start_with(extra_args: &[&str]) -> Server {
-        let vendor = Vendor::chosen();
+        let product = Product::chosen();
         let folder = child::fresh_folder("db");
-        copy_template(vendor, &folder.join("data"));
+        copy_template(product, &folder.join("data"));
         // Another program may listen on the port between our look and the server's start.
         for _ in 0..3 {
             let server = Server {
-                vendor,
+                product,
                 port: Reserved::new(),
                 folder: folder.clone(),
                 extra_args: extra_args.iter().map(ToString::to_string).collect(),
@@ -106,8 +106,8 @@ impl Server {
     }
 
     /// Whose product it is, for what is said in two dialects.
-    pub fn vendor(&self) -> Vendor {
-        self.vendor
+    pub fn product(&self) -> Product {
+        self.product
     }
 
     /// What a writer that was failed over looks like: writes get error 1290.
@@ -156,7 +156,7 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = child::command(&self.vendor.program());
+        let mut command = child::command(&self.product.program());
         let file = |name: &str| self.folder.join(name).display().to_string();
         command
             .arg("--no-defaults") // first, or it is not understood
@@ -168,7 +168,7 @@ impl Server {
             .arg(format!("--tmpdir={}", self.folder.display()))
             .arg(format!("--port={}", self.port.port()))
             .args(SERVER_ARGS)
-            .args(self.vendor.args())
+            .args(self.product.args())
             .args(&self.extra_args);
         let log = File::options()
             .create(true)
@@ -208,18 +208,18 @@ const SERVER_ARGS: [&str; 12] = [
 ];
 
 /// Copies a data folder that was made once for this build folder and version.
-fn copy_template(vendor: Vendor, to: &Path) {
+fn copy_template(product: Product, to: &Path) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).expect("target/tmp");
     let lock = File::create(target.join("database-template.lock")).expect("the template's lock");
     lock.lock().expect("the template's lock");
-    let version = version(&vendor.program());
+    let version = version(&product.program());
     let version: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
     let template = target.join(format!("database-template-{version}"));
     if !template.is_dir() {
         let unfinished = target.join("database-template-unfinished");
         let _ = std::fs::remove_dir_all(&unfinished);
-        vendor.make_data_folder(&unfinished);
+        product.make_data_folder(&unfinished);
         std::fs::rename(&unfinished, &template).expect("rename the template");
     }
     drop(lock);

@@ -47,12 +47,12 @@ pub mod events;
 pub mod http;
 pub mod logs;
 pub mod ports;
+pub mod product;
 pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod schema;
 pub mod server;
-pub mod vendor;
 
 use std::future::Future;
 use std::panic::Location;
@@ -64,12 +64,12 @@ pub use account::User;
 pub use database::Server;
 pub use events::EventStream;
 pub use http::{Client, Response};
+pub use product::Product;
 pub use proxy::Proxy;
 pub use random::Random;
 pub use raw::{Ending, Raw};
 pub use schema::Schema;
 pub use server::{Hyperdesk, run_command};
-pub use vendor::Vendor;
 
 /// Pause between two looks at a condition: short beside any limit that a test asserts.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -8,34 +8,34 @@ use super::child;
 
 /// Whose server a private one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vendor {
+pub enum Product {
     MariaDb,
     MySql,
 }
 
-impl Vendor {
+impl Product {
     /// What `TEST_DATABASE` asks for: `mariadb`, which is the default, or `mysql`.
-    pub fn chosen() -> Vendor {
+    pub fn chosen() -> Product {
         match std::env::var("TEST_DATABASE").as_deref() {
-            Err(_) | Ok("" | "mariadb") => Vendor::MariaDb,
-            Ok("mysql") => Vendor::MySql,
+            Err(_) | Ok("" | "mariadb") => Product::MariaDb,
+            Ok("mysql") => Product::MySql,
             Ok(other) => panic!("TEST_DATABASE is mariadb or mysql, not {other}"),
         }
     }
 
     /// By what a server says of itself (`SELECT VERSION()`, `mysqld --version`).
-    pub fn of(version: &str) -> Vendor {
-        if version.to_lowercase().contains("mariadb") { Vendor::MariaDb } else { Vendor::MySql }
+    pub fn of(version: &str) -> Product {
+        if version.to_lowercase().contains("mariadb") { Product::MariaDb } else { Product::MySql }
     }
 
     /// The server program. MariaDB's packages have one by the name of MySQL's, too: a link to their own.
     pub fn program(self) -> PathBuf {
         static FOUND: [OnceLock<Option<PathBuf>>; 2] = [OnceLock::new(), OnceLock::new()];
         let (name, advice) = match self {
-            Vendor::MariaDb => ("mariadbd", "apt-get install mariadb-server-core"),
-            Vendor::MySql => ("mysqld", "`deploy/local/test mysql` installs one"),
+            Product::MariaDb => ("mariadbd", "apt-get install mariadb-server-core"),
+            Product::MySql => ("mysqld", "`deploy/local/test mysql` installs one"),
         };
-        let is_its = |program: &PathBuf| Vendor::of(&version(program)) == self;
+        let is_its = |program: &PathBuf| Product::of(&version(program)) == self;
         let found = FOUND[self as usize].get_or_init(|| child::find_all(name).find(is_its));
         found.clone().unwrap_or_else(|| panic!("there is no {name} of its own ({advice})"))
     }
@@ -43,11 +43,11 @@ impl Vendor {
     /// Options that only this one knows, for a small server that starts quickly.
     pub fn args(self) -> &'static [&'static str] {
         match self {
-            Vendor::MariaDb => {
+            Product::MariaDb => {
                 &["--innodb-log-file-size=8M", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M"]
             }
             // Managed MySQL often refuses tables without a primary key: here, too, so that none gets in.
-            Vendor::MySql => &[
+            Product::MySql => &[
                 "--innodb-redo-log-capacity=8M",
                 "--mysqlx=OFF",
                 "--skip-log-bin",
@@ -61,14 +61,14 @@ impl Vendor {
     pub fn make_data_folder(self, folder: &Path) {
         let datadir = format!("--datadir={}", folder.display());
         let mut command = match self {
-            Vendor::MariaDb => {
+            Product::MariaDb => {
                 let mut command = Command::new("mariadb-install-db");
                 command
                     .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
                     .arg("--innodb-log-file-size=8M");
                 command
             }
-            Vendor::MySql => {
+            Product::MySql => {
                 let accounts = folder.with_extension("sql");
                 let statements = "CREATE USER 'root'@'127.0.0.1';\n\
                                   GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n";

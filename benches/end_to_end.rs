@@ -228,9 +228,7 @@ async fn rates(schema: &Schema, desk: &Hyperdesk, bare: &Bare, cases: &[Case]) {
 
 /// What the database was asked, by anyone, and the requests since the server's start.
 async fn counts(schema: &Schema, desk: &Hyperdesk) -> (f64, f64) {
-    let asked =
-        "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'QUESTIONS'";
-    let asked: String = schema.query_one(asked).await;
+    let (_, asked): (String, String) = schema.query_one("SHOW GLOBAL STATUS LIKE 'Questions'").await;
     let text = desk.admin_client().get("/metrics").send().await.expect_status(200).text();
     let series = text.lines().filter(|line| line.starts_with("http_requests_total{"));
     let requests = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();

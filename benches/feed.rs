@@ -28,8 +28,13 @@ const WRITERS: usize = 16;
 const ROUNDS: usize = 5;
 const WRITES_PER_S: u64 = 1_000;
 /// The suite's databases are small and do not flush their log; one that is written to for long must.
-const AS_IN_PRODUCTION: [&str; 3] =
-    ["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"];
+const AS_IN_PRODUCTION: [&str; 4] = [
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-buffer-pool-size=256M",
+    // The same in MariaDB and in MySQL.
+    "--loose-innodb-log-file-size=256M",
+    "--loose-innodb-redo-log-capacity=256M",
+];
 
 fn main() {
     let measuring = std::env::args().any(|argument| argument == "--bench");

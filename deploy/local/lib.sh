@@ -18,7 +18,7 @@ TOOLS=$LOCAL/tools
 # installed by this very shell and not be on PATH yet.
 PATH=$TOOLS/bin:$PATH:/usr/sbin:/sbin:${HOME:-/root}/.cargo/bin
 export PATH
-cd "$PROJECT"
+cd "$PROJECT" || exit 1
 
 DB_READY_SECONDS_MAX=60
 DB_STOP_SECONDS_MAX=30
@@ -227,29 +227,120 @@ http_get() {
 
 # ---------------------------------------------------------------------------------------- database
 
-# The server program that is installed, whichever it is.
-db_program() { command -v mariadbd || command -v mysqld; }
+# Which product is wanted: mariadb, mysql, or empty for whichever is installed.
+DB=${DB:-}
 
-# Makes sure that there is one. Only the "core" packages: they bring the program and no service, so
-# nothing starts on port 3306. Their names carry a version on older systems.
+# db_kind PROGRAM  prints mariadb or mysql. The names do not tell: MariaDB's packages have a mysqld, too.
+db_kind() {
+  if "$1" --no-defaults --version | grep -qi mariadb; then echo mariadb; else echo mysql; fi
+}
+
+# db_program  prints the server program that is installed, of the product that is wanted.
+db_program() {
+  local program
+  while read -r program; do
+    if [ -z "$DB" ] || [ "$(db_kind "$program")" = "$DB" ]; then
+      echo "$program"
+      return 0
+    fi
+  done < <(type -aP mariadbd mysqld)
+  return 1
+}
+
+# Makes sure that there is one.
 need_database_program() {
   db_program >/dev/null && return 0
-  say "no MariaDB or MySQL server program is installed"
   local advice="Install MariaDB or MySQL (the server program mariadbd or mysqld must be on PATH),
-       or set DATABASE_URL=mysql://user:password@host:3306/database to use a server that you have."
-  have apt-get || die "this system has no apt-get, so it cannot be installed from here. $advice"
-  apt_update || die "apt-get update failed. $advice"
-  local version packages=
+       or use a server that you have: --help says how."
+  have apt-get || die "there is no ${DB:-MariaDB or MySQL} server program, and no apt-get to get it with. $advice"
+  if [ "$DB" = mysql ]; then
+    mysql_unpack || die "no MySQL server could be had with apt. $advice"
+  else
+    mariadb_install || die "no MariaDB server could be had with apt. $advice"
+  fi
+  db_program >/dev/null || die "the packages are there, but there is no server program of ${DB:-mariadb}. $advice"
+}
+
+# Only the "core" packages: they bring the program and no service, so nothing starts on port 3306. Their names
+# carry a version on older systems.
+mariadb_install() {
+  say "no MariaDB server program is installed"
+  apt_update || return 1
+  local version
   for version in '' -10.11 -10.6 -10.5 -10.3; do
     if apt-cache show "mariadb-server-core$version" >/dev/null 2>&1; then
-      packages="mariadb-server-core$version mariadb-client-core$version"
-      break
+      apt_install "mariadb-server-core$version" "mariadb-client-core$version"
+      return
     fi
   done
-  [ -n "$packages" ] || die "apt knows no mariadb-server-core. $advice"
-  # shellcheck disable=SC2086  # two package names
-  apt_install $packages || die "apt could not install it. $advice"
-  db_program >/dev/null || die "the packages were installed, but there is no mariadbd. $advice"
+  warn "apt knows no mariadb-server-core"
+  return 1
+}
+
+# Unpacks MySQL's server under .local/tools with every library it needs, down to the C library's loader, so
+# that it runs whatever the system has, beside MariaDB's packages (the two exclude each other) and without
+# root. Ubuntu has it among its own packages; Debian has it in its unstable branch only.
+mysql_unpack() {
+  local apt=$TOOLS/apt root=$TOOLS/mysql package=mysql-server-core own=
+  say "unpacking MySQL's server and its libraries into .local/tools/mysql (about 250 MB, not installed, no service)"
+  rm -rf "$apt" "$root" "$root.new"
+  mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$root.new" "$TOOLS/bin"
+  # A state of apt's own in which nothing is installed: so it fetches all that is depended on.
+  : >"$apt/status"
+  local options=(-o "Dir::State=$apt" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt"
+    -o APT::Sandbox::User=root)
+  # Without root the lists that are there must do; on Debian they do not matter.
+  apt_update || true
+  for own in mysql-server-core-8.4 mysql-server-core-8.0 ''; do
+    [ -z "$own" ] || [ -z "$(apt-cache madison "$own" 2>/dev/null)" ] || break
+  done
+  if [ -n "$own" ]; then
+    package=$own
+  else
+    debian_unstable >"$apt/sources.list" || return 1
+    options+=(-o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null)
+  fi
+  apt-get "${options[@]}" -qq update || return 1
+  apt-get "${options[@]}" -qq -y --no-install-recommends --download-only install "$package" || return 1
+  local deb
+  for deb in "$apt"/archives/*.deb; do
+    # Of its scripts in Perl none is used.
+    case ${deb##*/} in perl* | libperl*) continue ;; esac
+    dpkg-deb -x "$deb" "$root.new" || return 1
+  done
+  rm -rf "$apt" "$root.new"/usr/share/{doc,man,locale}
+  mv "$root.new" "$root"
+  mysql_wrapper "$root"
+}
+
+# debian_unstable  prints that branch's source line, for the mirror that this system uses.
+debian_unstable() {
+  local mirror keys=/usr/share/keyrings/debian-archive-keyring.gpg trusted=
+  # shellcheck disable=SC2016  # apt's own variable
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' |
+    head -n 1)
+  if [ -z "$mirror" ]; then
+    warn "apt has no list of packages of Debian (this knows Debian and Ubuntu)"
+    return 1
+  fi
+  [ ! -e "$keys" ] || trusted="[signed-by=$keys] "
+  echo "deb $trusted$mirror sid main"
+}
+
+# mysql_wrapper ROOT  makes .local/tools/bin/mysqld. Its own options come last: --no-defaults, where given, has to
+# be the first.
+mysql_wrapper() {
+  local root=$1 loader libraries
+  loader=$(find "$root" -name 'ld-linux*.so.*' | head -n 1)
+  libraries=$(find "$root" -name 'libstdc++.so.6' -printf '%h\n' | head -n 1)
+  [ -n "$loader" ] && [ -n "$libraries" ] || return 1
+  cat >"$TOOLS/bin/mysqld" <<WRAPPER
+#!/bin/sh
+exec '$loader' --library-path '$libraries:${loader%/*}:$root/usr/lib/mysql/private' '$root/usr/sbin/mysqld' "\$@" \\
+  --basedir='$root/usr' --lc-messages-dir='$root/usr/share/mysql' \\
+  --character-sets-dir='$root/usr/share/mysql/charsets' --plugin-dir='$root/usr/lib/mysql/plugin'
+WRAPPER
+  chmod +x "$TOOLS/bin/mysqld"
 }
 
 # db_create DIR  makes a new, empty data folder. In a folder beside it first: one that was
@@ -262,7 +353,7 @@ db_create() {
   rm -rf "$dir/data.new"
   mkdir -p "$dir/tmp"
   say "creating a database folder in ${dir#"$PROJECT"/}"
-  if "$program" --no-defaults --version | grep -qi mariadb; then
+  if [ "$(db_kind "$program")" = mariadb ]; then
     local install
     install=$(command -v mariadb-install-db || command -v mysql_install_db) ||
       die "$program has no mariadb-install-db beside it: install the rest of its package"
@@ -334,7 +425,7 @@ db_start() {
   chmod 700 "$dir"
   db_stop_leftover "$dir"
   [ -d "$dir/data" ] || db_create "$dir"
-  db_same_kind "$program" "$dir"
+  db_fits "$dir"
   DB_PORT=$(cat "$dir/port" 2>/dev/null || echo "$first")
   ! port_taken "$DB_PORT" || DB_PORT=$(free_port "$first")
   echo "$DB_PORT" >"$dir/port"
@@ -356,17 +447,21 @@ $(tail -n 15 "$dir/server.log")"
     sleep 0.1
   done
   rm -f "$dir/accounts.sql"
-  say "the database is up: port $DB_PORT, folder ${dir#"$PROJECT"/}"
+  say "the database is up: $(db_kind "$program") $("$program" --no-defaults --version | sed 's/.* Ver \([^ ]*\).*/\1/'), port $DB_PORT, folder ${dir#"$PROJECT"/}"
 }
 
-# A data folder of MariaDB is not readable to MySQL, nor the other way round.
-db_same_kind() {
-  local now made
-  now=$("$1" --no-defaults --version | grep -ci mariadb) || true
-  made=$(grep -ci mariadb "$2/made-by" 2>/dev/null) || true
-  [ "$now" = "$made" ] ||
-    die "the data in ${2#"$PROJECT"/} was made by another database product ($(cat "$2/made-by" 2>/dev/null)).
+# db_fits DIR  makes sure that the server program can read the data in it, if there is any.
+db_fits() {
+  local made
+  made=$(db_made_by "$1")
+  [ -z "$made" ] || [ "$made" = "$(db_kind "$(db_program)")" ] ||
+    die "the data in ${1#"$PROJECT"/} was made by $made, and $(db_program) cannot read it.
        Delete that folder to begin anew."
+}
+
+# db_made_by DIR  prints whose data is in it, if there is any.
+db_made_by() {
+  [ ! -f "$1/made-by" ] || if grep -qi mariadb "$1/made-by"; then echo mariadb; else echo mysql; fi
 }
 
 # ------------------------------------------------------------------------------------------ server

@@ -1,2 +1,2 @@
 -- feed.purge_lock: the lock is the connection's and goes with it; MySQL's names have 64 characters
-SELECT GET_LOCK(CONCAT('hyperdesk.feed.purge.', MD5(DATABASE())), 0)
+SELECT GET_LOCK(CONCAT('hyperdesk.feed.purge.', LEFT(SHA2(DATABASE(), 256), 32)), 0)

@@ -1,2 +1,2 @@
 -- helpdesk.idempotency_lock: the lock is the connection's and goes with it; MySQL's names have 64 characters
-SELECT GET_LOCK(CONCAT('hyperdesk.idempotency.', MD5(DATABASE())), 0)
+SELECT GET_LOCK(CONCAT('hyperdesk.idempotency.', LEFT(SHA2(DATABASE(), 256), 32)), 0)

@@ -1,3 +1,3 @@
 -- helpdesk.session_revoke
 INSERT INTO revoked_sessions (sid, expires_at) VALUES (?, ?)
-ON DUPLICATE KEY UPDATE expires_at = GREATEST(expires_at, VALUES(expires_at))
+ON DUPLICATE KEY UPDATE expires_at = GREATEST(expires_at, ?)

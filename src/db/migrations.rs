@@ -62,7 +62,10 @@ pub async fn apply(db: &Db) -> Result<Vec<u32>, Error> {
     // Long DDL is fine here, unlike in the server: the limit of the session is for requests.
     conn.query_drop(NO_STATEMENT_LIMIT).await.map_err(failed)?;
     let locked: Option<Option<u8>> = conn
-        .exec_first("SELECT GET_LOCK(CONCAT('hyperdesk.migrate.', MD5(DATABASE())), ?)", (LOCK_WAIT_S,))
+        .exec_first(
+            "SELECT GET_LOCK(CONCAT('hyperdesk.migrate.', LEFT(SHA2(DATABASE(), 256), 32)), ?)",
+            (LOCK_WAIT_S,),
+        )
         .await
         .map_err(failed)?;
     if locked.flatten() != Some(1) {

@@ -39,6 +39,12 @@ const AGE_S_MAX: u64 = 1_800;
 pub const SESSION_IDLE_S_MAX: u64 = 600;
 /// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
 pub const TRANSACTION_IDLE_S_MAX: u64 = 10;
+/// MySQL cannot, so there this is the limit of all that idles: what a client that vanished has locked is locked for
+/// as long.
+pub const MYSQL_IDLE_S_MAX: u64 = 20;
+/// A connection to MySQL that idled this long is replaced before the server closes it: that would look as if the
+/// server were away.
+const MYSQL_REPLACED_AFTER_IDLE_S: u64 = 15;
 /// Prepared statements kept per connection, those used last: as many as the help desk and the feed have, or any other
 /// service. No more, because the server counts them over all connections (see `capacity`); an instance that serves
 /// everything prepares now and then anew what is seldom used.
@@ -49,6 +55,8 @@ const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
 const _: () = assert!(STATEMENT_MS_MAX < TRANSACTION_IDLE_S_MAX * 1_000);
+const _: () = assert!(TRANSACTION_IDLE_S_MAX <= MYSQL_IDLE_S_MAX);
+const _: () = assert!(MYSQL_REPLACED_AFTER_IDLE_S * 1_000 + STATEMENT_MS_MAX < MYSQL_IDLE_S_MAX * 1_000);
 const _: () = assert!(LOCK_WAIT_S_MAX * 1_000 < SERVER_STATEMENT_MS_MAX);
 const _: () = assert!(SERVER_STATEMENT_MS_MAX < STATEMENT_MS_MAX);
 
@@ -200,7 +208,11 @@ impl managed::Manager for Manager {
         if pooled.epoch != self.epoch.load(Relaxed) || Instant::now() >= pooled.expires {
             return Err(RecycleError::message("outlived its server or its age"));
         }
-        if metrics.last_used() > Duration::from_secs(PING_AFTER_IDLE_S) {
+        let idle = metrics.last_used();
+        if idle > Duration::from_secs(MYSQL_REPLACED_AFTER_IDLE_S) && is_mysql(&pooled.conn) {
+            return Err(RecycleError::message("the server is about to close it"));
+        }
+        if idle > Duration::from_secs(PING_AFTER_IDLE_S) {
             // Our own limit, so that what it means is drawn from it: with each idle connection asked in turn, a
             // frozen server would cost one request the sum of all their waits.
             let limit = Duration::from_millis(RECYCLE_MS_MAX);
@@ -273,6 +285,11 @@ fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
         .wait_timeout(Some(SESSION_IDLE_S_MAX as usize))
         .setup(vec![session::setup()])
         .into()
+}
+
+/// MariaDB's versions begin at 10.
+fn is_mysql(conn: &Conn) -> bool {
+    conn.server_version().0 < 10
 }
 
 /// A writer that was demoted: RDS and MariaDB set `read_only` (a number, or a word in MariaDB 12), Aurora

@@ -71,7 +71,8 @@ settings! {
     // Limits; the constants of pool.rs in the server's units.
     Both innodb_lock_wait_timeout = "1": "a row lock would be waited for 50 s";
     Both lock_wait_timeout = "1": "a table that is altered would be waited for a day, or a year";
-    Both wait_timeout = "600": "the locks of an instance that was cut off would stay for 8 h";
+    MariaDb wait_timeout = "600": "the locks of an instance that was cut off would stay for 8 h";
+    MySql wait_timeout = "20": "the same, and within a transaction, for which it has no limit of its own";
     MariaDb idle_transaction_timeout = "10": "the same, within a transaction";
     MariaDb max_statement_time = "2.5": "the server would go on with what nobody waits for";
     MySql max_execution_time = "2500": "the server would go on with what nobody waits for";
@@ -112,6 +113,9 @@ mod tests {
             let setting = SETTINGS.iter().find(|setting| setting.name == name).expect(name);
             assert_eq!(setting.value, value, "{name}");
         }
+        let is_idle = |setting: &&Setting| setting.vendor == Vendor::MySql && setting.name == "wait_timeout";
+        let idle = SETTINGS.iter().find(is_idle).expect("a limit of MySQL's own");
+        assert_eq!(idle.value, pool::MYSQL_IDLE_S_MAX.to_string());
     }
 
     #[test]

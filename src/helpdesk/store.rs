@@ -125,7 +125,7 @@ pub async fn user_rehash(db: &mut Connection, id: u64, new: &str, old: &str) -> 
 
 /// Signs a session out, to be remembered until `expires_at`.
 pub async fn session_revoke(db: &mut Connection, sid: &[u8; 16], expires_at: Timestamp) -> Outcome<()> {
-    db.run(&SESSION_REVOKE, (sid.as_slice(), expires_at)).await.map(drop)
+    db.run(&SESSION_REVOKE, (sid.as_slice(), expires_at, expires_at)).await.map(drop)
 }
 
 /// Whether a session was signed out.

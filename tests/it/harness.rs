@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::support::database::opts_from_url;
-use crate::support::{Client, Ending, Hyperdesk, Proxy, Random, Raw, Schema, Server, User, eventually};
+use crate::support::{
+    Client, Ending, Hyperdesk, Product, Proxy, Random, Raw, Schema, Server, User, eventually,
+};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(10);
@@ -36,6 +38,16 @@ async fn a_killed_database_is_back_with_its_rows() {
     assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM kept").await, 2);
 }
 
+/// Or a green run would say of one product what is true of the other.
+#[tokio::test]
+async fn private_and_shared_servers_are_of_the_product_that_was_asked_for() {
+    let (server, schema) = (Server::start().await, Schema::fresh().await);
+    for schema in [&schema, &Schema::on(&server).await] {
+        let version: String = schema.query_one("SELECT VERSION()").await;
+        assert_eq!(Product::of(&version), Product::chosen(), "{version}");
+    }
+}
+
 #[tokio::test]
 async fn a_frozen_database_accepts_but_does_not_answer() {
     let server = Server::start().await;
@@ -53,7 +65,7 @@ async fn a_read_only_or_full_database_says_so_to_the_user_and_not_to_the_adminis
     let server = Server::start().await;
     let schema = Schema::on(&server).await;
     let mut conn = schema.connect().await;
-    conn.query_drop("CREATE TABLE t (id INT)").await.unwrap();
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
     server.set_read_only(true).await;
     let refused = conn.query_drop("INSERT INTO t VALUES (1)").await;
     assert!(matches!(refused, Err(Error::Server(error)) if error.code == 1290));
@@ -76,7 +88,7 @@ async fn a_read_only_or_full_database_says_so_to_the_user_and_not_to_the_adminis
 #[tokio::test]
 async fn schemas_are_apart_and_are_dropped() {
     let (one, two) = (Schema::fresh().await, Schema::fresh().await);
-    one.execute("CREATE TABLE mine (id INT)").await;
+    one.execute("CREATE TABLE mine (id INT PRIMARY KEY)").await;
     let mut stranger = two.connect().await;
     let refused = stranger.query_drop(format!("SELECT * FROM {}.mine", one.name())).await;
     assert!(matches!(refused, Err(Error::Server(error)) if error.code == 1142));
@@ -127,7 +139,7 @@ async fn the_proxy_cuts_and_refuses() {
     assert!(one_is_answered(&mut conn, LONG).await.is_none());
 
     // Packet 1 is the statement and goes through; its answer does not.
-    schema.execute("CREATE TABLE t (id INT)").await;
+    schema.execute("CREATE TABLE t (id INT PRIMARY KEY)").await;
     let mut conn = open().await.unwrap();
     proxy.cut_after_packets(1);
     assert!(conn.query_drop("INSERT INTO t VALUES (1)").await.is_err());

@@ -17,6 +17,7 @@ mod boot;
 mod chassis;
 mod datetime;
 mod db;
+mod dialects;
 mod docs;
 mod feed;
 mod harness;

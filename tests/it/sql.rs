@@ -11,6 +11,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row, Value};
 
 use crate::helpdesk::Desk;
+use crate::support::schema::numbers;
 use crate::support::{Hyperdesk, Schema, run_command};
 
 fn statements() -> impl Iterator<Item = &'static Statement> {
@@ -33,7 +34,11 @@ async fn every_statement_can_be_prepared() {
     let mut conn = desk.schema.connect().await;
     for (name, texts) in texts() {
         for text in texts {
-            if let Err(error) = conn.prep(text).await {
+            // MySQL prepares no transaction's bounds, and parses a constant array when it prepares.
+            if matches!(text.trim(), "COMMIT") || text.trim().ends_with("START TRANSACTION") {
+                continue;
+            }
+            if let Err(error) = conn.prep(text.replace("'[?]'", "'[1]'")).await {
                 panic!("{name}: {error}");
             }
         }
@@ -87,13 +92,8 @@ fn every_file_is_one_statement_under_one_name() {
     }
 }
 
-/// Ten thousand numbers, in any MySQL.
-const NUMBERS: &str = "(SELECT 1 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n AS i FROM DIGITS a, DIGITS b, DIGITS c, DIGITS d) numbers";
-const DIGITS: &str = "(SELECT 0 n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
-                      UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
-
 async fn fill(schema: &Schema) {
-    let numbers = NUMBERS.replace("DIGITS", DIGITS);
+    let numbers = numbers(1, 10_000);
     for insert in [
         "users (id, username, password_digest, created_at, updated_at) SELECT i, CONCAT('u', i), 'x', TIME, TIME",
         "expert_profiles (id, user_id, bio, knowledge_base_links, created_at, updated_at) SELECT i, i, '', '[]', TIME, TIME",
@@ -174,7 +174,7 @@ async fn the_hot_statements_read_no_table_whole() {
     let desk = Desk::start().await;
     fill(&desk.schema).await;
     let mut conn = desk.schema.connect().await;
-    let control = "EXPLAIN SELECT id FROM conversations WHERE title = 'x'";
+    let control = "EXPLAIN FORMAT=TRADITIONAL SELECT id FROM conversations WHERE title = 'x'";
     let control: Vec<Row> = conn.query(control).await.unwrap();
     assert!(reads_whole(&control[0]), "the tables are large enough to tell");
     for (name, parameters) in HOT {
@@ -185,7 +185,8 @@ async fn the_hot_statements_read_no_table_whole() {
             let parameters: Vec<Value> = parameters.split_whitespace().map(parameter).collect();
             let parameters =
                 if parameters.is_empty() { Params::Empty } else { Params::Positional(parameters) };
-            let plan: Vec<Row> = conn.exec(format!("EXPLAIN {text}"), parameters).await.unwrap();
+            let plan: Vec<Row> =
+                conn.exec(format!("EXPLAIN FORMAT=TRADITIONAL {text}"), parameters).await.unwrap();
             for row in plan {
                 assert!(!reads_whole(&row), "{name} reads a whole table: {row:?}");
             }

@@ -339,6 +339,31 @@ async fn cut_a_moment_ago() {
     assert_ledger(&schema, &posted).await;
 }
 
+const HOLD: Statement = Statement { name: "test.hold", sql: "UPDATE marks SET nonce = 2 WHERE nonce = 1" };
+
+/// A client whose machine or network is gone in the middle of a transaction: the server cannot know, and must not
+/// keep others from what it locked for minutes.
+#[tokio::test]
+async fn what_a_vanished_client_locked_is_soon_free() {
+    let schema = Schema::fresh().await;
+    schema.execute("CREATE TABLE marks (nonce BIGINT PRIMARY KEY)").await;
+    schema.execute("INSERT INTO marks VALUES (1)").await;
+    let proxy = Proxy::start(schema.server_addr().await);
+    let library = Library::new(&schema.url_via(proxy.addr()), None, 1);
+    let mut transaction = library.db.transaction().await.unwrap();
+    transaction.begin().run(&HOLD, ()).await.unwrap();
+    proxy.blackhole();
+    // Longer than the longest that a client may be silent with a transaction open.
+    eventually(Duration::from_secs(40), || async {
+        let mut other = schema.connect().await;
+        other.query_drop("SET innodb_lock_wait_timeout = 1").await.unwrap();
+        other.query_drop("UPDATE marks SET nonce = 3 WHERE nonce = 1").await.is_ok()
+    })
+    .await;
+    assert_eq!(schema.query_one::<u64>("SELECT nonce FROM marks").await, 3);
+    drop(transaction);
+}
+
 const WRITE: Statement = Statement { name: "test.write", sql: "INSERT INTO marks (nonce) VALUES (?)" };
 
 /// A failover: the name leads elsewhere now, the old writer is still there and read-only.

@@ -18,7 +18,7 @@ const BOOK: Statement = Statement { name: "test.book", sql: "INSERT INTO moves (
 async fn accounts(schema: &Schema) {
     schema.execute("CREATE TABLE accounts (id INT PRIMARY KEY, amount BIGINT) ENGINE = InnoDB").await;
     schema.execute("INSERT INTO accounts VALUES (1, 1000), (2, 1000)").await;
-    schema.execute("CREATE TABLE moves (nonce BIGINT NOT NULL) ENGINE = InnoDB").await;
+    schema.execute("CREATE TABLE moves (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, nonce BIGINT NOT NULL) ENGINE = InnoDB").await;
 }
 
 async fn amounts(schema: &Schema) -> (i64, i64) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hyperdesk::db::Statement;
-use hyperdesk::db::session::{SETTINGS, Setting, Vendor};
+use hyperdesk::db::session::{SETTINGS, Vendor};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
@@ -68,10 +68,15 @@ async fn is_there(schema: &Schema, vendor: Vendor) -> bool {
 async fn become_hostile(schema: &Schema) {
     let mut settings = Vec::new();
     for (name, value) in HARMLESS.iter().chain(HOSTILE) {
-        let of = |setting: &&Setting| setting.name == *name;
-        let vendor = SETTINGS.iter().find(of).map_or(Vendor::Both, |setting| setting.vendor);
-        if is_there(schema, vendor).await {
-            settings.push(format!("{name} = {value}"));
+        let mut vendors: Vec<Vendor> =
+            SETTINGS.iter().filter(|setting| setting.name == *name).map(|setting| setting.vendor).collect();
+        if vendors.is_empty() {
+            vendors.push(Vendor::Both);
+        }
+        for vendor in vendors {
+            if is_there(schema, vendor).await {
+                settings.push(format!("{name} = {value}"));
+            }
         }
     }
     schema.execute(format!("SET GLOBAL init_connect = \"SET SESSION {}\"", settings.join(", "))).await;

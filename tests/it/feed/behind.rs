@@ -1,4 +1,4 @@
-//! More than one run numbers, and more than one read takes. (The tables `seq_…_to_…` are MariaDB's.)
+//! More than one run numbers, and more than one read takes.
 
 use hyperdesk::feed::Cursor;
 use hyperdesk::feed::poll::CursorPoll;
@@ -6,6 +6,7 @@ use mysql_async::prelude::Queryable;
 
 use super::{ANN, Instance, LONG, SOON, ids, migrated, open, post};
 use crate::support::eventually;
+use crate::support::schema::numbers;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_is_numbered_in_one_go_is_numbered_in_several() {
@@ -15,7 +16,8 @@ async fn more_than_is_numbered_in_one_go_is_numbered_in_several() {
     let cursor = one.feed.cursor_after_own_writes(0, ANN).await.unwrap();
     schema
         .execute(format!(
-            "INSERT INTO outbox (kind, conversation_id) SELECT 'resolved', {conversation} FROM seq_1_to_1300"
+            "INSERT INTO outbox (kind, conversation_id) SELECT 'resolved', {conversation} FROM {}",
+            numbers(1, 1_300)
         ))
         .await;
     eventually(SOON, || async { one.feed.position() == 1_301 && two.feed.position() == 1_301 }).await;
@@ -42,8 +44,9 @@ async fn a_tail_that_fell_behind_reads_on_as_far_as_its_window_holds_and_begins_
         conn.query_drop("BEGIN").await.unwrap();
         conn.query_drop(format!(
             "INSERT INTO events (seq, at, id, kind, conversation_id)
-             SELECT seq, (SELECT at FROM feed_head) + INTERVAL seq MICROSECOND, 1000000 + seq, 'read', {conversation}
-             FROM seq_{first}_to_{last}"
+             SELECT i, (SELECT at FROM feed_head) + INTERVAL i MICROSECOND, 1000000 + i, 'read', {conversation}
+             FROM {}",
+            numbers(first, last)
         ))
         .await
         .unwrap();

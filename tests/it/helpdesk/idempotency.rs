@@ -110,7 +110,7 @@ async fn keys_are_forgotten_after_a_day_by_one_instance_at_a_time() {
 
     // Somebody else is at it: nothing is touched.
     let mut other = desk.schema.connect().await;
-    let lock = "SELECT GET_LOCK(CONCAT('hyperdesk.idempotency.', MD5(DATABASE())), 0)";
+    let lock = "SELECT GET_LOCK(CONCAT('hyperdesk.idempotency.', LEFT(SHA2(DATABASE(), 256), 32)), 0)";
     assert_eq!(other.query_first::<u64, _>(lock).await.unwrap(), Some(1));
     let second = desk.second().await;
     eventually(SOON, || async { ran(&second, "lock").await == 1.0 }).await;
@@ -118,7 +118,7 @@ async fn keys_are_forgotten_after_a_day_by_one_instance_at_a_time() {
 
     // The lock goes with its connection, and steps follow until nothing is left to forget.
     drop(other);
-    let free = "SELECT IS_FREE_LOCK(CONCAT('hyperdesk.idempotency.', MD5(DATABASE())))";
+    let free = "SELECT IS_FREE_LOCK(CONCAT('hyperdesk.idempotency.', LEFT(SHA2(DATABASE(), 256), 32)))";
     eventually(SOON, || async { desk.schema.query_one::<u64>(free).await == 1 }).await;
     let third = desk.second().await;
     eventually(SOON, || async { ran(&third, "purge").await == 3.0 }).await;

@@ -30,11 +30,20 @@ pub fn command(program: &Path) -> Command {
     }
 }
 
-/// Where `name` is installed: in `PATH`, or where servers are, which is not in everyone's `PATH`.
+/// Where `name` is installed: the first of [`find_all`].
 pub fn find(name: &str) -> Option<PathBuf> {
+    find_all(name).next()
+}
+
+/// All places of `name`: in `PATH`, where `deploy/local/test` unpacks programs, and where servers are, which is
+/// not in everyone's `PATH`.
+pub fn find_all(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/tools/bin");
     let servers = ["/usr/sbin", "/usr/local/sbin", "/usr/libexec"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(servers).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders = path.into_iter().chain([unpacked]).chain(servers);
+    folders.map(|folder| folder.join(name)).filter(|file| file.is_file()).collect::<Vec<_>>().into_iter()
 }
 
 type Order = (Command, Sender<io::Result<std::process::Child>>);

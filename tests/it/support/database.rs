@@ -1,4 +1,4 @@
-//! A private MariaDB server that a test may kill, freeze and starve, and the shared one.
+//! A private database server that a test may kill, freeze and starve, and the shared one.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -14,14 +14,16 @@ use tokio::sync::OnceCell;
 use super::child::{self, Child};
 use super::eventually_some;
 use super::ports::Reserved;
+use super::product::{Product, output, user_option, version};
 
 /// Time for a start, crash recovery included, on a busy two-core machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Time for an administrator's connection or statement: a test that waits longer is stuck.
 pub const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// One private mariadbd with its own port and folder; both go when this is dropped.
+/// One private server with its own port and folder; both go when this is dropped.
 pub struct Server {
+    product: Product,
     port: Reserved,
     folder: PathBuf,
     extra_args: Vec<String>,
@@ -33,13 +35,15 @@ impl Server {
         Server::start_with(&[]).await
     }
 
-    /// With more options for mariadbd, such as `--max-connections=20`; these win over ours.
+    /// With more options, such as `--max-connections=20`; these win over ours.
     pub async fn start_with(extra_args: &[&str]) -> Server {
+        let product = Product::chosen();
         let folder = child::fresh_folder("db");
-        copy_template(&folder.join("data"));
+        copy_template(product, &folder.join("data"));
         // Another program may listen on the port between our look and the server's start.
         for _ in 0..3 {
             let server = Server {
+                product,
                 port: Reserved::new(),
                 folder: folder.clone(),
                 extra_args: extra_args.iter().map(ToString::to_string).collect(),
@@ -48,10 +52,10 @@ impl Server {
             if server.launch().await {
                 return server;
             }
-            println!("mariadbd did not start: {}", server.log_tail());
+            println!("the database did not start: {}", server.log_tail());
             std::mem::forget(server); // keeps the folder for the next attempt
         }
-        panic!("mariadbd does not start in {}", folder.display());
+        panic!("the database does not start in {}", folder.display());
     }
 
     /// SIGKILL: connections are reset, what was committed is kept (the log is written at commit).
@@ -98,7 +102,12 @@ impl Server {
     }
 
     pub fn admin_opts(&self) -> OptsBuilder {
-        opts_from_url(&self.url())
+        admin_opts(&self.url())
+    }
+
+    /// Whose product it is, for what is said in two dialects.
+    pub fn product(&self) -> Product {
+        self.product
     }
 
     /// What a writer that was failed over looks like: writes get error 1290.
@@ -120,7 +129,7 @@ impl Server {
         within_limit("disconnect", admin.disconnect()).await;
     }
 
-    /// The last lines of mariadbd's own log.
+    /// The last lines of its own log.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -134,7 +143,7 @@ impl Server {
 
     /// Starts the process and waits until it answers; false if it ended instead.
     async fn launch(&self) -> bool {
-        let started = Child::spawn(self.command()).expect("start mariadbd");
+        let started = Child::spawn(self.command()).expect("start the database");
         *self.child.lock().unwrap() = Some(started);
         eventually_some(START_LIMIT, || async {
             if self.child(Child::exited).is_some() {
@@ -147,9 +156,7 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let program = child::find("mariadbd")
-            .expect("mariadbd is installed (apt-get install mariadb-server), or TEST_DATABASE_URL set");
-        let mut command = child::command(&program);
+        let mut command = child::command(&self.product.program());
         let file = |name: &str| self.folder.join(name).display().to_string();
         command
             .arg("--no-defaults") // first, or it is not understood
@@ -161,6 +168,7 @@ impl Server {
             .arg(format!("--tmpdir={}", self.folder.display()))
             .arg(format!("--port={}", self.port.port()))
             .args(SERVER_ARGS)
+            .args(self.product.args())
             .args(&self.extra_args);
         let log = File::options()
             .create(true)
@@ -175,7 +183,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("--- mariadbd on {} said:\n{}", self.addr(), self.log_tail());
+            println!("--- the database on {} said:\n{}", self.addr(), self.log_tail());
         }
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -184,65 +192,38 @@ impl Drop for Server {
 
 /// Small, and quick to start. The log is written but not synced at commit: a killed process loses
 /// nothing by that, only a machine that loses power would.
-const SERVER_ARGS: [&str; 15] = [
+const SERVER_ARGS: [&str; 12] = [
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-buffer-pool-size=32M",
-    "--innodb-log-file-size=8M",
     "--innodb-log-buffer-size=2M",
     "--innodb-buffer-pool-load-at-startup=OFF",
     "--innodb-buffer-pool-dump-at-shutdown=OFF",
     "--innodb-read-io-threads=1",
     "--innodb-write-io-threads=1",
-    "--key-buffer-size=1M",
-    "--aria-pagecache-buffer-size=1M",
     "--performance-schema=OFF",
     "--table-open-cache=400",
     "--max-connections=151",
 ];
 
-/// mariadbd refuses to be root unless told.
-fn user_option() -> Option<&'static str> {
-    rustix::process::geteuid().is_root().then_some("--user=root")
-}
-
-/// Copies a data folder that `mariadb-install-db` made once for this build folder and version.
-fn copy_template(to: &Path) {
+/// Copies a data folder that was made once for this build folder and version.
+fn copy_template(product: Product, to: &Path) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).expect("target/tmp");
-    let lock = File::create(target.join("mariadb-template.lock")).expect("the template's lock");
+    let lock = File::create(target.join("database-template.lock")).expect("the template's lock");
     lock.lock().expect("the template's lock");
-    let version = output(
-        Command::new(child::find("mariadbd").expect("mariadbd is installed"))
-            .args(["--no-defaults", "--version"]),
-    );
+    let version = version(&product.program());
     let version: String = version.chars().filter(char::is_ascii_alphanumeric).collect();
-    let template = target.join(format!("mariadb-template-{version}"));
+    let template = target.join(format!("database-template-{version}"));
     if !template.is_dir() {
-        let unfinished = target.join("mariadb-template-unfinished");
+        let unfinished = target.join("database-template-unfinished");
         let _ = std::fs::remove_dir_all(&unfinished);
-        output(
-            Command::new("mariadb-install-db")
-                .arg("--no-defaults")
-                .args(user_option())
-                .arg(format!("--datadir={}", unfinished.display()))
-                .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-                .arg("--innodb-log-file-size=8M"),
-        );
+        product.make_data_folder(&unfinished);
         std::fs::rename(&unfinished, &template).expect("rename the template");
     }
     drop(lock);
     output(Command::new("cp").arg("-a").arg(&template).arg(to));
-}
-
-/// Runs a command that must succeed and returns what it wrote.
-fn output(command: &mut Command) -> String {
-    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?}: {said}{complaint}");
-    said
 }
 
 /// The administrator of the server that ordinary tests share: `TEST_DATABASE_URL`, or one private
@@ -262,7 +243,12 @@ pub async fn shared() -> OptsBuilder {
             url
         })
         .await;
-    opts_from_url(url)
+    admin_opts(url)
+}
+
+/// An administrator's session has its clock in UTC, as the product's have.
+fn admin_opts(url: &str) -> OptsBuilder {
+    opts_from_url(url).setup(vec!["SET time_zone = '+00:00'"])
 }
 
 /// Never the server's own socket: that would go round a proxy.

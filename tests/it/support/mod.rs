@@ -34,6 +34,7 @@
 //! [`Random`], which prints its seed when the test fails. What a child process logged is printed
 //! when the test panics. With `TEST_DATABASE_URL` (an account that may create databases and users)
 //! ordinary tests use that server; without it one private server is started for the whole run.
+//! Private servers are of the product that `TEST_DATABASE` names, `mariadb` or `mysql`.
 //! No process and no folder outlives the test process, however it ends.
 
 // The harness is complete before all of its users exist; remove this line when they do.
@@ -46,6 +47,7 @@ pub mod events;
 pub mod http;
 pub mod logs;
 pub mod ports;
+pub mod product;
 pub mod proxy;
 pub mod random;
 pub mod raw;
@@ -62,6 +64,7 @@ pub use account::User;
 pub use database::Server;
 pub use events::EventStream;
 pub use http::{Client, Response};
+pub use product::Product;
 pub use proxy::Proxy;
 pub use random::Random;
 pub use raw::{Ending, Raw};

@@ -13,6 +13,20 @@ use super::database::{self, Server, connect, within_limit};
 /// Time to remove the database at the end of a test; a leftover is no reason to fail.
 const DROP_LIMIT: Duration = Duration::from_secs(5);
 
+/// A derived table of the numbers `i` from the first to the last, in any MySQL: a hundred thousand at most.
+pub fn numbers(first: u64, last: u64) -> String {
+    const DIGITS: &str = "(SELECT 0 n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+                          UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+    assert!((first..first + 100_000).contains(&last));
+    let count = last - first + 1;
+    format!(
+        "(SELECT {first} + number AS i
+        FROM (SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS number
+            FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d, {DIGITS} e) all_numbers
+        WHERE number < {count}) numbers"
+    )
+}
+
 /// One database, and a user who owns it and nothing else (no SUPER: `read_only` stops them).
 ///
 /// The database is made with the server's default character set on purpose: tables must name theirs.

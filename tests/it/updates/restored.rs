@@ -34,7 +34,7 @@ async fn history(desk: &Desk, ann: &User) -> Before {
 
 /// Eight new changes, and every way to ask with a position of what is lost.
 async fn is_told(before: &Before, ann: &User, servers: &[&Hyperdesk]) {
-    // Whoever looks after the restore and before the first change.
+    // Whoever looks after the restore and before the first change, once memory is not that of a look before it.
     for server in servers {
         // An instance that runs looks within a second.
         let ann = at(ann, server);

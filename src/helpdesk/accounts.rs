@@ -75,7 +75,7 @@ pub async fn login(desk: Arc<Helpdesk>, credentials: Credentials, client: IpAddr
     }
     let name = credentials.username.as_str();
     if !desk.attempts.may_try(name, client) {
-        return Err(Error::too_many("failed sign-ins"));
+        return Err(Error::TooMany(std::time::Duration::from_secs(60)));
     }
     let known = store::user_credentials(&mut desk.db.writer().await?, name).await?;
     let stored = known.as_ref().map(|(_, digest)| digest.clone());

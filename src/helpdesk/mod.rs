@@ -7,7 +7,7 @@
 //! | `/messages…`, `/conversations/:id/messages` | `messages` |
 //! | `/expert/…` | `experts` |
 //! | `/api/…` | `updates`, and `stream` for server-sent events |
-//! | `/health` | here |
+//! | `/health`, `/up` | here |
 //!
 //! Invariants:
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
@@ -115,7 +115,7 @@ impl Helpdesk {
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthenticated());
         Ok(match route {
-            Route::Health => health(request),
+            Route::Health | Route::Up => health(request),
             Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
             Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
             Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,

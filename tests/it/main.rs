@@ -19,6 +19,7 @@ mod datetime;
 mod db;
 mod docs;
 mod feed;
+mod fields;
 mod harness;
 mod hashing;
 mod helpdesk;

@@ -1,6 +1,7 @@
 //! What a request's head says of its way here, its bounds and its path. Pure.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
@@ -33,28 +34,36 @@ fn address(entry: &str) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// Letters of a name or an IPv4 address.
-const IS_PLAIN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        byte += 1;
-    }
-    table
-};
-
 /// Whether `host` is a host with or without a port, or nothing (RFC 9112 §3.2). What else the grammar of a name
 /// allows is in no name that there is, and is read as two hosts, a user or a path by one server or another.
+///
+/// Every request comes by here, and nearly all say the same: comparing is a quarter of looking at each letter.
 pub(super) fn is_host(host: &HeaderValue) -> bool {
     let host = host.as_bytes();
-    // Every request comes by here: no branch for each letter.
-    host.iter().fold(true, |are_plain, &byte| are_plain & IS_PLAIN[usize::from(byte)])
-        || has_port_or_brackets(host)
+    LAST_HOST.with_borrow(|(last, length)| last[..*length] == *host) || is_new_host(host)
+}
+
+/// Longest host that is remembered.
+const LAST_HOST_BYTES: usize = 64;
+
+thread_local! {
+    /// The last good host that this event loop saw; nothing is one, too.
+    static LAST_HOST: RefCell<([u8; LAST_HOST_BYTES], usize)> = const { RefCell::new(([0; LAST_HOST_BYTES], 0)) };
 }
 
 #[cold]
-fn has_port_or_brackets(host: &[u8]) -> bool {
+fn is_new_host(host: &[u8]) -> bool {
+    let is_good = is_name_or_address(host);
+    if is_good && host.len() <= LAST_HOST_BYTES {
+        LAST_HOST.with_borrow_mut(|(last, length)| {
+            last[..host.len()].copy_from_slice(host);
+            *length = host.len();
+        });
+    }
+    is_good
+}
+
+fn is_name_or_address(host: &[u8]) -> bool {
     let (is_named, port) = match host.strip_prefix(b"[") {
         Some(bracketed) => {
             let Some(end) = bracketed.iter().position(|&byte| byte == b']') else { return false };
@@ -62,8 +71,9 @@ fn has_port_or_brackets(host: &[u8]) -> bool {
             (inside.parse::<Ipv6Addr>().is_ok(), &bracketed[end + 1..])
         }
         None => {
-            let end = host.iter().position(|&byte| !IS_PLAIN[usize::from(byte)]).unwrap_or(host.len());
-            (end > 0, &host[end..])
+            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            let end = host.iter().position(|byte| !is_plain(byte)).unwrap_or(host.len());
+            (end > 0 || host.is_empty(), &host[end..])
         }
     };
     // A port may be left out after its colon (RFC 3986 §3.2.3).

@@ -16,6 +16,9 @@ HyperstoreUser needs a client that may read and stock; make one and pass it on:
     hyperdesk oauth-client create --scope read,stock
     OAUTH_CLIENT_ID=... OAUTH_CLIENT_SECRET=... locust -f locustfile.py HyperstoreUser
 
+Hundreds of people from one address look like somebody who guesses passwords, and get 429. So start the
+server with ADDRESS_ATTEMPTS_MAX=1000000.
+
 What counts as a failure: everything but the expected answer. Where people race for one thing (a
 conversation that another expert claims first, the last book) losing is an expected answer too.
 """

@@ -63,6 +63,7 @@ variables! {
     DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
     WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
     HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
+    ADDRESS_ATTEMPTS_MAX = "30", "Wrong sign-ins from one address in a minute, and as many registrations, then 429; a load test needs more";
     SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes, each of which counts; required in production";
     SECRET_KEY_BASE_PREVIOUS = "", "The key before this one: still accepted, no longer used to sign";
     TOKEN_TTL_SECONDS = "86400", "Seconds a token and its session cookie are valid";
@@ -215,6 +216,8 @@ pub struct Config {
     pub web_concurrency: usize,
     /// Passwords hashed at once.
     pub hash_concurrency: usize,
+    /// Wrong sign-ins from one address in a minute, and as many registrations.
+    pub address_attempts_max: u32,
     /// Signing key.
     pub secret: Secret,
     /// The key before, still accepted.
@@ -271,6 +274,7 @@ impl Config {
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),
             web_concurrency: read.number_or(WEB_CONCURRENCY, cores, 1..=WEB_CONCURRENCY_MAX),
             hash_concurrency: read.number_or(HASH_CONCURRENCY, (cores / 2).max(1), 1..=64),
+            address_attempts_max: read.number(ADDRESS_ATTEMPTS_MAX, 1..=1_000_000_000),
             secret: read.signing_key(app_env),
             secret_previous: read.secret(SECRET_KEY_BASE_PREVIOUS),
             token_ttl_seconds: read.number(TOKEN_TTL_SECONDS, 60..=31_536_000),

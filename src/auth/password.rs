@@ -3,7 +3,7 @@
 //! Hashing is made to be slow, so it is the one thing in the service that a few callers could drown
 //! the rest with. It runs on blocking threads, on at most `HASH_CONCURRENCY` of them at a time; the
 //! others wait in a queue that is bounded in length and in time, beyond which the caller is told to
-//! come back later ([`Error::Busy`], 503). Blocking work cannot be cancelled: when a client hangs up
+//! come back later ([`Error::Busy`], 503), and in which the callers' addresses take turns (`queue`). Blocking work cannot be cancelled: when a client hangs up
 //! the hash is still computed to its end, so the permit belongs to the work and not to the request.
 //!
 //! An unknown user's password is checked against a made-up argon2 hash, so that the answer takes as
@@ -11,10 +11,12 @@
 //! password for an account that still has its bcrypt hash can be told from an unknown user by
 //! measuring; that ends with the account's next sign-in, which stores an argon2id hash.
 
+mod queue;
 #[cfg(test)]
 mod tests;
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +24,9 @@ use std::time::Duration;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
 use prometheus::IntCounter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use queue::{Permit, Queue};
+
+pub use queue::Limits;
 
 /// The longest password, in bytes; checked where requests are validated, so that no one has
 /// megabytes hashed.
@@ -80,15 +84,6 @@ pub enum Verdict {
     RightButRehash,
 }
 
-/// The bounds of the queue; the default is what the service runs with.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The most callers that wait.
-    pub queue_max: usize,
-    /// The longest that each of them waits.
-    pub wait_max: Duration,
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self { queue_max: HASH_QUEUE_MAX, wait_max: Duration::from_millis(HASH_WAIT_MS_MAX) }
@@ -103,9 +98,7 @@ pub struct Hasher(Arc<Inner>);
 struct Inner {
     recipe: Recipe,
     /// One permit for each hash that may be computed at a time.
-    permits: Arc<Semaphore>,
-    limits: Limits,
-    queued: AtomicUsize,
+    queue: Arc<Queue>,
     running: AtomicUsize,
     rejected: IntCounter,
 }
@@ -144,34 +137,25 @@ impl Hasher {
         let rejected = rejected.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             recipe: Recipe { argon2, dummy },
-            permits: Arc::new(Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS))),
-            limits,
-            queued: AtomicUsize::new(0),
+            queue: Queue::new(concurrency, limits),
             running: AtomicUsize::new(0),
             rejected,
         })))
     }
 
-    /// A new salted argon2id hash of `password`, as a PHC string of about 100 bytes.
+    /// The turn of a caller at the address `whose`, to hash or to check one password.
     ///
     /// # Errors
-    /// [`Error::Busy`] or [`Error::Failed`].
-    pub async fn hash(&self, password: String) -> Result<String, Error> {
-        self.run(move |recipe| hash_with(&recipe.argon2, &password)).await?
-    }
-
-    /// Checks `password` against a stored hash: argon2 in PHC form, or bcrypt. Without one, for an
-    /// unknown user, it takes as long as with one and the password is wrong.
-    ///
-    /// # Errors
-    /// [`Error::Busy`], [`Error::Stored`] or [`Error::Failed`].
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verdict, Error> {
-        self.run(move |recipe| recipe.verify(&password, stored.as_deref())).await?
+    /// [`Error::Busy`]
+    pub async fn turn(&self, whose: IpAddr) -> Result<Turn, Error> {
+        let permit = self.0.queue.permit(whose).await;
+        let permit = permit.ok_or(Error::Busy).inspect_err(|_| self.0.rejected.inc())?;
+        Ok(Turn { hasher: self.0.clone(), permit })
     }
 
     /// How many callers wait for their turn now.
     pub fn queued(&self) -> usize {
-        self.0.queued.load(Ordering::Relaxed)
+        self.0.queue.waiting()
     }
 
     /// How many hashes are being computed now, also for callers that have gone.
@@ -183,38 +167,49 @@ impl Hasher {
     pub fn rejected(&self) -> &IntCounter {
         &self.0.rejected
     }
+}
 
-    /// Waits for a permit and computes `work` on a blocking thread, which keeps the permit until the
-    /// work is done, whether or not anyone still waits for it.
+/// The right to hash or to check one password now.
+#[must_use]
+#[derive(Debug)]
+pub struct Turn {
+    hasher: Arc<Inner>,
+    permit: Permit,
+}
+
+impl Turn {
+    /// A new salted argon2id hash of `password`, as a PHC string of about 100 bytes.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]
+    pub async fn hash(self, password: String) -> Result<String, Error> {
+        self.run(move |recipe| hash_with(&recipe.argon2, &password)).await?
+    }
+
+    /// Checks `password` against a stored hash: argon2 in PHC form, or bcrypt. Without one, for an
+    /// unknown user, it takes as long as with one and the password is wrong.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] or [`Error::Failed`].
+    pub async fn verify(self, password: String, stored: Option<String>) -> Result<Verdict, Error> {
+        self.run(move |recipe| recipe.verify(&password, stored.as_deref())).await?
+    }
+
+    /// Computes `work` on a blocking thread, which keeps the permit until the work is done, whether or not
+    /// anyone still waits for it.
     async fn run<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce(&Recipe) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.permit().await.inspect_err(|_| self.0.rejected.inc())?;
-        let inner = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || {
+            let Self { hasher, permit } = self;
             // Locals are dropped last to first, so the count falls before the permit is free and
             // `running` never exceeds the concurrency.
             let _permit = permit;
-            let _running = Counted::enter(&inner.running);
-            work(&inner.recipe)
+            let _running = Counted::enter(&hasher.running);
+            work(&hasher.recipe)
         });
         done.await.map_err(|error| Error::Failed(error.to_string()))
-    }
-
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let inner = &*self.0;
-        if let Ok(permit) = Arc::clone(&inner.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let queued = Counted::enter_below(&inner.queued, inner.limits.queue_max);
-        let _queued = queued.ok_or(Error::Busy)?;
-        let permit = Arc::clone(&inner.permits).acquire_owned();
-        match tokio::time::timeout(inner.limits.wait_max, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed, so the inner error does not happen.
-            Ok(Err(_)) | Err(_) => Err(Error::Busy),
-        }
     }
 }
 
@@ -225,13 +220,6 @@ impl<'a> Counted<'a> {
     fn enter(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
-    }
-
-    /// `None` if the count has reached `max`.
-    fn enter_below(count: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let step = |now| (now < max).then_some(now + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok()?;
-        Some(Self(count))
     }
 }
 

@@ -14,6 +14,7 @@
 //!   from it; those on their way to readers share the chassis' limit for all answers. So memory has a limit however
 //!   slow either side is.
 
+mod disposition;
 pub mod model;
 mod pictures;
 mod posts;
@@ -32,6 +33,7 @@ use crate::db::Db;
 use crate::services::Parts;
 use crate::tasks::Kind;
 
+use model::Known;
 use routes::Route;
 use storage::Storage;
 
@@ -107,7 +109,8 @@ impl Board {
             Route::ReadMessages => Answer::detached(posts::newest(board)),
             Route::Media => {
                 let name = request.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-                Answer::detached(pictures::show(board, name, request.headers.get(IF_NONE_MATCH).cloned()))
+                let known = Known::of(request.headers.get_all(IF_NONE_MATCH), &name);
+                Answer::detached(pictures::show(board, name, known))
             }
         }
     }

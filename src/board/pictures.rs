@@ -16,7 +16,7 @@ use crate::chassis::{Error, Response, response};
 use crate::db;
 use crate::transaction;
 
-use super::model::{self, PictureType};
+use super::model::{self, Known, PictureType};
 use super::{Board, storage, store};
 
 /// Orphans deleted in one round.
@@ -66,33 +66,35 @@ pub(super) async fn publish(board: &Board, message: &str, picture: &str) -> Resu
 }
 
 /// One picture, whether or not there is a CDN: the CDN may be one that asks us.
-pub(super) async fn show(
-    board: Arc<Board>,
-    name: String,
-    if_none_match: Option<HeaderValue>,
-) -> Result<Response, Error> {
+pub(super) async fn show(board: Arc<Board>, name: String, known: Known) -> Result<Response, Error> {
     if !model::is_picture_name(&name) {
         return Err(NOT_FOUND);
     }
     // Names are not reused, so the name tells one picture from all others.
     let tag =
         HeaderValue::try_from(format!("\"{name}\"")).map_err(|error| Error::Internal(error.to_string()))?;
-    let is_known =
-        |known: HeaderValue| known.as_bytes().windows(tag.len()).any(|part| part == tag.as_bytes());
-    if if_none_match.is_some_and(is_known) {
-        let mut response = response::empty(StatusCode::NOT_MODIFIED);
-        mark(response.headers_mut(), tag);
-        return Ok(response);
+    // Who has the picture need not be told whether it is still there: a name means one picture for ever.
+    if known == Known::This {
+        return Ok(not_modified(tag));
     }
     let Ok(_place) = board.media.try_acquire() else {
         return Err(Error::busy("memory for pictures"));
     };
     let bytes = board.storage.get(&name).await?;
+    if known == Known::Any {
+        return Ok(not_modified(tag));
+    }
     // The type is told again from the content: what somebody else put into the store stays a download.
     let media_type = PictureType::of(&bytes).map_or("application/octet-stream", PictureType::media_type);
     let mut response = response::with_body(StatusCode::OK, HeaderValue::from_static(media_type), bytes);
     mark(response.headers_mut(), tag);
     Ok(response)
+}
+
+fn not_modified(tag: HeaderValue) -> Response {
+    let mut response = response::empty(StatusCode::NOT_MODIFIED);
+    mark(response.headers_mut(), tag);
+    response
 }
 
 /// A picture is nothing but a picture, for ever.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream;
 use http::StatusCode;
-use http::header::HeaderValue;
+use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use multer::Multipart;
 use prometheus::IntCounterVec;
 use ring::rand::{SystemRandom, generate};
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::chassis::{Error, Response, response};
 
+use super::disposition::Disposition;
 use super::model::{self, Message, NoPicture};
 use super::pictures::{self, Picture};
 use super::{Board, store};
@@ -91,10 +92,15 @@ impl Form {
         let mut form = Self::default();
         for _ in 0..PARTS_MAX {
             let Some(part) = parts.next_field().await.map_err(|_| MALFORMED)? else { return Ok(form) };
-            let is_repeated = match part.name() {
+            let mut dispositions = part.headers().get_all(CONTENT_DISPOSITION).iter();
+            let (Some(header), None) = (dispositions.next(), dispositions.next()) else {
+                return Err(MALFORMED);
+            };
+            let disposition = Disposition::parse(header.as_bytes()).ok_or(MALFORMED)?;
+            let is_repeated = match disposition.name.as_deref() {
                 Some("message") => form.message.replace(part.bytes().await.map_err(|_| MALFORMED)?).is_some(),
                 Some("file") => {
-                    let name = part.file_name().unwrap_or_default().to_owned();
+                    let name = disposition.file_name.unwrap_or_default();
                     form.file.replace((name, part.bytes().await.map_err(|_| MALFORMED)?)).is_some()
                 }
                 _ => false,

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::chassis::request::Fields;
+use crate::chassis::request::{Fields, NoText};
 use crate::chassis::text::is_blank;
 use crate::clock::Timestamp;
 
@@ -202,26 +202,20 @@ impl Change {
     pub fn of(fields: &Fields, body: &[u8]) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let mut keep = |mistake: &'static str| mistakes.push(Cow::Borrowed(mistake));
-        let title = fields.text("title");
-        match title.as_deref() {
-            Some(title) if is_blank(title) => keep(TITLE_BLANK),
-            Some(title) if title.chars().count() > NAME_CHARS_MAX => {
-                keep("Title is too long (maximum is 255 characters)");
-            }
-            _ => {}
-        }
-        let author = fields.text("author");
-        match author.as_deref() {
-            Some(author) if is_blank(author) => keep(AUTHOR_BLANK),
-            Some(author) if author.chars().count() > NAME_CHARS_MAX => {
-                keep("Author is too long (maximum is 255 characters)");
-            }
-            _ => {}
-        }
-        let description = fields.text("description");
-        if description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
-            keep("Description is too long (maximum is 65535 bytes)");
-        }
+        let title = name(fields, "title", TITLE_BLANK, "Title is too long (maximum is 255 characters)");
+        let title = title.unwrap_or_else(|mistake| {
+            keep(mistake);
+            None
+        });
+        let author = name(fields, "author", AUTHOR_BLANK, "Author is too long (maximum is 255 characters)");
+        let author = author.unwrap_or_else(|mistake| {
+            keep(mistake);
+            None
+        });
+        let description = description(fields).unwrap_or_else(|mistake| {
+            keep(mistake);
+            None
+        });
         let price = price(fields, body).unwrap_or_else(|mistake| {
             keep(mistake);
             None
@@ -276,6 +270,31 @@ impl NewBook {
 const TITLE_BLANK: &str = "Title can't be blank";
 const AUTHOR_BLANK: &str = "Author can't be blank";
 
+/// A title or an author, where there is one. What is no text is blank.
+fn name(
+    fields: &Fields,
+    field: &str,
+    blank: &'static str,
+    too_long: &'static str,
+) -> Result<Option<String>, &'static str> {
+    let name = fields.text(field).map_err(|NoText| blank)?;
+    match name.as_deref() {
+        Some(name) if is_blank(name) => Err(blank),
+        Some(name) if name.chars().count() > NAME_CHARS_MAX => Err(too_long),
+        _ => Ok(name),
+    }
+}
+
+fn description(fields: &Fields) -> Result<Option<String>, &'static str> {
+    let text = fields.text("description").map_err(|NoText| "Description must be a string")?;
+    match &text {
+        Some(text) if text.len() > DESCRIPTION_BYTES_MAX => {
+            Err("Description is too long (maximum is 65535 bytes)")
+        }
+        _ => Ok(text),
+    }
+}
+
 /// The price, exactly as it was written. A number's own text is looked up in the body, because by then the
 /// JSON reader has made a binary fraction of it.
 fn price(fields: &Fields, body: &[u8]) -> Result<Option<Money>, &'static str> {
@@ -303,11 +322,7 @@ fn number_text<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
 fn whole(fields: &Fields, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, ()> {
     match fields.value(name) {
         None => Ok(None),
-        Some(Value::Bool(_)) => Err(()),
-        Some(_) => {
-            let number = fields.text(name).and_then(|text| crate::chassis::route::id(&text).ok());
-            number.filter(|number| range.contains(number)).map(Some).ok_or(())
-        }
+        Some(_) => fields.id(name).filter(|number| range.contains(number)).map(Some).ok_or(()),
     }
 }
 
@@ -325,7 +340,7 @@ pub fn quantity(fields: &Fields) -> Result<u64, &'static str> {
 /// # Errors
 /// What is wrong with it.
 pub fn payment_method(fields: &Fields) -> Result<&'static str, &'static str> {
-    let method = fields.text("method").filter(|method| !is_blank(method));
+    let method = fields.text("method").ok().flatten().filter(|method| !is_blank(method));
     let method = method.ok_or("Method can't be blank")?;
     let plain: String = method.trim().to_lowercase().replace([' ', '-'], "_");
     let known = PAYMENT_METHODS.into_iter().find(|known| *known == plain);

@@ -4,6 +4,7 @@
 //! answered by a constant text, and its cause is logged once, by the pipeline, with the request's id.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
@@ -16,14 +17,16 @@ use super::response::{self, Response};
 /// Why a request was not answered as asked.
 #[derive(Debug)]
 pub enum Error {
-    /// 400 for a message whose bounds are unclear: the connection is closed after the answer.
-    Malformed(&'static str),
+    /// A message whose bounds or whose host are unclear: the connection is closed after the answer.
+    Malformed(StatusCode, &'static str),
     /// The client's mistake: status and the text of `{"error": …}`.
     Refused(StatusCode, Cow<'static, str>),
     /// 422 with all the texts of `{"errors": […]}`.
     Invalid(Vec<Cow<'static, str>>),
-    /// Too much of something for now, by name: 503 (or 429 where one client is at fault) with `Retry-After`.
-    Busy(StatusCode, &'static str),
+    /// Too much of something for now, by name: 503 with `Retry-After`.
+    Busy(&'static str),
+    /// 429: this client does too much of something, and may go on after so long.
+    TooMany(Duration),
     /// The database's fault: 503 when it is away, 500 when a statement does not fit.
     Database(db::Error),
     /// Something else we need is away, such as the picture store: 503; the text is for the log.
@@ -82,12 +85,7 @@ impl Error {
 
     /// 503: `what` is full.
     pub const fn busy(what: &'static str) -> Self {
-        Self::Busy(StatusCode::SERVICE_UNAVAILABLE, what)
-    }
-
-    /// 429: this client does too much of `what`.
-    pub const fn too_many(what: &'static str) -> Self {
-        Self::Busy(StatusCode::TOO_MANY_REQUESTS, what)
+        Self::Busy(what)
     }
 
     /// The cause, where it is ours and belongs in the log.
@@ -95,7 +93,7 @@ impl Error {
         match self {
             Self::Database(error) => Some(error.to_string()),
             Self::Unavailable(cause) | Self::Internal(cause) => Some(cause.clone()),
-            Self::Busy(StatusCode::SERVICE_UNAVAILABLE, what) => Some(format!("{what} is full")),
+            Self::Busy(what) => Some(format!("{what} is full")),
             _ => None,
         }
     }
@@ -104,32 +102,38 @@ impl Error {
     #[must_use]
     pub fn into_response(self) -> Response {
         match self {
-            Self::Malformed(text) => response::json(StatusCode::BAD_REQUEST, &json!({ "error": text })),
+            Self::Malformed(status, text) => response::json(status, &json!({ "error": text })),
             Self::Refused(status, text) => response::json(status, &json!({ "error": text })),
             Self::Invalid(texts) => {
                 response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": texts }))
             }
-            Self::Busy(StatusCode::TOO_MANY_REQUESTS, _) => {
-                later(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"Too many requests"}"#)
-            }
-            Self::Busy(status, _) => later(status, UNAVAILABLE),
+            Self::Busy(_) => later(UNAVAILABLE),
+            Self::TooMany(wait) => too_many(wait),
             Self::Database(db::Error::Duplicate(_) | db::Error::Internal(_)) | Self::Internal(_) => {
                 response::json_text(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"Internal server error"}"#)
             }
-            Self::Database(_) | Self::Unavailable(_) => later(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+            Self::Database(_) | Self::Unavailable(_) => later(UNAVAILABLE),
             Self::Answer(response) => *response,
         }
     }
 }
 
+/// When to come back is known, and said: whole seconds, rounded up, so that who waits them is let in.
+fn too_many(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let answer = response::json_text(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"Too many requests"}"#);
+    response::with_header(answer, RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+}
+
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 
-/// An answer that asks to come back in some seconds, not all clients in the same one.
-fn later(status: StatusCode, text: &'static str) -> Response {
+/// A 503 that asks to come back in some seconds, not all clients in the same one.
+fn later(text: &'static str) -> Response {
     const SECONDS: [&str; 4] = ["1", "2", "3", "4"];
     let now = crate::clock::Timestamp::now().micros().unsigned_abs() as usize;
     let retry_after = HeaderValue::from_static(SECONDS[now % SECONDS.len()]);
-    response::with_header(response::json_text(status, text), RETRY_AFTER, retry_after)
+    let answer = response::json_text(StatusCode::SERVICE_UNAVAILABLE, text);
+    response::with_header(answer, RETRY_AFTER, retry_after)
 }
 
 /// The name of a header that is not in the standard list.

@@ -3,7 +3,7 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: event loops and connections; `connection`: their limits. `body`, `identity`, `cors`: steps.
+//! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
@@ -17,6 +17,7 @@ mod connection;
 mod cors;
 pub mod drain;
 mod error;
+mod head;
 mod identity;
 mod pipeline;
 pub mod request;

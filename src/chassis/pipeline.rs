@@ -13,7 +13,7 @@ use http::header::{
     ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN,
     SET_COOKIE, TRANSFER_ENCODING,
 };
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Miss, Route as _};
-use super::{Answer, Error, Later, Service, body, identity};
+use super::{Answer, Chassis, Error, Later, Service, body, head, identity};
 
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
@@ -64,9 +64,11 @@ struct Noted<'h> {
     origin: Option<&'h HeaderValue>,
     origins: usize,
     authorization: Option<&'h HeaderValue>,
+    host: Option<&'h HeaderValue>,
     hosts: usize,
     lengths: usize,
     codings: usize,
+    is_coded_otherwise: bool,
 }
 
 impl<'h> Noted<'h> {
@@ -75,6 +77,7 @@ impl<'h> Noted<'h> {
         for (name, value) in headers {
             if name == HOST {
                 noted.hosts += 1;
+                noted.host = Some(value);
             } else if name == AUTHORIZATION {
                 noted.authorization = noted.authorization.or(Some(value));
             } else if name == ORIGIN {
@@ -86,19 +89,30 @@ impl<'h> Noted<'h> {
                 noted.lengths += 1;
             } else if name == TRANSFER_ENCODING {
                 noted.codings += 1;
+                noted.is_coded_otherwise |= !head::is_chunked(value);
             }
         }
         noted
     }
 
-    /// What makes a message ambiguous to the servers in front of us makes it no request (RFC 9112 §3.2, §6.3).
-    fn is_framed(&self, version: Version) -> Result<(), &'static str> {
+    /// What makes a message ambiguous to the servers in front of us makes it no request (RFC 9112 §3.2, §6).
+    fn check(&self, version: Version, uri: &Uri) -> Result<(), Error> {
+        let bad = |text| Err(Error::Malformed(StatusCode::BAD_REQUEST, text));
         if self.hosts > 1 || (self.hosts == 0 && version == Version::HTTP_11) {
-            return Err("Exactly one Host header is required");
+            return bad("Exactly one Host header is required");
+        }
+        let is_host = self.host.is_none_or(head::is_host);
+        if !is_host || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return bad("Host must be a host and a port");
         }
         // hyper itself leaves out the length, goes by the chunks, and closes after the answer (RFC 9112 §6.1).
         if self.codings > 0 && self.lengths > 0 {
-            return Err("Content-Length and Transfer-Encoding exclude each other");
+            return bad("Content-Length and Transfer-Encoding exclude each other");
+        }
+        // hyper refuses what does not end in `chunked`, and any coding in HTTP/1.0, by a 400: nobody knows how long
+        // such a body is (RFC 9112 §6.3). A coding before the chunks, or chunks twice, it hands on as if unpacked.
+        if self.codings > 1 || self.is_coded_otherwise {
+            return Err(Error::Malformed(StatusCode::NOT_IMPLEMENTED, "Transfer-Encoding must be chunked"));
         }
         Ok(())
     }
@@ -131,7 +145,7 @@ pub(super) fn serve<S: Service>(
     let mut request = Request {
         method: if is_head { Method::GET } else { head.method },
         uri: head.uri,
-        client: client_address(&head.headers, peer, chassis.trusted_proxy_hops),
+        client: head::client_address(&head.headers, peer, chassis.trusted_proxy_hops),
         headers: head.headers,
         caller: None,
         body: Bytes::new(),
@@ -141,6 +155,7 @@ pub(super) fn serve<S: Service>(
     };
     let noted = Noted::of(&request.headers);
     let route = chassis.service.find(&request.method, request.uri.path());
+    let route = route.or_else(|miss| find_again(chassis, &request.method, &mut request.uri, miss));
     let origin = noted.origin.and_then(|origin| chassis.cors.known(origin));
     let asked = Asked {
         id: request_id(event_loop, noted.id),
@@ -200,6 +215,7 @@ async fn serve_body<S: Service>(
     let (mut rest, mut takes) = (body::Rest::Whole(body), Takes::default());
     let answered = async {
         let (route, identity) = admitted?;
+        head::check_content_coding(&request.headers)?;
         let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
         request.caller = match identity {
             Identity::Known(caller) => caller,
@@ -256,7 +272,7 @@ fn admit<S: Service>(
     if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
-    noted.is_framed(version).map_err(Error::Malformed)?;
+    noted.check(version, &request.uri)?;
     let route = route.map_err(|miss| missed(&event_loop.chassis, request, miss))?;
     Ok((route, identify(event_loop, route, request, noted.authorization, request.came)?))
 }
@@ -338,7 +354,20 @@ async fn detached<S: Service>(
     }
 }
 
-fn missed<S: Service>(chassis: &super::Chassis<S>, request: &Request, miss: Miss) -> Error {
+/// The route of a path whose slashes are repeated or end it: Rails passes over these. Only a path that names
+/// nothing as it stands is looked at for them.
+fn find_again<S: Service>(
+    chassis: &Chassis<S>,
+    method: &Method,
+    uri: &mut Uri,
+    miss: Miss,
+) -> Result<S::Route, Miss> {
+    let plain = if miss == Miss::Path { head::without_extra_slashes(uri) } else { None };
+    *uri = plain.ok_or(miss)?;
+    chassis.service.find(method, uri.path())
+}
+
+fn missed<S: Service>(chassis: &Chassis<S>, request: &Request, miss: Miss) -> Error {
     let Miss::Method(allow) = miss else { return Error::not_found("Not found") };
     let allow = HeaderValue::from_static(allow);
     if request.method == Method::OPTIONS {
@@ -359,7 +388,7 @@ fn finish<S: Service>(
     result: Result<Response, Error>,
 ) -> Response {
     // After an unclear head, or a body that was not read, nobody knows where the next request begins.
-    let is_last = is_last || matches!(result, Err(Error::Malformed(_)));
+    let is_last = is_last || matches!(result, Err(Error::Malformed(..)));
     let weighed = result.and_then(|response| event_loop.chassis.answers.weigh(response));
     let mut response = weighed.unwrap_or_else(|error| {
         let cause = error.cause();
@@ -415,17 +444,6 @@ fn request_id<S: Service>(event_loop: &EventLoop<S>, given: Option<&HeaderValue>
             && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
     };
     given.filter(is_sane).cloned().unwrap_or_else(|| event_loop.scratch().request_id())
-}
-
-/// The address that the outermost trusted proxy saw. A client can write entries of its own in front, so only
-/// the last ones count, one for each proxy.
-fn client_address(headers: &HeaderMap, peer: IpAddr, hops: usize) -> IpAddr {
-    if hops == 0 {
-        return peer;
-    }
-    let entries = headers.get_all("x-forwarded-for").iter().rev();
-    let mut entries = entries.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-    entries.nth(hops - 1).and_then(|entry| entry.trim().parse().ok()).unwrap_or(peer)
 }
 
 /// Keeps the log readable, and the disk from filling, while something is down for everyone.

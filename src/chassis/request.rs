@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Method, StatusCode, Uri};
 use memchr::{memchr, memchr2};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
@@ -208,22 +208,35 @@ impl Fields {
             .find(|value| !value.is_null())
     }
 
-    /// A text; a number or a boolean reads as its text, as Rails stores it. Absent where it is neither.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<String> {
-        match self.value(name)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(flag) => Some(flag.to_string()),
-            _ => None,
+    /// A text, where there is one; a number reads as its text, as Rails takes it.
+    ///
+    /// # Errors
+    /// [`NoText`] for a boolean, an array or an object: nobody is called `false`.
+    pub fn text(&self, name: &str) -> Result<Option<String>, NoText> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) if is_exact(number) => Ok(Some(number.to_string())),
+            Some(_) => Err(NoText),
         }
     }
 
     /// An id, a number or its digits.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u64> {
-        super::route::id(&self.text(name)?).ok()
+        super::route::id(&self.text(name).ok()??).ok()
     }
+}
+
+/// What stands where a text is meant and is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoText;
+
+/// Whether a number is still the one that was sent: larger ones than these were rounded when they were read, and two
+/// passwords would be one.
+fn is_exact(number: &Number) -> bool {
+    const EXACT_BELOW: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+    !number.is_f64() || number.as_f64().is_some_and(|number| number.abs() < EXACT_BELOW)
 }
 
 fn is_form(media: &[u8]) -> bool {
@@ -383,7 +396,7 @@ mod tests {
             "message[content]=a+b%26c&conversation_id=7&links[]=x&links[]=y&message[tags][]=t",
         )
         .unwrap();
-        assert_eq!(fields.text("content").as_deref(), Some("a b&c"));
+        assert_eq!(fields.text("content"), Ok(Some("a b&c".to_owned())));
         assert_eq!(fields.id("conversationId"), Some(7));
         assert_eq!(fields.value("links"), Some(&serde_json::json!(["x", "y"])));
         assert_eq!(fields.value("tags"), Some(&serde_json::json!(["t"])));
@@ -407,6 +420,27 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_a_string_or_a_number() {
+        let text = |value: &str| parse("application/json", &format!(r#"{{"a":{value}}}"#)).unwrap().text("a");
+        for (value, read) in [
+            (r#""x""#, "x"),
+            (r#""""#, ""),
+            ("7", "7"),
+            ("-7", "-7"),
+            ("1.5", "1.5"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            assert_eq!(text(value), Ok(Some(read.to_owned())), "{value}");
+        }
+        assert_eq!(text("null"), Ok(None));
+        for value in
+            ["true", "false", "[]", r#"["x"]"#, "{}", r#"{"x":"x"}"#, "18446744073709551616", "1e300"]
+        {
+            assert_eq!(text(value), Err(NoText), "{value}");
+        }
+    }
+
+    #[test]
     fn depth_is_counted_outside_of_texts_only() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(!is_too_deep(nested(JSON_DEPTH_MAX).as_bytes()));
@@ -423,6 +457,6 @@ mod tests {
         for body in ["a=%FF", "a=%C3", "%ED%A0%80=a"] {
             assert!(matches!(parse(form, body), Err(Error::Refused(StatusCode::BAD_REQUEST, _))), "{body}");
         }
-        assert_eq!(parse(form, "a=%C3%A4%").unwrap().text("a").as_deref(), Some("ä%"));
+        assert_eq!(parse(form, "a=%C3%A4%").unwrap().text("a"), Ok(Some("ä%".to_owned())));
     }
 }

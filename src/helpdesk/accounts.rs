@@ -36,17 +36,30 @@ impl From<password::Error> for Error {
     }
 }
 
-/// Makes an account and its expert profile, and signs it in.
-pub async fn register(desk: Arc<Helpdesk>, credentials: Credentials) -> Result<Response, Error> {
-    let mut mistakes = credentials.mistakes();
-    let name = credentials.username.as_str();
-    if mistakes.is_empty() && store::user_exists(&mut desk.db.writer().await?, name).await? {
-        mistakes.push(TAKEN.into());
-    }
+/// Makes an account and its expert profile, and signs it in. `network` is whence the client asks.
+pub async fn register(
+    desk: Arc<Helpdesk>,
+    credentials: Credentials,
+    network: IpAddr,
+) -> Result<Response, Error> {
+    let mistakes = credentials.mistakes();
     if !mistakes.is_empty() {
         return Err(Error::Invalid(mistakes));
     }
-    let digest = desk.hasher.hash(credentials.password).await?;
+    let attempt = desk.attempts.registration(network).await.map_err(Error::TooMany)?;
+    let made = make(&desk, credentials, network).await;
+    if let Err(Error::Busy(_) | Error::Database(_) | Error::Internal(_)) = &made {
+        attempt.forgive();
+    }
+    made
+}
+
+async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Result<Response, Error> {
+    let name = credentials.username.as_str();
+    if store::user_exists(&mut desk.db.writer().await?, name).await? {
+        return Err(Error::invalid(TAKEN));
+    }
+    let digest = desk.hasher.turn(network).await?.hash(credentials.password).await?;
     let made = transaction!(desk.db, db => {
         let id = store::user_insert(db, name, &digest).await?;
         store::profile_insert(db, id).await?;
@@ -56,7 +69,7 @@ pub async fn register(desk: Arc<Helpdesk>, credentials: Credentials) -> Result<R
         Ok(Some(user)) => {
             let (user_id, created_at) = (user.id, user.created_at);
             desk.auth.registrations.add(Registration { user_id, created_at });
-            signed_in(&desk, StatusCode::CREATED, &user, None)
+            signed_in(desk, StatusCode::CREATED, &user, None)
         }
         Ok(None) => Err(Error::Internal("a new user is not there".to_owned())),
         // Somebody else took the name while the password was hashed.
@@ -67,19 +80,25 @@ pub async fn register(desk: Arc<Helpdesk>, credentials: Credentials) -> Result<R
 
 const TAKEN: &str = "Username has already been taken";
 
-/// Signs an account in. A wrong name takes the time of a wrong password and gets its answer.
-pub async fn login(desk: Arc<Helpdesk>, credentials: Credentials, client: IpAddr) -> Result<Response, Error> {
+/// Signs an account in. A wrong name takes the time of a wrong password and gets its answer. `network` is whence the
+/// client asks.
+pub async fn login(
+    desk: Arc<Helpdesk>,
+    credentials: Credentials,
+    network: IpAddr,
+) -> Result<Response, Error> {
     if !credentials.are_possible() {
         desk.metrics.sign_ins_failed.inc();
         return Err(WRONG);
     }
     let name = credentials.username.as_str();
-    if !desk.attempts.may_try(name, client) {
-        return Err(Error::too_many("failed sign-ins"));
-    }
+    desk.attempts.may_sign_in(name, network).map_err(Error::TooMany)?;
     let known = store::user_credentials(&mut desk.db.writer().await?, name).await?;
     let stored = known.as_ref().map(|(_, digest)| digest.clone());
-    let verdict = match desk.hasher.verify(credentials.password.clone(), stored).await {
+    let turn = desk.hasher.turn(network).await?;
+    // Counted only now: of many who wait here behind one address, those who are right are no guessers.
+    let attempt = desk.attempts.sign_in(name, network).await.map_err(Error::TooMany)?;
+    let verdict = match turn.verify(credentials.password.clone(), stored).await {
         Ok(verdict) => verdict,
         Err(password::Error::Stored(why)) => {
             tracing::error!(
@@ -89,16 +108,19 @@ pub async fn login(desk: Arc<Helpdesk>, credentials: Credentials, client: IpAddr
             );
             Verdict::Wrong
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            attempt.forgive();
+            return Err(error.into());
+        }
     };
     let (Some((id, digest)), true) = (known, verdict != Verdict::Wrong) else {
         desk.metrics.sign_ins_failed.inc();
-        desk.attempts.failed(name, client);
         return Err(WRONG);
     };
+    attempt.forgive();
     // The old hash is good until the next sign-in: nobody is kept out because hashing is busy.
     let rehashed = match verdict {
-        Verdict::RightButRehash => desk.hasher.hash(credentials.password).await.ok(),
+        Verdict::RightButRehash => rehash(&desk, credentials.password, network).await,
         _ => None,
     };
     let mut db = desk.db.writer().await?;
@@ -108,6 +130,10 @@ pub async fn login(desk: Arc<Helpdesk>, credentials: Credentials, client: IpAddr
     store::user_signed_in(&mut db, id).await?;
     let user = store::user_by_id(&mut db, id).await?.ok_or(WRONG)?;
     signed_in(&desk, StatusCode::OK, &user, None)
+}
+
+async fn rehash(desk: &Helpdesk, password: String, network: IpAddr) -> Option<String> {
+    desk.hasher.turn(network).await.ok()?.hash(password).await.ok()
 }
 
 /// Ends the caller's session: its tokens stop working here now, elsewhere with the next news.

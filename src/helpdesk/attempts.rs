@@ -1,69 +1,288 @@
-//! Slows down the guessing of one account's password from one address.
+//! How often names and passwords may be tried from one address: a limit on guessing, none on people.
 //!
-//! Only failures count, and only for the pair of name and address: a stranger cannot lock a user out, and a
-//! load test or an office behind one address is not held up. Each instance counts for itself. The work that
-//! guessing causes is bounded anyway by the queue of passwords to hash.
+//! | what | from | in a minute | why so many |
+//! |---|---|---|---|
+//! | wrong passwords of one account | one address | [`ACCOUNT_FAILURES_MAX`] | nobody mistypes 20 times; 28,800 guesses a day find no password of six characters |
+//! | wrong passwords of any account | one address | `ADDRESS_ATTEMPTS_MAX` (30) | an office of 200 in which every seventh mistypes in the same minute; fewer than the accounts that are worth spraying |
+//! | registrations | one address | `ADDRESS_ATTEMPTS_MAX` (30) | a class that begins together |
+//!
+//! A load test from one machine is to the server what a sprayer is, and sets `ADDRESS_ATTEMPTS_MAX` higher.
+//!
+//! An address is an IPv4 address, or the /64 of an IPv6 one: a subscriber has all of that. A guess takes its place in
+//! the limit before its password is looked at, so of 400 at once no more are looked at than are allowed. It gives the
+//! place back when the password was right, so people who sign in use nothing up, however many share an address. Who
+//! comes while the last places are taken waits for what becomes of those. A registration counts whether or not the
+//! name was free, so names are not listed faster by it either.
+//!
+//! A stranger locks nobody out: what counts against them counts for their own address. Each instance counts for
+//! itself, and forgets when it restarts: with N instances up to N times as much gets through. What all of it may cost
+//! is bounded by the queue of passwords to hash, in which addresses take turns.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures of one name from one address in one [`WINDOW`]; beyond it 429.
-pub const FAILURES_MAX: u32 = 20;
-/// How long failures count.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Pairs remembered; beyond it those that no longer count are forgotten, then all.
-const PAIRS_MAX: usize = 65_536;
+use prometheus::{IntCounterVec, Opts, Registry};
+use tokio::sync::Notify;
 
-/// The failures of late.
+/// Wrong passwords of one account from one address in one [`WINDOW`].
+pub const ACCOUNT_FAILURES_MAX: u32 = 20;
+/// How long failures count, from the first one on.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Counts in memory, of some 48 bytes each. Only what is hashed is counted, so it takes 546 hashes a second to
+/// have as many in one window. Beyond it the older half is forgotten.
+const COUNTS_MAX: usize = 65_536;
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Limit {
+    Account,
+    Address,
+    Registrations,
+}
+
+impl Limit {
+    const ALL: [Self; 3] = [Self::Account, Self::Address, Self::Registrations];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Address => "address",
+            Self::Registrations => "registrations",
+        }
+    }
+}
+
+/// What counts as one address.
+#[must_use]
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+/// The attempts of late.
 pub struct Attempts {
-    /// Pairs are kept as hashes with a key of this process: nobody can make two of them collide.
+    /// Counts are kept under hashes with a key of this process: nobody can make two of them collide.
     hasher: RandomState,
-    failures: Mutex<HashMap<u64, (Instant, u32)>>,
+    counts: Mutex<Counts>,
+    /// Tells those who wait that an attempt came to its end.
+    settled: Notify,
+    address_max: u32,
+    refused: IntCounterVec,
+}
+
+struct Counts {
+    by_key: HashMap<u64, Count>,
+    swept: Instant,
+}
+
+/// Attempts under one limit.
+#[derive(Clone, Copy)]
+struct Count {
+    /// When the first of the failures was.
+    begun: Instant,
+    failures: u32,
+    /// Admitted, and neither right nor wrong yet.
+    open: u32,
+}
+
+/// Whether one more is admitted.
+enum Room {
+    Free,
+    /// It depends on those that are open.
+    Unsure,
+    /// Not for so long.
+    None(Limit, Duration),
+}
+
+/// An attempt that was admitted. It counts, unless it is forgiven.
+#[must_use]
+pub struct Attempt<'a> {
+    attempts: &'a Attempts,
+    keys: Keys,
+    is_forgiven: bool,
+}
+
+/// The limits that an attempt is under, and where its counts are.
+type Keys = Vec<(Limit, u64)>;
+
+impl Attempt<'_> {
+    /// Takes it back: it was no wrong one.
+    pub fn forgive(mut self) {
+        self.is_forgiven = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut counts = self.attempts.lock();
+        for (_, key) in &self.keys {
+            counts.settle(*key, self.is_forgiven, now);
+        }
+        drop(counts);
+        self.attempts.settled.notify_waiters();
+    }
 }
 
 impl Attempts {
     /// None yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { hasher: RandomState::new(), failures: Mutex::new(HashMap::new()) }
+    ///
+    /// # Errors
+    /// When the metric's name is taken: a mistake of ours.
+    pub fn new(address_max: u32, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let refused = IntCounterVec::new(
+            Opts::new("auth_attempts_refused_total", "Sign-ins and registrations answered by 429, by limit."),
+            &["limit"],
+        )?;
+        for limit in Limit::ALL {
+            refused.with_label_values(&[limit.label()]);
+        }
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self {
+            hasher: RandomState::new(),
+            counts: Mutex::new(Counts { by_key: HashMap::new(), swept: Instant::now() }),
+            settled: Notify::new(),
+            address_max,
+            refused,
+        })
     }
 
-    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Instant, u32)>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another attempt is looked at.
-    pub fn may_try(&self, name: &str, client: IpAddr) -> bool {
-        let pair = self.hasher.hash_one((name, client));
-        self.failures()
-            .get(&pair)
-            .is_none_or(|(begun, count)| begun.elapsed() > WINDOW || *count < FAILURES_MAX)
+    /// Whether a sign-in has a chance to be looked at: most are refused by this, before they cost anything.
+    ///
+    /// # Errors
+    /// How long it has none.
+    pub fn may_sign_in(&self, name: &str, network: IpAddr) -> Result<(), Duration> {
+        let room = self.room(&self.lock(), &self.of_sign_in(name, network), Instant::now());
+        if let Room::None(limit, wait) = room { Err(self.refuse(limit, wait)) } else { Ok(()) }
     }
 
-    /// Counts a failure.
-    pub fn failed(&self, name: &str, client: IpAddr) {
-        let pair = self.hasher.hash_one((name, client));
-        let mut failures = self.failures();
-        if failures.len() >= PAIRS_MAX {
-            failures.retain(|_, (begun, _)| begun.elapsed() <= WINDOW);
-            if failures.len() >= PAIRS_MAX {
-                failures.clear();
+    /// Admits a sign-in whose password is about to be looked at.
+    ///
+    /// # Errors
+    /// How long it is until one more is looked at.
+    pub async fn sign_in(&self, name: &str, network: IpAddr) -> Result<Attempt<'_>, Duration> {
+        self.admit(self.of_sign_in(name, network)).await
+    }
+
+    /// Admits a registration.
+    ///
+    /// # Errors
+    /// How long it is until one more is let in.
+    pub async fn registration(&self, network: IpAddr) -> Result<Attempt<'_>, Duration> {
+        let key = self.hasher.hash_one((Limit::Registrations, network));
+        self.admit(vec![(Limit::Registrations, key)]).await
+    }
+
+    fn of_sign_in(&self, name: &str, network: IpAddr) -> Keys {
+        let account = self.hasher.hash_one((Limit::Account, network, name));
+        let address = self.hasher.hash_one((Limit::Address, network));
+        vec![(Limit::Account, account), (Limit::Address, address)]
+    }
+
+    fn max(&self, limit: Limit) -> u32 {
+        match limit {
+            Limit::Account => ACCOUNT_FAILURES_MAX,
+            Limit::Address | Limit::Registrations => self.address_max,
+        }
+    }
+
+    fn refuse(&self, limit: Limit, wait: Duration) -> Duration {
+        self.refused.with_label_values(&[limit.label()]).inc();
+        wait
+    }
+
+    /// What all of the limits leave together.
+    fn room(&self, counts: &Counts, keys: &Keys, now: Instant) -> Room {
+        let mut room = Room::Free;
+        for (limit, key) in keys {
+            let Some(count) = counts.by_key.get(key) else { continue };
+            let (max, (failures, wait)) = (self.max(*limit), count.failures(now));
+            if failures >= max {
+                // Of two limits the one that lasts longer.
+                match room {
+                    Room::None(_, longer) if longer >= wait => {}
+                    _ => room = Room::None(*limit, wait),
+                }
+            } else if failures.saturating_add(count.open) >= max && matches!(room, Room::Free) {
+                room = Room::Unsure;
             }
         }
-        let entry = failures.entry(pair).or_insert((Instant::now(), 0));
-        if entry.0.elapsed() > WINDOW {
-            *entry = (Instant::now(), 0);
+        room
+    }
+
+    async fn admit(&self, keys: Keys) -> Result<Attempt<'_>, Duration> {
+        loop {
+            // Made before the look: what is settled in between wakes it.
+            let settled = self.settled.notified();
+            let now = Instant::now();
+            {
+                let mut counts = self.lock();
+                match self.room(&counts, &keys, now) {
+                    Room::Free => {
+                        counts.sweep(now);
+                        keys.iter().for_each(|(_, key)| counts.open(*key, now));
+                        return Ok(Attempt { attempts: self, keys, is_forgiven: false });
+                    }
+                    Room::None(limit, wait) => return Err(self.refuse(limit, wait)),
+                    Room::Unsure => {}
+                }
+            }
+            settled.await;
         }
-        entry.1 += 1;
     }
 }
 
-impl Default for Attempts {
-    fn default() -> Self {
-        Self::new()
+impl Count {
+    /// How many failures count, and for how long.
+    fn failures(&self, now: Instant) -> (u32, Duration) {
+        let left = WINDOW.saturating_sub(now.saturating_duration_since(self.begun));
+        if left.is_zero() { (0, left) } else { (self.failures, left) }
+    }
+}
+
+impl Counts {
+    fn open(&mut self, key: u64, now: Instant) {
+        self.by_key.entry(key).or_insert(Count { begun: now, failures: 0, open: 0 }).open += 1;
+    }
+
+    /// An attempt came to its end.
+    fn settle(&mut self, key: u64, is_forgiven: bool, now: Instant) {
+        let count = self.by_key.entry(key).or_insert(Count { begun: now, failures: 0, open: 0 });
+        count.open = count.open.saturating_sub(1);
+        if is_forgiven {
+            return;
+        }
+        if count.failures(now).0 == 0 {
+            (count.begun, count.failures) = (now, 0);
+        }
+        count.failures += 1;
+    }
+
+    /// Forgets what no longer counts, now and then, and makes room where there is too much.
+    fn sweep(&mut self, now: Instant) {
+        let is_full = self.by_key.len() + Limit::ALL.len() > COUNTS_MAX;
+        if !is_full && now.saturating_duration_since(self.swept) < WINDOW {
+            return;
+        }
+        self.swept = now;
+        self.by_key.retain(|_, count| count.open > 0 || count.failures(now).0 > 0);
+        if self.by_key.len() > COUNTS_MAX / 2 {
+            let mut begun: Vec<Instant> = self.by_key.values().map(|count| count.begun).collect();
+            let (_, &mut middle, _) = begun.select_nth_unstable(self.by_key.len() - COUNTS_MAX / 2);
+            self.by_key.retain(|_, count| count.begun > middle);
+        }
     }
 }
 
@@ -71,16 +290,129 @@ impl Default for Attempts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_pair_is_slowed_down_and_no_other() {
-        let attempts = Attempts::new();
-        let here: IpAddr = [127, 0, 0, 1].into();
-        for _ in 0..FAILURES_MAX {
-            assert!(attempts.may_try("ann", here));
-            attempts.failed("ann", here);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+
+    fn attempts() -> Attempts {
+        with_address_max(30)
+    }
+
+    fn with_address_max(address_max: u32) -> Attempts {
+        Attempts::new(address_max, &Registry::new()).unwrap()
+    }
+
+    fn refused(attempts: &Attempts, limit: Limit) -> u64 {
+        attempts.refused.with_label_values(&[limit.label()]).get()
+    }
+
+    #[tokio::test]
+    async fn one_account_is_guessed_at_so_often_from_one_address() {
+        let attempts = attempts();
+        for _ in 0..ACCOUNT_FAILURES_MAX {
+            assert!(attempts.may_sign_in("ann", HERE).is_ok());
+            drop(attempts.sign_in("ann", HERE).await.unwrap());
         }
-        assert!(!attempts.may_try("ann", here));
-        assert!(attempts.may_try("bob", here));
-        assert!(attempts.may_try("ann", [127, 0, 0, 2].into()));
+        let wait = attempts.may_sign_in("ann", HERE).unwrap_err();
+        assert!(wait > WINDOW / 2 && wait <= WINDOW, "{wait:?}");
+        assert!(attempts.sign_in("ann", HERE).await.is_err());
+        assert_eq!(refused(&attempts, Limit::Account), 2);
+        assert!(attempts.sign_in("bob", HERE).await.is_ok() && attempts.sign_in("ann", THERE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_address_guesses_so_often_at_all_accounts() {
+        let attempts = attempts();
+        for number in 0..30 {
+            drop(attempts.sign_in(&number.to_string(), HERE).await.unwrap());
+        }
+        assert!(attempts.sign_in("ann", HERE).await.is_err() && attempts.sign_in("ann", THERE).await.is_ok());
+        assert_eq!(refused(&attempts, Limit::Address), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_right_uses_nothing_up() {
+        let attempts = attempts();
+        for _ in 0..300 {
+            attempts.sign_in("ann", HERE).await.unwrap().forgive();
+        }
+        for _ in 0..ACCOUNT_FAILURES_MAX {
+            drop(attempts.sign_in("ann", HERE).await.unwrap());
+        }
+        assert!(attempts.sign_in("ann", HERE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn registrations_are_counted_apart() {
+        let attempts = with_address_max(3);
+        for _ in 0..3 {
+            drop(attempts.registration(HERE).await.unwrap());
+        }
+        assert!(attempts.registration(HERE).await.is_err() && attempts.registration(THERE).await.is_ok());
+        assert!(attempts.sign_in("ann", HERE).await.is_ok());
+        assert_eq!(refused(&attempts, Limit::Registrations), 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_place_is_waited_for() {
+        let attempts = with_address_max(3);
+        let (_one, _two) = (attempts.registration(HERE).await, attempts.registration(HERE).await);
+        for is_right in [true, false] {
+            let open = attempts.registration(HERE).await.unwrap();
+            let mut waits = std::pin::pin!(attempts.registration(HERE));
+            assert!(futures_util::poll!(&mut waits).is_pending(), "nobody knows yet");
+            if is_right {
+                open.forgive();
+                waits.await.unwrap().forgive();
+            } else {
+                drop(open);
+                assert!(futures_util::poll!(&mut waits).is_pending(), "two are open still");
+            }
+        }
+        drop((_one, _two));
+        assert!(attempts.registration(HERE).await.is_err());
+    }
+
+    #[test]
+    fn a_window_ends() {
+        let (begun, key) = (Instant::now(), 7);
+        let mut counts = Counts { by_key: HashMap::new(), swept: begun };
+        for number in 1..=3 {
+            counts.open(key, begun);
+            counts.settle(key, false, begun + Duration::from_secs(number));
+        }
+        let later = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(counts.by_key[&key].failures(later(11)), (3, WINDOW - Duration::from_secs(10)));
+        assert_eq!(counts.by_key[&key].failures(later(61)).0, 0);
+        // The next one begins a window of its own; what is open stays so.
+        counts.open(key, later(70));
+        counts.open(key, later(70));
+        counts.settle(key, false, later(70));
+        let count = counts.by_key[&key];
+        assert_eq!((count.failures(later(71)), count.open), ((1, WINDOW - Duration::from_secs(1)), 1));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
+        let begun = Instant::now();
+        let mut counts = Counts { by_key: HashMap::new(), swept: begun };
+        for number in 0..2 * COUNTS_MAX as u64 {
+            let now = begun + Duration::from_micros(number);
+            counts.sweep(now);
+            counts.settle(number, false, now);
+            assert!(counts.by_key.len() <= COUNTS_MAX);
+        }
+        assert!(counts.by_key.len() >= COUNTS_MAX / 2);
+        assert!(counts.by_key.contains_key(&(2 * COUNTS_MAX as u64 - 1)));
+        counts.sweep(begun + 2 * WINDOW);
+        assert!(counts.by_key.is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_is_one_address() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
     }
 }

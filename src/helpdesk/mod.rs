@@ -2,12 +2,12 @@
 //!
 //! | URLs | module |
 //! |---|---|
-//! | `/auth/…` | `accounts`; `attempts` slows down guessing |
+//! | `/auth/…` | `accounts`; `attempts` limits guessing |
 //! | `/conversations…` | `conversations` |
 //! | `/messages…`, `/conversations/:id/messages` | `messages` |
 //! | `/expert/…` | `experts` |
 //! | `/api/…` | `updates`, and `stream` for server-sent events |
-//! | `/health` | here |
+//! | `/health`, `/up` | here |
 //!
 //! Invariants:
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
@@ -46,7 +46,7 @@ use crate::services::Parts;
 use crate::tasks::Kind;
 use crate::users;
 
-use attempts::Attempts;
+use attempts::{Attempts, network};
 use idempotency::Once;
 use model::{Credentials, ProfileChange};
 use routes::Route;
@@ -81,6 +81,7 @@ impl Helpdesk {
                 .map_err(text)?;
         parts.registry.register(Box::new(sign_ins_failed.clone())).map_err(text)?;
         register_hasher(&hasher, &parts.registry).map_err(text)?;
+        let attempts = Attempts::new(parts.config.address_attempts_max, &parts.registry).map_err(text)?;
         let feed = parts.feed()?;
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
@@ -90,7 +91,7 @@ impl Helpdesk {
             feed,
             auth: parts.auth.clone(),
             hasher,
-            attempts: Attempts::new(),
+            attempts,
             metrics: Metrics { sign_ins_failed },
         }))
     }
@@ -115,18 +116,19 @@ impl Helpdesk {
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthenticated());
         Ok(match route {
-            Route::Health => health(request),
+            Route::Health | Route::Up => health(request),
             Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
             Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
             Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,
             Route::Updates => updates::poll(self, request)?,
             Route::UpdateStream => updates::stream(self, request)?,
             Route::Register => {
-                Answer::detached(accounts::register(desk(), Credentials::of(&request.fields("user")?)))
+                let credentials = Credentials::of(&request.fields("user")?);
+                Answer::detached(accounts::register(desk(), credentials, network(request.client)))
             }
             Route::Login => {
                 let credentials = Credentials::of(&request.fields("user")?);
-                Answer::detached(accounts::login(desk(), credentials, request.client))
+                Answer::detached(accounts::login(desk(), credentials, network(request.client)))
             }
             Route::Logout => Answer::detached(accounts::logout(desk(), request.caller)),
             Route::Refresh => Answer::detached(accounts::refresh(desk(), request.caller()?)),

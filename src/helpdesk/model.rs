@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use crate::auth::password::PASSWORD_BYTES_MAX;
-use crate::chassis::request::Fields;
+use crate::chassis::request::{Fields, NoText};
 use crate::chassis::text::{has_unseen, is_blank};
 use crate::clock::Timestamp;
 
@@ -83,10 +83,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Reads both.
+    /// Reads both; what is no text is blank.
     #[must_use]
     pub fn of(fields: &Fields) -> Self {
-        let text = |name| fields.text(name).unwrap_or_default();
+        let text = |name| fields.text(name).ok().flatten().unwrap_or_default();
         Self { username: text("username"), password: text("password") }
     }
 
@@ -132,7 +132,8 @@ impl Credentials {
 /// # Errors
 /// What is wrong with it.
 pub fn title(fields: &Fields) -> Result<String, &'static str> {
-    let title = fields.text("title").filter(|title| !is_blank(title)).ok_or("Title can't be blank")?;
+    let title = fields.text("title").ok().flatten().filter(|title| !is_blank(title));
+    let title = title.ok_or("Title can't be blank")?;
     if title.chars().count() > TITLE_CHARS_MAX {
         return Err("Title is too long (maximum is 255 characters)");
     }
@@ -144,8 +145,8 @@ pub fn title(fields: &Fields) -> Result<String, &'static str> {
 /// # Errors
 /// What is wrong with it.
 pub fn content(fields: &Fields) -> Result<String, &'static str> {
-    let content =
-        fields.text("content").filter(|content| !is_blank(content)).ok_or("Content can't be blank")?;
+    let content = fields.text("content").ok().flatten().filter(|content| !is_blank(content));
+    let content = content.ok_or("Content can't be blank")?;
     if content.len() > TEXT_BYTES_MAX {
         return Err("Content is too long (maximum is 65535 bytes)");
     }
@@ -177,7 +178,7 @@ impl ProfileChange {
                 Some(value.to_string())
             }
         };
-        let bio = fields.text("bio");
+        let bio = fields.text("bio").map_err(|NoText| "Bio must be a string")?;
         if bio.as_ref().is_some_and(|bio| bio.len() > TEXT_BYTES_MAX) {
             return Err("Bio is too long (maximum is 65535 bytes)");
         }

@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says so by panicking, and prints what it saw"
 )]
 
+mod attempts;
 mod board;
 mod bookstore;
 mod boot;
@@ -20,6 +21,7 @@ mod db;
 mod dialects;
 mod docs;
 mod feed;
+mod fields;
 mod harness;
 mod hashing;
 mod helpdesk;

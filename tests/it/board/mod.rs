@@ -69,6 +69,12 @@ fn stored_as(answer: &Response, file_name: &str) -> String {
     name
 }
 
+async fn upload_at(client: &Client, path: &str) -> Response {
+    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+    let parts = [part("message", None, b"hello"), part("file", Some("cat.gif"), GIF)];
+    client.post(path).header("content-type", content_type).body(form(&parts)).send().await
+}
+
 async fn posts(schema: &Schema) -> u64 {
     schema.query_one("SELECT COUNT(*) FROM board_posts").await
 }
@@ -137,6 +143,24 @@ async fn a_shown_picture_is_nothing_else_and_may_be_kept() {
     let tag = shown.header("etag").unwrap().to_owned();
     let kept = client.get(&path).header("if-none-match", format!("W/\"x\", {tag}")).send().await;
     assert_eq!((kept.status, kept.body.len()), (304, 0));
+    for (known, status) in [
+        ("*", 304),
+        (tag.as_str(), 304),
+        (&format!("W/{tag}"), 304),
+        (&format!("\"a,b\",{tag} , \"c\""), 304),
+        ("\"other\"", 200),
+        (tag.trim_matches('"'), 200),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = client.request(method, &path).header("if-none-match", known).send().await;
+            assert_eq!((answer.status, answer.header("etag")), (status, Some(tag.as_str())), "{known}");
+        }
+    }
+    let lines = client.get(&path).header("if-none-match", "\"other\"").header("if-none-match", &tag);
+    lines.send().await.expect_status(304);
+    // Of what is not there no version is known.
+    let gone = "/media/00000000-0000-4000-8000-000000000001_gone.png";
+    client.get(gone).header("if-none-match", "*").send().await.expect_status(404);
     let head = client.request("HEAD", &path).send().await.expect_status(200);
     assert_eq!(head.header("content-length"), Some(GIF.len().to_string().as_str()));
     // What is in the folder by another way is no page either.
@@ -224,6 +248,46 @@ async fn what_is_no_post_is_refused_and_leaves_nothing() {
     assert_eq!(metric, Some((count - 1) as f64));
 }
 
+/// Parts as other clients than browsers write them, and such as two readers read differently.
+#[tokio::test]
+async fn a_parts_names_are_read_as_they_are_written() {
+    let schema = Schema::fresh().await;
+    let desk =
+        Hyperdesk::builder(&schema).env("UPLOAD_DIR", fresh_folder("pictures").display()).start().await;
+    let client = desk.client();
+    let part = |disposition: &str, content: &[u8]| {
+        let head = format!("--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n");
+        [head.as_bytes(), content, b"\r\n"].concat()
+    };
+    let message = || part("form-data; name=\"message\"", b"hello");
+    for (disposition, stored) in [
+        ("form-data; NAME=\"file\"; FileName=\"cat.gif\"", "cat.gif"),
+        ("Form-Data;Name=file;FILENAME=cat.gif", "cat.gif"),
+        ("form-data; filename=\"x; name=message.gif\"; name=\"file\"", "x__name_message.gif"),
+        ("form-data; name=\"file\"; filename=\"a\\\".gif\"", "a_.gif"),
+        ("form-data; x=\"; filename=dog.gif; name=message\"; name=\"file\"; filename=\"cat.gif\"", "cat.gif"),
+        ("form-data; name=\"file\"; filename*=UTF-8''k%C3%A4tzchen.gif", "k_tzchen.gif"),
+    ] {
+        let answer = upload_form(&client, &[message(), part(disposition, GIF)]).send().await;
+        stored_as(&answer, stored);
+    }
+    // A name inside another value is none.
+    let hidden = part("form-data; name=\"x; filename=cat.gif; name=file\"", GIF);
+    let refusal = upload_form(&client, &[message(), hidden]).send().await.expect_status(422);
+    assert_eq!(refusal.json(), json!({"errors": ["File can't be blank"]}));
+    for disposition in [
+        "form-data; name=\"file\"; name=\"message\"; filename=\"cat.gif\"",
+        "form-data; name=\"file\"; filename=\"cat.gif\"; FILENAME=\"dog.gif\"",
+        "form-data; name=\"file\"; filename=\"cat.gif",
+        "attachment; name=\"file\"; filename=\"cat.gif\"",
+        "form-data; name=\"file\"\r\nContent-Disposition: form-data; name=\"message\"",
+    ] {
+        let refusal = upload_form(&client, &[message(), part(disposition, GIF)]).send().await;
+        assert_eq!(refusal.status, 400, "{disposition}: {}", refusal.text());
+    }
+    assert_eq!(posts(&schema).await, 6);
+}
+
 #[tokio::test]
 async fn what_is_no_form_is_refused() {
     let schema = Schema::fresh().await;
@@ -257,7 +321,9 @@ async fn what_is_no_form_is_refused() {
         let refusal = client.request(method, path).send().await.expect_status(405);
         assert_eq!(refusal.header("allow"), Some(allow));
     }
-    client.get("/readMessages/").send().await.expect_status(404);
+    client.get("/readMessages/").send().await.expect_status(200);
+    upload_at(&client, "/upload").await.expect_status(200);
+    upload_at(&client, "//upload//").await.expect_status(200);
 }
 
 #[tokio::test]

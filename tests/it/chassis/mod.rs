@@ -6,6 +6,7 @@ mod cors;
 mod descriptors;
 mod drain;
 mod framing;
+mod heads;
 mod lab;
 mod limits;
 mod panics;

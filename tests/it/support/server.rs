@@ -264,6 +264,8 @@ pub fn default_env() -> Env {
         ("LOG_FORMAT", "json"),
         ("RUST_LOG", "info"),
         ("HASH_CONCURRENCY", "2"),
+        // Tests make their people from one address.
+        ("ADDRESS_ATTEMPTS_MAX", "100000"),
     ];
     defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }

@@ -80,6 +80,8 @@ pub struct Credentials {
     pub username: String,
     /// As sent; empty when absent.
     pub password: String,
+    /// Whether the password was sent a second time, and otherwise.
+    pub is_unconfirmed: bool,
 }
 
 impl Credentials {
@@ -87,7 +89,11 @@ impl Credentials {
     #[must_use]
     pub fn of(fields: &Fields) -> Self {
         let text = |name| fields.text(name).ok().flatten().unwrap_or_default();
-        Self { username: text("username"), password: text("password") }
+        let password = text("password");
+        let again = fields.text("passwordConfirmation");
+        let is_unconfirmed =
+            !matches!(again, Ok(again) if again.as_ref().is_none_or(|again| *again == password));
+        Self { username: text("username"), password, is_unconfirmed }
     }
 
     /// What is wrong with them for a new account. Names are kept byte for byte, so what could not be told
@@ -111,6 +117,9 @@ impl Credentials {
             mistakes.push("Password is too short (minimum is 6 characters)".into());
         } else if self.password.len() > PASSWORD_BYTES_MAX {
             mistakes.push("Password is too long (maximum is 1024 bytes)".into());
+        }
+        if self.is_unconfirmed {
+            mistakes.push("Password confirmation doesn't match Password".into());
         }
         mistakes
     }
@@ -194,7 +203,8 @@ mod tests {
     use super::*;
 
     fn credentials(username: &str, password: &str) -> Mistakes {
-        Credentials { username: username.to_owned(), password: password.to_owned() }.mistakes()
+        let (username, password) = (username.to_owned(), password.to_owned());
+        Credentials { username, password, is_unconfirmed: false }.mistakes()
     }
 
     #[test]

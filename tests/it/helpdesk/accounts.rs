@@ -51,6 +51,7 @@ async fn a_wrong_registration_is_told_all_that_is_wrong() {
     let password_blank = "Password can't be blank";
     let short = "Password is too short (minimum is 6 characters)";
     let taken = "Username has already been taken";
+    let differs = "Password confirmation doesn't match Password";
     for (fields, errors) in [
         (json!({}), vec![name_blank, password_blank]),
         (json!({"username": "", "password": ""}), vec![name_blank, password_blank]),
@@ -59,6 +60,13 @@ async fn a_wrong_registration_is_told_all_that_is_wrong() {
         (json!({"username": "bob"}), vec![password_blank]),
         (json!({"username": "bob", "password": "12345"}), vec![short]),
         (json!({"username": "", "password": "12345"}), vec![name_blank, short]),
+        (json!({"username": "bob", "password": "secret", "password_confirmation": "Secret"}), vec![differs]),
+        (json!({"username": "bob", "password": "secret", "passwordConfirmation": ""}), vec![differs]),
+        (json!({"username": "bob", "password": "secret", "password_confirmation": false}), vec![differs]),
+        (
+            json!({"user": {"username": "", "password": "12345", "password_confirmation": "x"}}),
+            vec![name_blank, short, differs],
+        ),
         (json!({"username": "ann", "password": "secret"}), vec![taken]),
         (json!({"username": ["ann"], "password": {"a": 1}}), vec![name_blank, password_blank]),
     ] {
@@ -90,7 +98,8 @@ async fn a_name_is_taken_once_however_many_ask_at_once() {
 async fn credentials_are_read_in_every_form_that_clients_send() {
     let desk = Desk::start().await;
     let client = desk.client();
-    register(&client, json!({"user": {"username": "ann", "password": "sécret+&1"}})).await.expect_status(201);
+    let confirmed = json!({"username": "ann", "password": "sécret+&1", "password_confirmation": "sécret+&1"});
+    register(&client, json!({ "user": confirmed })).await.expect_status(201);
     let flat = json!({"username": "ann", "password": "sécret+&1"});
     let both = json!({"user": {"username": "ann", "password": "sécret+&1"}, "username": "bob"});
     for body in [flat.clone(), json!({ "user": flat }), both] {

@@ -32,6 +32,8 @@ use view::{Echoed, Newest, Start, View, echo, view_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
 pub const NEWS_MAX: usize = 1_000;
+/// Bytes of them likewise: one answer's. The largest change there is takes a twentieth.
+pub const NEWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users whose newest positions are remembered; above it the longer quiet half is forgotten, and their next
 /// `since` poll asks the database once. About 300 bytes each and event loop.
 pub const USERS_MAX: usize = 65_536;
@@ -41,7 +43,7 @@ pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
 pub const REACH_MICROS: i64 = 100_000;
 /// What a `since` poll asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Conversations that changed.
     Conversations,
@@ -318,8 +320,10 @@ impl Window {
         if newest.settled && newest.stamp == since || reach >= newest.latest.max(known.at) {
             return Since::Unchanged;
         }
-        let start = if let Some(start) = view.echo(class, user, since) {
-            Start::Echo(start)
+        // All that shows a later time is known only if none of that was evicted.
+        let echo = if since >= known.at { view.echo(class, user, since) } else { None };
+        let start = if let Some(echoed) = echo {
+            Start::Echo(echoed, since)
         } else if reach >= known.at {
             Start::Time(reach)
         } else if let Some(seq) = view.verified(class, since).filter(|&seq| seq >= known.seq) {
@@ -472,10 +476,16 @@ fn people(entry: &Entry) -> impl Iterator<Item = u64> + use<> {
     initiator.into_iter().chain(entry.expert_id.filter(|&expert| Some(expert) != initiator))
 }
 
-/// The entries after `seq`, at most [`NEWS_MAX`], and where they were cut.
+/// The entries after `seq`, at most [`NEWS_MAX`] and half of [`NEWS_BYTES_MAX`] (there are the user's and the queue's),
+/// and where they were cut.
 fn newer(entries: &VecDeque<Arc<Entry>>, seq: u64) -> (Vec<&Arc<Entry>>, Option<u64>) {
     let first = entries.partition_point(|entry| entry.seq <= seq);
-    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).collect();
-    let cut = (entries.len() - first > NEWS_MAX).then(|| found.last().map(|entry| entry.seq)).flatten();
+    let mut bytes = 0;
+    let fits = |entry: &&Arc<Entry>| {
+        bytes += entry.bytes();
+        bytes <= NEWS_BYTES_MAX / 2
+    };
+    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).take_while(fits).collect();
+    let cut = (entries.len() - first > found.len()).then(|| found.last().map(|entry| entry.seq)).flatten();
     (found, cut)
 }

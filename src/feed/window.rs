@@ -28,7 +28,7 @@ use crate::clock::Timestamp;
 
 use super::event::{Batch, Entry, Kind, QueueChange};
 pub use ids::IdMap;
-use view::{Echoed, Newest, Start, View, echo, view_of};
+use view::{Echoed, Newest, Start, View, echo, newer, view_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
 pub const NEWS_MAX: usize = 1_000;
@@ -474,18 +474,4 @@ impl Window {
 fn people(entry: &Entry) -> impl Iterator<Item = u64> + use<> {
     let initiator = Some(entry.initiator_id).filter(|&user| user != 0);
     initiator.into_iter().chain(entry.expert_id.filter(|&expert| Some(expert) != initiator))
-}
-
-/// The entries after `seq`, at most [`NEWS_MAX`] and half of [`NEWS_BYTES_MAX`] (there are the user's and the queue's),
-/// and where they were cut.
-fn newer(entries: &VecDeque<Arc<Entry>>, seq: u64) -> (Vec<&Arc<Entry>>, Option<u64>) {
-    let first = entries.partition_point(|entry| entry.seq <= seq);
-    let mut bytes = 0;
-    let fits = |entry: &&Arc<Entry>| {
-        bytes += entry.bytes();
-        bytes <= NEWS_BYTES_MAX / 2
-    };
-    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).take_while(fits).collect();
-    let cut = (entries.len() - first > found.len()).then(|| found.last().map(|entry| entry.seq)).flatten();
-    (found, cut)
 }

@@ -34,8 +34,12 @@ pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resul
     let mut db = desk.db.heavy().await?;
     require_profile(&mut db, caller).await?;
     let (waiting, assigned) = store::queue_list(&mut db, caller).await?;
-    let shown = waiting.len() as u64;
-    let total = if shown < QUEUE_PAGE { shown } else { desk.feed.waiting_total(event_loop).max(shown) };
+    drop(db);
+    let mut total = waiting.len() as u64;
+    if total >= QUEUE_PAGE {
+        let counted = desk.feed.waiting_total_now(event_loop).await;
+        total = total.max(counted.unwrap_or_else(|_| desk.feed.waiting_total(event_loop)));
+    }
     let queue = Queue {
         waiting: list::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
         assigned: conversations::json(&assigned, caller).into(),

@@ -172,3 +172,17 @@ impl View {
         (given.into_iter().map(|(json, _)| json.clone()).collect(), cut)
     }
 }
+
+/// The entries after `seq`, at most [`NEWS_MAX`] and half of [`NEWS_BYTES_MAX`] (there are the user's and the queue's),
+/// and where they were cut.
+pub(super) fn newer(entries: &VecDeque<Arc<Entry>>, seq: u64) -> (Vec<&Arc<Entry>>, Option<u64>) {
+    let first = entries.partition_point(|entry| entry.seq <= seq);
+    let mut bytes = 0;
+    let fits = |entry: &&Arc<Entry>| {
+        bytes += entry.bytes();
+        bytes <= NEWS_BYTES_MAX / 2
+    };
+    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).take_while(fits).collect();
+    let cut = (entries.len() - first > found.len()).then(|| found.last().map(|entry| entry.seq)).flatten();
+    (found, cut)
+}

@@ -141,14 +141,9 @@ async fn reads_go_to_the_reader_and_writes_to_the_writer() {
     bob.post("/purchases/1/delivery", json!({"providerId": 2})).await.expect_status(200);
     ann.put(&format!("/books/{id}"), json!({"stock": 9})).await.expect_status(200);
     ann.delete(&format!("/books/{id}")).await.expect_status(204);
-    for statement in [
-        "book_take",
-        "purchase_insert",
-        "purchase_pay",
-        "purchase_deliver",
-        "book_update",
-        "book_delete",
-    ] {
+    for statement in
+        ["book_take", "purchase_insert", "purchase_pay", "purchase_deliver", "book_update", "book_delete"]
+    {
         assert_eq!(runs(&pair.writer, statement).await, 1, "{statement} on the writer");
         assert_eq!(runs(&pair.reader, statement).await, 0, "{statement} on the reader");
     }

@@ -23,7 +23,7 @@ pub const PAGES_AHEAD: u64 = 3;
 pub const MINE_MAX: usize = 1_000;
 /// So many of them are read at once: a description may be large, and the answer full long before.
 pub const MINE_READ: u64 = 125;
-const _: () = assert!(MINE_MAX as u64 % MINE_READ == 0);
+const _: () = assert!((MINE_MAX as u64).is_multiple_of(MINE_READ));
 /// More do not deliver.
 pub const PROVIDERS_MAX: u64 = 100;
 /// Characters of what is searched for.

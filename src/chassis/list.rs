@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-/// Bytes of one answer's lists. Twenty of the largest things there are fit (64 KiB of text, six bytes each as JSON),
-/// and a thousand of the usual size many times.
-pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+use super::ANSWER_BYTES_MAX;
+
 /// Usual size of one, to begin with.
 const ITEM_BYTES: usize = 512;
 

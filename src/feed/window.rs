@@ -160,6 +160,12 @@ impl Window {
         }
     }
 
+    /// The same where so many wait already: nothing else tells before the first change.
+    #[must_use]
+    pub fn with_waiting(self, waiting: u64) -> Self {
+        Self { waiting, ..self }
+    }
+
     /// Everything up to here was applied.
     #[must_use]
     pub fn seq(&self) -> u64 {

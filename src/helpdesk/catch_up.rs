@@ -16,8 +16,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::chassis::Error;
-use crate::chassis::list::{ANSWER_BYTES_MAX, List};
+use crate::chassis::list::List;
+use crate::chassis::{ANSWER_BYTES_MAX, Error};
 use crate::clock::Timestamp;
 use crate::db::Connection;
 use crate::feed::{Class, window};

@@ -12,9 +12,8 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::chassis::list::ANSWER_BYTES_MAX;
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
-use crate::chassis::{Answer, Error, Request, Response, response};
+use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
 use crate::feed::answer::{List, Updates};
 use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};

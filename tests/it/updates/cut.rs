@@ -8,7 +8,7 @@ use crate::helpdesk::{Desk, ask, each};
 use crate::support::{Schema, User};
 
 /// Bytes of one answer: api.md's "bounded in bytes", the named limit of the lists.
-const ANSWER_BYTES_MAX: usize = hyperdesk::chassis::list::ANSWER_BYTES_MAX;
+const ANSWER_BYTES_MAX: usize = hyperdesk::chassis::ANSWER_BYTES_MAX;
 const MESSAGES: &str = "/api/messages/updates";
 const CONVERSATIONS: &str = "/api/conversations/updates";
 const BEFORE: &str = "2026-01-01T00:00:00Z";

@@ -54,6 +54,11 @@ pub struct Civil {
 }
 
 impl Timestamp {
+    /// The first moment that the text form can show.
+    pub const MIN: Self = Self(MICROS_MIN);
+    /// The last one.
+    pub const MAX: Self = Self(MICROS_MAX);
+
     /// The present, by the machine's clock. A clock set before 1970 reads as 1970.
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

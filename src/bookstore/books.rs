@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::chassis::list::{self, List};
 use crate::chassis::{Error, Response, response};
 use crate::{reading, transaction};
 
 use super::marks::Mark;
-use super::model::{Change, NewBook, Search};
+use super::model::{Change, MINE_MAX, MINE_READ, NewBook, Search};
 use super::{Bookstore, begin, store};
 
 /// The answer to what is not there or no longer offered.
@@ -18,6 +19,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// One page of the books, newest first.
 pub async fn list(shop: Arc<Bookstore>, mark: Option<Mark>, search: Search) -> Result<Response, Error> {
+    let _place = shop.db.heavy_place().await?;
     let found = reading!(shop.db, db => {
         if !shop.marks.are_reached(db, mark).await? {
             return Ok(None);
@@ -28,12 +30,27 @@ pub async fn list(shop: Arc<Bookstore>, mark: Option<Mark>, search: Search) -> R
         Some(page) => page,
         None => store::book_page(&mut shop.db.writer().await?, &search).await?,
     };
-    Ok(response::with_header(response::ok(&books), TOTAL_COUNT, HeaderValue::from(total)))
+    let answer = response::json_text(StatusCode::OK, list::json(&books));
+    Ok(response::with_header(answer, TOTAL_COUNT, HeaderValue::from(total)))
 }
 
 /// The caller's own books, newest first.
 pub async fn mine(shop: Arc<Bookstore>, caller: u64) -> Result<Response, Error> {
-    Ok(response::ok(&store::book_list_mine(&mut shop.db.writer().await?, caller).await?))
+    let mut db = shop.db.heavy().await?;
+    let (mut mine, mut before) = (List::default(), i64::MAX as u64);
+    'full: while mine.len() < MINE_MAX {
+        let books = store::book_list_mine(&mut db, caller, before).await?;
+        for book in &books {
+            if !mine.push_back(list::item(book)) {
+                break 'full;
+            }
+            before = book.id;
+        }
+        if (books.len() as u64) < MINE_READ {
+            break;
+        }
+    }
+    Ok(response::json_text(StatusCode::OK, mine.json()))
 }
 
 /// One book. What the reader does not know of may be too new for it, and what a caller sells may be newer than

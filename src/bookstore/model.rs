@@ -16,10 +16,14 @@ use crate::clock::Timestamp;
 pub const BOOKS_PAGE: u64 = 20;
 /// The last page that can be asked for: what lies before a page is counted off each time.
 pub const PAGE_MAX: u64 = 1_000;
-/// Books are counted up to here: no more can be paged to.
-pub const TOTAL_MAX: u64 = BOOKS_PAGE * PAGE_MAX;
+/// Books are counted up to so many pages past the one that is shown: to count all, each time somebody looks at a page,
+/// costs as much as there are. No more than four rows are counted for each that is shown.
+pub const PAGES_AHEAD: u64 = 3;
 /// The caller's own books are the newest so many.
-pub const MINE_MAX: u64 = 1_000;
+pub const MINE_MAX: usize = 1_000;
+/// So many of them are read at once: a description may be large, and the answer full long before.
+pub const MINE_READ: u64 = 125;
+const _: () = assert!((MINE_MAX as u64).is_multiple_of(MINE_READ));
 /// More do not deliver.
 pub const PROVIDERS_MAX: u64 = 100;
 /// Characters of what is searched for.
@@ -147,6 +151,12 @@ impl Search {
     #[must_use]
     pub fn limit(&self) -> u64 {
         BOOKS_PAGE
+    }
+
+    /// Where counting ends.
+    #[must_use]
+    pub fn total_max(&self) -> u64 {
+        self.offset() + (1 + PAGES_AHEAD) * BOOKS_PAGE
     }
 
     /// The books on the pages before.

@@ -2,9 +2,7 @@
 
 use crate::db::{Columns, Connection, Error, Record};
 
-use super::model::{
-    Book, Change, MINE_MAX, Money, NewBook, PROVIDERS_MAX, Provider, Purchase, Search, TOTAL_MAX,
-};
+use super::model::{Book, Change, MINE_READ, Money, NewBook, PROVIDERS_MAX, Provider, Purchase, Search};
 
 crate::statements! { "bookstore":
     BOOK_INSERT = "book_insert";
@@ -81,20 +79,28 @@ pub async fn book_by_id(db: &mut Connection, id: u64) -> Outcome<Option<Book>> {
     db.first(&BOOK_BY_ID, (id,)).await
 }
 
-/// One page of the books, newest first, and how many there are in all, counted up to [`TOTAL_MAX`].
+/// One page of the books, newest first, and how many there are up to [`Search::total_max`].
 pub async fn book_page(db: &mut Connection, search: &Search) -> Outcome<(Vec<Book>, u64)> {
     let (limit, offset) = (search.limit(), search.offset());
-    let Some(pattern) = &search.pattern else {
-        let books = db.rows(&BOOK_LIST, (limit, offset)).await?;
-        return Ok((books, db.first(&BOOK_COUNT, (TOTAL_MAX,)).await?.unwrap_or_default()));
+    let books: Vec<Book> = match &search.pattern {
+        None => db.rows(&BOOK_LIST, (limit, offset)).await?,
+        Some(pattern) => db.rows(&BOOK_SEARCH, (pattern, pattern, limit, offset)).await?,
     };
-    let books = db.rows(&BOOK_SEARCH, (pattern, pattern, limit, offset)).await?;
-    Ok((books, db.first(&BOOK_SEARCH_COUNT, (pattern, pattern, TOTAL_MAX)).await?.unwrap_or_default()))
+    let shown = books.len() as u64;
+    if shown < limit && (shown > 0 || offset == 0) {
+        // The last page says it: what was gone through is not gone through again.
+        return Ok((books, offset + shown));
+    }
+    let total = match &search.pattern {
+        None => db.first(&BOOK_COUNT, (search.total_max(),)).await?,
+        Some(pattern) => db.first(&BOOK_SEARCH_COUNT, (pattern, pattern, search.total_max())).await?,
+    };
+    Ok((books, total.unwrap_or_default()))
 }
 
-/// The newest books of one seller.
-pub async fn book_list_mine(db: &mut Connection, seller: u64) -> Outcome<Vec<Book>> {
-    db.rows(&BOOK_LIST_MINE, (seller, MINE_MAX)).await
+/// The newest books of one seller, those before `before`: the next few.
+pub async fn book_list_mine(db: &mut Connection, seller: u64, before: u64) -> Outcome<Vec<Book>> {
+    db.rows(&BOOK_LIST_MINE, (seller, before, MINE_READ)).await
 }
 
 /// The seller of a book that is offered; the book stays as it is until the transaction ends.

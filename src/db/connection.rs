@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::error::{dooms_the_pool, leaves_connection_usable};
@@ -11,6 +12,7 @@ use super::metrics::DbMetrics;
 use super::pool::{Pool, PoolObject, STATEMENT_MS_MAX};
 use super::value::Columns;
 use super::{Error, Literal, Packet, Record, Statement};
+use crate::clock::Timestamp;
 
 /// What a statement that returns no rows did; the statements of a packet, together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +24,11 @@ pub struct Done {
 }
 
 const BEGIN: &str = "START TRANSACTION";
+/// All that is read until the end is of one moment, which it tells: before it, by the database's clock. The session's
+/// own isolation holds again for what comes after.
+const BEGIN_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;
+SELECT NOW(6)";
 
 /// How far the server is with what this connection asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +56,25 @@ pub struct Connection {
     pooled: bool,
     /// The server closed it before anything was done in a transaction, as opposed to not answering.
     was_closed_unbegun: bool,
+    /// Its place among the heavy reads, given back with it.
+    place: Option<OwnedSemaphorePermit>,
     metrics: DbMetrics,
 }
 
 impl Connection {
     pub(super) fn new(object: PoolObject, metrics: DbMetrics) -> Self {
-        Self { object: Some(object), state: State::Clean, pooled: true, was_closed_unbegun: false, metrics }
+        Self {
+            object: Some(object),
+            state: State::Clean,
+            pooled: true,
+            was_closed_unbegun: false,
+            place: None,
+            metrics,
+        }
+    }
+
+    pub(super) fn keep(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
     }
 
     /// Ends it with its use here, for what a session keeps: a named lock goes with its connection.
@@ -105,8 +125,28 @@ impl Connection {
         packet: &Packet,
         parameters: &[Literal<'_>],
     ) -> Result<Option<T>, Error> {
-        let row = self.send(packet, parameters).await?.1;
+        let row = self.send(packet, parameters).await?.1.pop();
         row.map(|row| T::read(&mut Columns::new(row))).transpose()
+    }
+
+    /// A packet once for each set of parameters, in one exchange, and all rows of all of them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rows_of_packets<T: Record, const N: usize>(
+        &mut self,
+        packet: &Packet,
+        sets: impl IntoIterator<Item = [Literal<'_>; N]>,
+    ) -> Result<Vec<T>, Error> {
+        let mut text = String::new();
+        for parameters in sets {
+            if !text.is_empty() {
+                text.push_str(";\n");
+            }
+            packet.write(&parameters, &mut text);
+        }
+        let rows = self.send_text(packet.name, text).await?.1;
+        rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
     }
 
     /// The last of a transaction: a packet that ends with COMMIT.
@@ -126,21 +166,39 @@ impl Connection {
     }
 
     /// One exchange for the whole packet, and before it for the beginning of a transaction that is to begin.
-    async fn send(
-        &mut self,
-        packet: &Packet,
-        parameters: &[Literal<'_>],
-    ) -> Result<(Done, Option<Row>), Error> {
-        let begun = Instant::now();
+    async fn send(&mut self, packet: &Packet, parameters: &[Literal<'_>]) -> Result<(Done, Vec<Row>), Error> {
         let mut text = String::new();
         if self.state == State::ToBegin {
             text.push_str(BEGIN);
             text.push_str(";\n");
         }
         packet.write(parameters, &mut text);
-        let outcome = self.in_step(async |conn| exchange(conn, text).await).await;
-        self.metrics.statement(packet.name, begun.elapsed(), outcome.as_ref().err());
+        self.send_text(packet.name, text).await
+    }
+
+    async fn send_text(&mut self, name: &'static str, text: String) -> Result<(Done, Vec<Row>), Error> {
+        let begun = Instant::now();
+        let outcome = self.in_step(async |conn| exchange_all(conn, text).await).await;
+        self.metrics.statement(name, begun.elapsed(), outcome.as_ref().err());
         outcome
+    }
+
+    /// Begins to read as of one moment; the moment, by the database's clock. To be ended, or the connection is lost.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn begin_snapshot(&mut self) -> Result<Timestamp, Error> {
+        self.begin();
+        let row = self.send_text("transaction.snapshot", BEGIN_SNAPSHOT.to_owned()).await?.1.pop();
+        Timestamp::read(&mut Columns::new(row.ok_or_else(broken)?))
+    }
+
+    /// Ends what [`Connection::begin_snapshot`] began.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn end_snapshot(&mut self) -> Result<(), Error> {
+        self.commit().await
     }
 
     async fn ask(&mut self, statement: &Statement, params: Params) -> Result<(Vec<Row>, Done), Error> {
@@ -247,16 +305,25 @@ pub(crate) async fn exchange(
     conn: &mut mysql_async::Conn,
     text: String,
 ) -> Result<(Done, Option<Row>), mysql_async::Error> {
+    let (done, mut rows) = exchange_all(conn, text).await?;
+    Ok((done, rows.pop()))
+}
+
+/// The same with all rows of all statements.
+async fn exchange_all(
+    conn: &mut mysql_async::Conn,
+    text: String,
+) -> Result<(Done, Vec<Row>), mysql_async::Error> {
     let mut result = conn.query_iter(text).await?;
-    let (mut all, mut last) = (Done::default(), None);
+    let (mut all, mut rows) = (Done::default(), Vec::new());
     while !result.is_empty() {
         all.affected += result.affected_rows();
         all.last_id = result.last_insert_id().unwrap_or(all.last_id);
-        last = result.collect::<Row>().await?.pop().or(last);
+        rows.append(&mut result.collect::<Row>().await?);
     }
     // The driver keeps an error of a later statement for whoever asks next: that is here.
     result.drop_result().await?;
-    Ok((all, last))
+    Ok((all, rows))
 }
 
 fn broken() -> Error {

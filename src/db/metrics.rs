@@ -16,6 +16,8 @@ pub struct DbMetrics {
     statements: HistogramVec,
     errors: IntCounterVec,
     pool_wait: Histogram,
+    heavy_wait: Histogram,
+    heavy_refused: IntCounter,
     discarded: IntCounter,
     reruns: IntCounter,
     fallbacks: IntCounter,
@@ -45,6 +47,14 @@ impl DbMetrics {
                 "db_pool_wait_seconds",
                 "Time spent waiting for a pooled connection, making one included.",
             ))?,
+            heavy_wait: Histogram::with_opts(histogram(
+                "db_heavy_read_wait_seconds",
+                "Time that reads of long lists spent waiting for a place in their share of the pool.",
+            ))?,
+            heavy_refused: IntCounter::new(
+                "db_heavy_reads_refused_total",
+                "Reads of long lists that found no place in their share of the pool in time.",
+            )?,
             discarded: IntCounter::new(
                 "db_connections_discarded_total",
                 "Connections that were given up because they were out of step or in a transaction.",
@@ -69,6 +79,8 @@ impl DbMetrics {
         registry.register(Box::new(metrics.statements.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.pool_wait.clone()))?;
+        registry.register(Box::new(metrics.heavy_wait.clone()))?;
+        registry.register(Box::new(metrics.heavy_refused.clone()))?;
         registry.register(Box::new(metrics.discarded.clone()))?;
         registry.register(Box::new(metrics.reruns.clone()))?;
         registry.register(Box::new(metrics.fallbacks.clone()))?;
@@ -83,6 +95,14 @@ impl DbMetrics {
 
     pub(super) fn waited(&self, took: Duration, error: Option<&Error>) {
         self.pool_wait.observe(took.as_secs_f64());
+        self.failed(error);
+    }
+
+    pub(super) fn waited_heavy(&self, took: Duration, error: Option<&Error>) {
+        self.heavy_wait.observe(took.as_secs_f64());
+        if error.is_some() {
+            self.heavy_refused.inc();
+        }
         self.failed(error);
     }
 

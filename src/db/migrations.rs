@@ -35,6 +35,7 @@ macro_rules! migrations {
 migrations! {
     101 "helpdesk";
     102 "feed";
+    103 "expert_status";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -15,9 +15,12 @@ pub mod session;
 mod statement;
 mod value;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::config::{Config, DatabaseTarget};
 
@@ -38,6 +41,11 @@ use reader::Reader;
 
 /// A transaction that keeps losing is run this often before its caller is told.
 const TRANSACTION_RUNS_MAX: u32 = 4;
+/// Of so many connections of the pool one is for heavy reads at most, at least one in all: the others are always free
+/// for what is short.
+const HEAVY_SHARE: usize = 4;
+/// Longest wait for a place among the heavy reads. Each takes some tens of milliseconds; beyond it a 503 is kinder.
+pub const HEAVY_WAIT_MS_MAX: u64 = 2_000;
 /// Pause before a rerun: enough for the winner to finish.
 const RERUN_PAUSE_MS: u64 = 5;
 
@@ -45,6 +53,7 @@ const RERUN_PAUSE_MS: u64 = 5;
 pub struct Db {
     writer: Pool,
     reader: Option<Reader>,
+    heavy: Arc<Semaphore>,
     metrics: DbMetrics,
 }
 
@@ -59,7 +68,8 @@ impl Db {
         };
         let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
         let reader = reader.map(|pool| Reader::new(pool, tasks.clone()));
-        Ok(Self { writer: pool(&config.database, true)?, reader, metrics })
+        let heavy = Arc::new(Semaphore::new(config.db_pool_size.div_ceil(HEAVY_SHARE)));
+        Ok(Self { writer: pool(&config.database, true)?, reader, heavy, metrics })
     }
 
     /// A connection to the writer.
@@ -68,6 +78,33 @@ impl Db {
     /// [`Error::Busy`] or [`Error::Unavailable`].
     pub async fn writer(&self) -> Result<Connection, Error> {
         connection::take(&self.writer, &self.metrics).await
+    }
+
+    /// A connection to the writer for a heavy read: of a list that may be long. Only a share of the pool is for those,
+    /// so however many come at once, and however long they take, whoever writes finds a connection.
+    ///
+    /// # Errors
+    /// As [`Db::writer`]; [`Error::Busy`] also when all places stayed taken for [`HEAVY_WAIT_MS_MAX`].
+    pub async fn heavy(&self) -> Result<Connection, Error> {
+        let place = self.heavy_place().await?;
+        let mut connection = self.writer().await?;
+        connection.keep(place);
+        Ok(connection)
+    }
+
+    /// The place alone, for a heavy read that is done elsewhere: to be kept until it is done.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when all places stayed taken for [`HEAVY_WAIT_MS_MAX`].
+    pub async fn heavy_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let begun = Instant::now();
+        let limit = Duration::from_millis(HEAVY_WAIT_MS_MAX);
+        let place = match timeout(limit, self.heavy.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+        };
+        self.metrics.waited_heavy(begun.elapsed(), place.as_ref().err());
+        place
     }
 
     /// A connection to the writer that is closed after its use, for a named lock that must not outlive it.

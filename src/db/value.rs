@@ -84,6 +84,10 @@ impl TryFrom<Value> for TimestampIr {
     type Error = FromValueError;
 
     fn try_from(value: Value) -> Result<Self, FromValueError> {
+        // The answer to a text, as a packet is one, is text.
+        if let Value::Bytes(text) = &value {
+            return Timestamp::parse_lenient(text).map(Self).ok_or(FromValueError(value));
+        }
         let Value::Date(year, month, day, hour, minute, second, micros) = value else {
             return Err(FromValueError(value));
         };

@@ -55,6 +55,11 @@ impl Group {
 }
 
 impl Assembly {
+    /// How many wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
     /// Before the first change; `waiting` may be from a later moment.
     pub(super) fn new(waiting: Vec<u64>) -> Self {
         Self { waiting: waiting.into_iter().collect(), group: Group::default() }
@@ -110,7 +115,7 @@ impl Assembly {
             Arc::new(entry(event, group, (initiator_id, expert_id), seen))
         });
         let entries = entries.collect();
-        Batch { entries, waiting: self.waiting.len() as u64 }
+        Batch { entries, waiting: self.waiting() }
     }
 }
 

@@ -329,7 +329,7 @@ impl Feed {
     }
 
     /// New windows: nothing of the old ones holds any more.
-    fn restart(&self, floor: window::Position) {
+    fn restart(&self, floor: window::Position, waiting: u64) {
         let limits =
             Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
         let mut recent = self.recent();
@@ -339,7 +339,7 @@ impl Feed {
         self.lists.clear();
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
-            shard.window = Some(Window::new(floor, limits));
+            shard.window = Some(Window::new(floor, limits).with_waiting(waiting));
             shard.forget_writes();
             let woken = shard.wake_all();
             drop(shard);

@@ -206,6 +206,23 @@ impl Feed {
         self.shard(event_loop).window.as_ref().map_or(0, super::window::Window::waiting)
     }
 
+    /// The same with all that was committed before this call.
+    ///
+    /// # Errors
+    /// [`Unavailable`] after [`WAIT_MS_MAX`].
+    pub async fn waiting_total_now(&self, event_loop: usize) -> Result<u64, Unavailable> {
+        let came = Instant::now();
+        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
+        loop {
+            let ticked = self.ticked[event_loop % self.ticked.len()].notified();
+            if self.fresh.load(Relaxed) >= self.micros_since_born(came) {
+                return Ok(self.waiting_total(event_loop));
+            }
+            self.nudge();
+            timeout_at(deadline, ticked).await.map_err(|_| Unavailable::Stale)?;
+        }
+    }
+
     /// Notes the database's answer to a `since` poll, so that the next one is answered from memory: nothing
     /// of the user is newer than `newest`, the latest `updatedAt` or `timestamp` in the answer, or the
     /// poll's `since` where that is later.

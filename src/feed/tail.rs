@@ -238,7 +238,7 @@ impl Tail {
                 _ => break,
             }
         }
-        feed.restart(floor);
+        feed.restart(floor, self.assembly.waiting());
         Ok(())
     }
 

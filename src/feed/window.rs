@@ -28,10 +28,12 @@ use crate::clock::Timestamp;
 
 use super::event::{Batch, Entry, Kind, QueueChange};
 pub use ids::IdMap;
-use view::{Echoed, Newest, Start, View, echo, view_of};
+use view::{Echoed, Newest, Start, View, echo, newer, view_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
 pub const NEWS_MAX: usize = 1_000;
+/// Bytes of them likewise: one answer's. The largest change there is takes a twentieth.
+pub const NEWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users whose newest positions are remembered; above it the longer quiet half is forgotten, and their next
 /// `since` poll asks the database once. About 300 bytes each and event loop.
 pub const USERS_MAX: usize = 65_536;
@@ -41,7 +43,7 @@ pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
 pub const REACH_MICROS: i64 = 100_000;
 /// What a `since` poll asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Conversations that changed.
     Conversations,
@@ -156,6 +158,12 @@ impl Window {
             queue_seq: floor.seq,
             waiting: 0,
         }
+    }
+
+    /// The same where so many wait already: nothing else tells before the first change.
+    #[must_use]
+    pub fn with_waiting(self, waiting: u64) -> Self {
+        Self { waiting, ..self }
     }
 
     /// Everything up to here was applied.
@@ -318,8 +326,10 @@ impl Window {
         if newest.settled && newest.stamp == since || reach >= newest.latest.max(known.at) {
             return Since::Unchanged;
         }
-        let start = if let Some(start) = view.echo(class, user, since) {
-            Start::Echo(start)
+        // All that shows a later time is known only if none of that was evicted.
+        let echo = if since >= known.at { view.echo(class, user, since) } else { None };
+        let start = if let Some(echoed) = echo {
+            Start::Echo(echoed, since)
         } else if reach >= known.at {
             Start::Time(reach)
         } else if let Some(seq) = view.verified(class, since).filter(|&seq| seq >= known.seq) {
@@ -470,12 +480,4 @@ impl Window {
 fn people(entry: &Entry) -> impl Iterator<Item = u64> + use<> {
     let initiator = Some(entry.initiator_id).filter(|&user| user != 0);
     initiator.into_iter().chain(entry.expert_id.filter(|&expert| Some(expert) != initiator))
-}
-
-/// The entries after `seq`, at most [`NEWS_MAX`], and where they were cut.
-fn newer(entries: &VecDeque<Arc<Entry>>, seq: u64) -> (Vec<&Arc<Entry>>, Option<u64>) {
-    let first = entries.partition_point(|entry| entry.seq <= seq);
-    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).collect();
-    let cut = (entries.len() - first > NEWS_MAX).then(|| found.last().map(|entry| entry.seq)).flatten();
-    (found, cut)
 }

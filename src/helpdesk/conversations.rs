@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::chassis::{Error, Response, response};
+use crate::chassis::{Error, Response, list, response};
 use crate::feed::resource::Conversation;
 use crate::feed::{self, NewEvent};
 use crate::transaction;
@@ -17,7 +17,7 @@ pub(super) const NOT_FOUND: Error = Error::not_found("Conversation not found");
 
 /// The caller's conversations, newest update first.
 pub async fn list(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
-    let list = store::conversation_list(&mut desk.db.writer().await?, caller).await?;
+    let list = store::conversation_list(&mut desk.db.heavy().await?, caller).await?;
     Ok(response::json_text(StatusCode::OK, json(&list, caller)))
 }
 
@@ -50,13 +50,13 @@ pub async fn open(
 }
 
 /// One conversation as `viewer` sees it.
-fn one(conversation: &Conversation, viewer: u64) -> Vec<u8> {
+pub(super) fn one(conversation: &Conversation, viewer: u64) -> Vec<u8> {
     let mut json = Vec::with_capacity(512);
     conversation.write_json(conversation.unread_count(viewer), &mut json);
     json
 }
 
-/// An array of them.
+/// An array of them, as far as they fit.
 pub(super) fn json(list: &[Conversation], viewer: u64) -> Vec<u8> {
-    super::array(list, |conversation, json| conversation.write_json(conversation.unread_count(viewer), json))
+    list::array(list, |conversation, json| conversation.write_json(conversation.unread_count(viewer), json))
 }

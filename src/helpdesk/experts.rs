@@ -5,14 +5,14 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::chassis::{Error, Response, response};
+use crate::chassis::{Error, Response, list, response};
 use crate::db::Connection;
 use crate::feed::queue::Queue;
 use crate::feed::{self, NewEvent};
 use crate::{transaction, users};
 
 use super::conversations::{self, NOT_FOUND};
-use super::model::ProfileChange;
+use super::model::{ProfileChange, QUEUE_PAGE};
 use super::{Helpdesk, refusal, store, success};
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
@@ -28,17 +28,24 @@ async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> 
 }
 
 /// What waits and what the caller is at. From the database, like every GET: polls may lag by some milliseconds,
-/// but who asks after somebody's answer sees what was answered.
-pub async fn queue(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
-    let mut db = desk.db.writer().await?;
+/// but who asks after somebody's answer sees what was answered. Only how many wait beyond the page is the feed's to
+/// say: to count them would cost all of them each time.
+pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<Response, Error> {
+    let mut db = desk.db.heavy().await?;
     require_profile(&mut db, caller).await?;
     let (waiting, assigned) = store::queue_list(&mut db, caller).await?;
-    let total = HeaderValue::from(store::conversation_count_waiting(&mut db).await?);
+    drop(db);
+    let mut total = waiting.len() as u64;
+    if total >= QUEUE_PAGE {
+        let counted = desk.feed.waiting_total_now(event_loop).await;
+        total = total.max(counted.unwrap_or_else(|_| desk.feed.waiting_total(event_loop)));
+    }
     let queue = Queue {
-        waiting: super::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
+        waiting: list::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
         assigned: conversations::json(&assigned, caller).into(),
     };
-    Ok(response::with_header(response::json_text(StatusCode::OK, queue.json(b"", b"")), TOTAL_COUNT, total))
+    let answer = response::json_text(StatusCode::OK, queue.json(b"", b""));
+    Ok(response::with_header(answer, TOTAL_COUNT, HeaderValue::from(total)))
 }
 
 /// Takes a waiting conversation. The row's lock decides between two; the second finds it taken.
@@ -111,5 +118,6 @@ pub async fn update_profile(
 
 /// The caller's past and present assignments, newest first.
 pub async fn history(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
-    Ok(response::ok(&store::assignment_list(&mut desk.db.writer().await?, caller).await?))
+    let list = store::assignment_list(&mut desk.db.heavy().await?, caller).await?;
+    Ok(response::json_text(StatusCode::OK, list::json(&list)))
 }

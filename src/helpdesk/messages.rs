@@ -5,33 +5,32 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::chassis::{Error, Response, response};
-use crate::feed::resource::Message;
 use crate::feed::{self, NewEvent};
 use crate::transaction;
 
 use super::conversations::NOT_FOUND;
 use super::idempotency::{self, Once};
-use super::{Helpdesk, refusal, store};
+use super::{Helpdesk, refusal, store, timeline};
 
 /// The newest messages of one conversation, oldest first.
 pub async fn list(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
-    let mut db = desk.db.writer().await?;
+    let mut db = desk.db.heavy().await?;
     if !store::conversation_is_mine(&mut db, conversation, caller).await? {
         return Err(NOT_FOUND);
     }
-    let list = store::message_list(&mut db, conversation).await?;
-    Ok(response::json_text(StatusCode::OK, json(&list)))
+    let keys = timeline::newest_of(&mut db, conversation).await?;
+    let list = timeline::list(&mut db, &keys, |_| true).await?;
+    Ok(response::json_text(StatusCode::OK, list.json()))
 }
 
 /// The newest messages of all the caller's conversations, oldest first.
 pub(super) async fn newest(desk: &Helpdesk, caller: u64) -> Result<Response, Error> {
-    let list = store::message_list_newest(&mut desk.db.writer().await?, caller).await?;
-    Ok(response::json_text(StatusCode::OK, json(&list)))
-}
-
-/// An array of messages.
-pub(super) fn json(list: &[Message]) -> Vec<u8> {
-    super::array(list, Message::write_json)
+    let mut db = desk.db.heavy().await?;
+    db.begin_snapshot().await?;
+    let keys = timeline::newest(&mut db, caller).await?;
+    let list = timeline::list(&mut db, &keys, |_| true).await?;
+    db.end_snapshot().await?;
+    Ok(response::json_text(StatusCode::OK, list.json()))
 }
 
 /// Posts a message. A conversation that is not there is told before a content that is wrong.
@@ -52,9 +51,7 @@ pub async fn post(
         };
         let content = content.clone().map_err(Error::invalid)?;
         let message = store::message_insert(db, posting, content).await?;
-        let mut text = Vec::with_capacity(message.content.len() + 256);
-        message.write_json(&mut text);
-        let text = idempotency::finish(db, once.as_ref(), text).await?;
+        let text = idempotency::finish(db, once.as_ref(), timeline::json(&message)).await?;
         let event = feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;

@@ -6,8 +6,10 @@
 //! | `/conversations…` | `conversations` |
 //! | `/messages…`, `/conversations/:id/messages` | `messages` |
 //! | `/expert/…` | `experts` |
-//! | `/api/…` | `updates`, and `stream` for server-sent events |
+//! | `/api/…` | `updates`, and `stream` for server-sent events; `catch_up` for what memory cannot answer |
 //! | `/health`, `/up` | here |
+//!
+//! `timeline` reads messages across conversations, in the order of time; [`merge`] is how.
 //!
 //! Invariants:
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
@@ -21,15 +23,18 @@
 
 mod accounts;
 mod attempts;
+mod catch_up;
 mod conversations;
 mod experts;
 mod idempotency;
+pub mod merge;
 mod messages;
 pub mod model;
 pub mod routes;
 mod seed;
 pub mod store;
 mod stream;
+mod timeline;
 mod updates;
 
 use std::sync::Arc;
@@ -47,6 +52,7 @@ use crate::tasks::Kind;
 use crate::users;
 
 use attempts::{Attempts, network};
+use catch_up::Cuts;
 use idempotency::Once;
 use model::{Credentials, ProfileChange};
 use routes::Route;
@@ -60,6 +66,7 @@ pub struct Helpdesk {
     auth: Arc<Auth>,
     hasher: Hasher,
     attempts: Attempts,
+    cuts: Cuts,
     metrics: Metrics,
 }
 
@@ -92,6 +99,7 @@ impl Helpdesk {
             auth: parts.auth.clone(),
             hasher,
             attempts,
+            cuts: Cuts::default(),
             metrics: Metrics { sign_ins_failed },
         }))
     }
@@ -150,7 +158,7 @@ impl Helpdesk {
                 Answer::detached(messages::post(desk(), caller()?, conversation, content, once))
             }
             Route::MessageRead { id } => Answer::detached(messages::read(desk(), caller()?, id)),
-            Route::Queue => Answer::detached(experts::queue(desk(), caller()?)),
+            Route::Queue => Answer::detached(experts::queue(desk(), request.event_loop, caller()?)),
             Route::Claim { conversation } => {
                 Answer::detached(experts::claim(desk(), caller()?, conversation))
             }
@@ -205,20 +213,6 @@ async fn refusal(db: &mut Connection, caller: u64, otherwise: Error) -> Error {
         Ok(false) => Error::unauthenticated(),
         Err(error) => error.into(),
     }
-}
-
-/// A JSON array.
-fn array<T>(list: &[T], write: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
-    let mut json = Vec::with_capacity(2 + 512 * list.len());
-    json.push(b'[');
-    for (place, item) in list.iter().enumerate() {
-        if place > 0 {
-            json.push(b',');
-        }
-        write(item, &mut json);
-    }
-    json.push(b']');
-    json
 }
 
 fn success() -> Response {

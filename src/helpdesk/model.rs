@@ -11,6 +11,8 @@ use crate::clock::Timestamp;
 
 /// A list without `since` gives the newest so many, a list with `since` the oldest so many changes.
 pub const LIST_MAX: u64 = 1_000;
+/// Waiting conversations that an expert is shown, longest waiting first (`queue_list.sql`, `waiting_page.sql`).
+pub const QUEUE_PAGE: u64 = 100;
 /// Characters of a user's name; the column holds as many.
 pub const USERNAME_CHARS_MAX: usize = 255;
 /// Characters of a password, as the Rails original asks.

@@ -1,9 +1,10 @@
 //! The help desk's SQL: one function for each statement, one statement for each file in `sql/helpdesk/`.
 
 use crate::clock::Timestamp;
-use crate::db::{Columns, Connection, Error, Record};
+use crate::db::{Columns, Connection, Error, Literal, Record};
 use crate::feed::resource::{Conversation, Message};
 
+use super::merge::{End, Key, Read};
 use super::model::{Assignment, Id, LIST_MAX, Profile, User};
 
 crate::statements! { "helpdesk":
@@ -23,7 +24,8 @@ crate::statements! { "helpdesk":
     CONVERSATION_LIST = "conversation_list";
     CONVERSATION_LIST_SINCE = "conversation_list_since";
     QUEUE_LIST = "queue_list";
-    CONVERSATION_COUNT_WAITING = "conversation_count_waiting";
+    CONVERSATION_KEYS_CHANGED = "conversation_keys_changed";
+    CONVERSATION_KEYS_NEWEST = "conversation_keys_newest";
     CONVERSATION_IS_MINE = "conversation_is_mine";
     CONVERSATION_READ = "conversation_read";
     CONVERSATION_UNREAD_FROM_EXPERT = "conversation_unread_from_expert";
@@ -35,9 +37,6 @@ crate::statements! { "helpdesk":
     ASSIGNMENT_END = "assignment_end";
     ASSIGNMENT_LIST = "assignment_list";
     MESSAGE_INSERT = "message_insert";
-    MESSAGE_LIST = "message_list";
-    MESSAGE_LIST_NEWEST = "message_list_newest";
-    MESSAGE_LIST_SINCE = "message_list_since";
     MESSAGE_FOR_READING = "message_for_reading";
     MESSAGE_READ = "message_read";
     MESSAGE_COUNT_UNREAD = "message_count_unread";
@@ -50,6 +49,10 @@ crate::statements! { "helpdesk":
 
 crate::packets! { "helpdesk":
     CONVERSATION_BUMP = "conversation_bump";
+    MESSAGE_KEYS_AFTER = "message_keys_after";
+    MESSAGE_KEYS_BEFORE = "message_keys_before";
+    MESSAGE_LIST_BY_IDS = "message_list_by_ids";
+    USER_LIST_NAMES = "user_list_names";
 }
 
 type Outcome<T> = Result<T, Error>;
@@ -165,17 +168,67 @@ pub async fn conversation_by_id(db: &mut Connection, id: u64, viewer: u64) -> Ou
 
 /// The viewer's conversations, newest update first.
 pub async fn conversation_list(db: &mut Connection, viewer: u64) -> Outcome<Vec<Conversation>> {
-    db.rows(&CONVERSATION_LIST, (viewer, LIST_MAX, viewer, LIST_MAX, LIST_MAX)).await
+    let mut list: Vec<Conversation> =
+        db.rows(&CONVERSATION_LIST, (viewer, LIST_MAX, viewer, LIST_MAX)).await?;
+    // What one asked and answers oneself comes twice.
+    list.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.id)));
+    list.dedup_by_key(|one| one.id);
+    list.truncate(LIST_MAX as usize);
+    Ok(list)
 }
 
-/// The viewer's conversations that were updated after `since`, oldest update first.
+/// The viewer's conversations that were updated after `since`, oldest update first, at most `wanted`.
 pub async fn conversation_list_since(
     db: &mut Connection,
     viewer: u64,
     since: Timestamp,
+    wanted: usize,
 ) -> Outcome<Vec<Conversation>> {
-    let params = (viewer, since, LIST_MAX, viewer, since, LIST_MAX, LIST_MAX);
-    db.rows(&CONVERSATION_LIST_SINCE, params).await
+    let params = (viewer, since, wanted, viewer, since, wanted);
+    let mut list: Vec<Conversation> = db.rows(&CONVERSATION_LIST_SINCE, params).await?;
+    list.sort_by_key(|one| (one.updated_at, one.id));
+    list.dedup_by_key(|one| one.id);
+    list.truncate(wanted);
+    Ok(list)
+}
+
+impl Record for Key {
+    fn read(row: &mut Columns) -> Outcome<Self> {
+        Ok(Self { id: row.take()?, at: row.take()? })
+    }
+}
+
+/// The viewer's conversations that were updated after `since`, by when they were opened, those after `last`.
+pub async fn conversation_keys_changed(
+    db: &mut Connection,
+    viewer: u64,
+    since: Timestamp,
+    last: Key,
+    wanted: usize,
+) -> Outcome<Vec<Key>> {
+    let Key { at, id } = last;
+    let params = (viewer, since, at, at, id, wanted, viewer, since, at, at, id, wanted);
+    let mut keys: Vec<Key> = db.rows(&CONVERSATION_KEYS_CHANGED, params).await?;
+    keys.sort_unstable();
+    keys.dedup();
+    keys.truncate(wanted);
+    Ok(keys)
+}
+
+/// The viewer's conversations by when they were updated, newest first, those before `last`.
+pub async fn conversation_keys_newest(
+    db: &mut Connection,
+    viewer: u64,
+    last: Key,
+    wanted: usize,
+) -> Outcome<Vec<Key>> {
+    let Key { at, id } = last;
+    let params = (viewer, at, at, id, wanted, viewer, at, at, id, wanted);
+    let mut keys: Vec<Key> = db.rows(&CONVERSATION_KEYS_NEWEST, params).await?;
+    keys.sort_unstable_by_key(|&key| std::cmp::Reverse(key));
+    keys.dedup();
+    keys.truncate(wanted);
+    Ok(keys)
 }
 
 /// A line of an expert's queue: whether it is assigned to them, else it waits.
@@ -194,12 +247,9 @@ pub async fn queue_list(db: &mut Connection, expert: u64) -> Outcome<(Vec<Conver
     for Queued(is_assigned, conversation) in db.rows(&QUEUE_LIST, (expert, LIST_MAX)).await? {
         if is_assigned { &mut assigned } else { &mut waiting }.push(conversation);
     }
+    waiting.sort_by_key(|one: &Conversation| (one.created_at, one.id));
+    assigned.sort_by_key(|one: &Conversation| std::cmp::Reverse((one.updated_at, one.id)));
     Ok((waiting, assigned))
-}
-
-/// How many conversations wait.
-pub async fn conversation_count_waiting(db: &mut Connection) -> Outcome<u64> {
-    Ok(db.first(&CONVERSATION_COUNT_WAITING, ()).await?.unwrap_or_default())
 }
 
 /// Whether a user takes part in a conversation.
@@ -301,19 +351,25 @@ pub async fn message_insert(db: &mut Connection, posting: Posting, content: Stri
     })
 }
 
-/// The newest messages of a conversation, oldest first.
-pub async fn message_list(db: &mut Connection, conversation: u64) -> Outcome<Vec<Message>> {
-    db.rows(&MESSAGE_LIST, (conversation, LIST_MAX)).await
+/// The keys that `reads` ask for, with their conversations.
+pub async fn message_keys(db: &mut Connection, end: End, reads: &[Read]) -> Outcome<Vec<(u64, Key)>> {
+    let packet = if end == End::Oldest { &MESSAGE_KEYS_AFTER } else { &MESSAGE_KEYS_BEFORE };
+    let sets = reads.iter().map(|read| {
+        let at = Literal::Time(read.from.at);
+        [read.conversation.into(), at, at, read.from.id.into(), (read.rows as u64).into()]
+    });
+    let found = db.rows_of_packets::<(u64, Timestamp, u64), 5>(packet, sets).await?;
+    Ok(found.into_iter().map(|(conversation, at, id)| (conversation, Key { at, id })).collect())
 }
 
-/// The newest messages of all conversations of the viewer's, oldest first.
-pub async fn message_list_newest(db: &mut Connection, viewer: u64) -> Outcome<Vec<Message>> {
-    db.rows(&MESSAGE_LIST_NEWEST, (viewer, viewer, LIST_MAX)).await
+/// Names by id.
+pub async fn user_list_names(db: &mut Connection, ids: &[u64]) -> Outcome<Vec<(u64, String)>> {
+    db.rows_of_packets(&USER_LIST_NAMES, [[Literal::Numbers(ids)]]).await
 }
 
-/// The messages after `since` in all conversations of the viewer's, oldest first.
-pub async fn message_list_since(db: &mut Connection, viewer: u64, since: Timestamp) -> Outcome<Vec<Message>> {
-    db.rows(&MESSAGE_LIST_SINCE, (viewer, since, viewer, since, since, LIST_MAX)).await
+/// The messages of these ids, in no order, without their senders' names.
+pub async fn message_list_by_ids(db: &mut Connection, ids: &[u64]) -> Outcome<Vec<Message>> {
+    db.rows_of_packets(&MESSAGE_LIST_BY_IDS, [[Literal::Numbers(ids)]]).await
 }
 
 /// Conversation and sender of a message, where the viewer takes part in it.

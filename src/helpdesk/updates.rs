@@ -13,20 +13,17 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
-use crate::chassis::{Answer, Error, Request, Response, response};
+use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
 use crate::feed::answer::{List, Updates};
 use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
 use crate::feed::{Class, Cursor};
 
-use super::{Helpdesk, conversations, messages, store};
+use super::{Helpdesk, catch_up, conversations, messages, store, timeline};
 
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
 /// Longest hold of a poll, in seconds: below the 60 s after which balancers and home routers give up.
 const WAIT_S_MAX: u64 = 55;
-/// The database is asked this much further back than `since`: a transaction commits later than the time it
-/// wrote, and none lasts longer.
-const COMMIT_S_MAX: i64 = 5;
 const NOTHING: Bytes = Bytes::from_static(b"[]");
 const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
 
@@ -139,24 +136,17 @@ impl Poll {
     }
 
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
-    /// poll is answered from memory.
+    /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
+    /// what was left out.
     async fn ask_database(self, asked: Asked) -> Result<Response, Error> {
         let since = asked.since;
-        let reach_back = Timestamp::from_micros(since.micros() - COMMIT_S_MAX * 1_000_000);
-        let mut db = self.desk.db.writer().await?;
-        let (json, newest) = if self.class == Class::Messages {
-            let list = store::message_list_since(&mut db, self.caller, reach_back).await?;
-            (messages::json(&list), list.last().map(|message| message.created_at))
-        } else {
-            let mut list = store::conversation_list_since(&mut db, self.caller, reach_back).await?;
-            list.reverse();
-            (
-                conversations::json(&list, self.caller),
-                list.first().map(|conversation| conversation.updated_at),
-            )
-        };
-        self.desk.feed.answered(&asked, newest.map_or(since, |newest| newest.max(since)));
-        Ok(marked(&self.desk, self.event_loop, response::json_text(StatusCode::OK, json), asked.cursor))
+        let found = catch_up::since(&self.desk, self.caller, self.class, since).await?;
+        let answer = response::json_text(StatusCode::OK, found.json);
+        if found.is_cut {
+            return Ok(answer);
+        }
+        self.desk.feed.answered(&asked, found.newest.map_or(since, |newest| newest.max(since)));
+        Ok(marked(&self.desk, self.event_loop, answer, asked.cursor))
     }
 }
 
@@ -247,18 +237,22 @@ async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resu
 async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
     desk.feed.want_queue(event_loop, caller)?;
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
-    // Messages first: of a later moment their conversations are all there, and none is left out whose effects, in
-    // another conversation, are told.
-    let (mut posted, own) = {
-        let mut db = desk.db.writer().await?;
-        let posted = store::message_list_newest(&mut db, caller).await?;
-        (posted, store::conversation_list(&mut db, caller).await?)
+    // Of one moment, and the messages of the conversations that are there: what is beyond the list's end is left out
+    // with all that belongs to it.
+    let (own, mut posted) = {
+        let mut db = desk.db.heavy().await?;
+        db.begin_snapshot().await?;
+        let own = store::conversation_list(&mut db, caller).await?;
+        let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
+        let keys = timeline::newest(&mut db, caller).await?;
+        let posted = timeline::list(&mut db, &keys, |message| ids.contains(&message.conversation_id)).await?;
+        db.end_snapshot().await?;
+        (conversations::json(&own, caller), posted)
     };
-    // But for what was given back between the two, or is beyond the list's end.
-    let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
-    posted.retain(|message| ids.contains(&message.conversation_id));
     let queue = desk.feed.queue(event_loop, caller).await?;
-    let (own, posted) = (conversations::json(&own, caller), messages::json(&posted));
+    // All of it is one answer. The newest message fits beside the longest lists of the others.
+    posted.shrink_front(ANSWER_BYTES_MAX.saturating_sub(own.len() + queue.waiting.len()));
+    let posted = posted.json();
     let state = Updates {
         cursor,
         conversations: List::Array(&own),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::assembly::Assembly;
-use super::super::event::{Change, Event};
+use super::super::event::{Change, Event, Piece};
 use super::super::resource::{Conversation, Message};
 use super::*;
 
@@ -427,4 +427,68 @@ fn what_was_evicted_is_never_passed_over() {
     }
     let seq = model.window.seq();
     assert_eq!(model.window.after(1, seq), After::Unchanged);
+}
+
+/// A message of user 1 in a conversation of its own.
+fn posted(seq: u64, at: i64, stamp: i64, bytes: usize) -> Arc<Entry> {
+    Arc::new(Entry {
+        seq,
+        id: seq,
+        at: Timestamp::from_micros(at),
+        group: seq,
+        kind: Kind::Message,
+        conversation_id: seq,
+        initiator_id: 1,
+        expert_id: None,
+        former_expert_id: None,
+        conversation: None,
+        message: Some(Piece {
+            id: seq,
+            json: Bytes::from(vec![b'1'; bytes]),
+            stamp: Timestamp::from_micros(stamp),
+        }),
+        queue: QueueChange::None,
+    })
+}
+
+#[test]
+fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() {
+    let since = Timestamp::from_micros(200_000);
+    for (floor, expected) in [(0, Some(vec![1, 3])), (250_000, None)] {
+        let floor = Position { seq: 0, at: Timestamp::from_micros(floor) };
+        let mut window = Window::new(floor, LIMITS);
+        // An answer by times that was cut after the second one lacks the first and the third.
+        for (seq, stamp) in [(1, 300_000), (2, 200_000), (3, 400_000)] {
+            window.take(&posted(seq, 500_000 + seq as i64, stamp, seq as usize));
+        }
+        let found = match window.since(1, Class::Messages, since) {
+            Since::News(pieces, _) => Some(pieces.iter().map(Bytes::len).collect()),
+            Since::Unknown => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "from {floor:?}: what shows a later time may have been before it");
+    }
+}
+
+#[test]
+fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
+    let mut window = Window::new(Position::default(), LIMITS);
+    for seq in 1..=60 {
+        window.take(&posted(seq, 1_000_000 * seq as i64, 1_000_000 * seq as i64, 393_216 + seq as usize));
+    }
+    let (mut since, mut told) = (Timestamp::from_micros(500_000), 0);
+    while let Since::News(pieces, seq) = window.since(1, Class::Messages, since) {
+        assert!(pieces.iter().map(Bytes::len).sum::<usize>() <= NEWS_BYTES_MAX);
+        told += pieces.len() as u64;
+        assert_eq!(told, seq.seq, "none is left out and none comes twice");
+        since = seq.at;
+    }
+    assert_eq!(told, 60);
+    let mut seq = 0;
+    while let After::News(news) = window.after(1, seq) {
+        assert!(news.messages.iter().map(Bytes::len).sum::<usize>() <= NEWS_BYTES_MAX);
+        seq += news.messages.len() as u64;
+        assert_eq!(seq, news.position.seq);
+    }
+    assert_eq!(seq, 60);
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 
 use super::super::event::{Entry, Kind};
-use super::{CLASSES, Class, IdMap, NEWS_MAX, Position};
+use super::{CLASSES, Class, IdMap, NEWS_BYTES_MAX, NEWS_MAX, Position};
 
 /// How far before a time its change is looked for. A change shows an `updatedAt` newer than its own time only
 /// when the tail read it late.
@@ -76,16 +76,19 @@ pub(super) struct Echoed {
 
 /// From where on changes are new.
 pub(super) enum Start {
-    Echo(Echoed),
+    /// What shows a later time is new as well, wherever it stands: the client echoes the latest that it has. An answer
+    /// of the database's, which goes by times, may have ended between two that were numbered the other way round.
+    Echo(Echoed, Timestamp),
     Time(Timestamp),
     Seq(u64),
 }
 
 impl Start {
-    fn is_new(&self, entry: &Entry) -> bool {
+    fn is_new(&self, entry: &Entry, stamp: Timestamp) -> bool {
         match self {
-            Self::Echo(echoed) => {
+            Self::Echo(echoed, since) => {
                 entry.seq > echoed.seq
+                    || stamp > *since
                     || (entry.group == echoed.group && entry.conversation_id != echoed.conversation)
             }
             Self::Time(reach) => entry.at > *reach,
@@ -96,7 +99,8 @@ impl Start {
     /// Whether nothing before `entry` can be new.
     fn ends_at(&self, entry: &Entry) -> bool {
         match self {
-            Self::Echo(echoed) => entry.seq < echoed.group,
+            // No change shows a later time than its own.
+            Self::Echo(echoed, since) => entry.seq < echoed.group && entry.at <= *since,
             Self::Time(reach) => entry.at <= *reach,
             Self::Seq(seq) => entry.seq <= *seq,
         }
@@ -149,15 +153,36 @@ impl View {
                 break;
             }
             let Some((json, stamp)) = Self::shown(class, user, entry) else { continue };
-            let echoed = matches!(start, Start::Echo(echoed) if echoed.conversation == entry.conversation_id)
+            let echoed = matches!(start, Start::Echo(echoed, _) if echoed.conversation == entry.conversation_id)
                 && stamp == since;
             let first = class == Class::Messages || seen.insert(entry.conversation_id);
-            if first && !echoed && start.is_new(entry) {
+            if first && !echoed && start.is_new(entry, stamp) {
                 found.push((json, entry.seq));
             }
         }
         found.reverse();
-        let cut = (found.len() > NEWS_MAX).then(|| found[NEWS_MAX - 1].1);
-        (found.into_iter().take(NEWS_MAX).map(|(json, _)| json.clone()).collect(), cut)
+        let all = found.len();
+        let mut bytes = 0;
+        let fits = |(json, _): &(&Bytes, u64)| {
+            bytes += json.len() + 1;
+            bytes < NEWS_BYTES_MAX
+        };
+        let given: Vec<_> = found.into_iter().take(NEWS_MAX).take_while(fits).collect();
+        let cut = given.last().filter(|_| given.len() < all).map(|(_, seq)| *seq);
+        (given.into_iter().map(|(json, _)| json.clone()).collect(), cut)
     }
+}
+
+/// The entries after `seq`, at most [`NEWS_MAX`] and half of [`NEWS_BYTES_MAX`] (there are the user's and the queue's),
+/// and where they were cut.
+pub(super) fn newer(entries: &VecDeque<Arc<Entry>>, seq: u64) -> (Vec<&Arc<Entry>>, Option<u64>) {
+    let first = entries.partition_point(|entry| entry.seq <= seq);
+    let mut bytes = 0;
+    let fits = |entry: &&Arc<Entry>| {
+        bytes += entry.bytes();
+        bytes <= NEWS_BYTES_MAX / 2
+    };
+    let found: Vec<_> = entries.range(first..).take(NEWS_MAX).take_while(fits).collect();
+    let cut = (entries.len() - first > found.len()).then(|| found.last().map(|entry| entry.seq)).flatten();
+    (found, cut)
 }

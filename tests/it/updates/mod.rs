@@ -2,7 +2,9 @@
 
 mod away;
 mod clocks;
+mod cost;
 mod cursors;
+mod cut;
 mod holes;
 mod idle;
 mod lists;

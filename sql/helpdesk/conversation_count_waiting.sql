@@ -1,2 +1,0 @@
--- helpdesk.conversation_count_waiting
-SELECT COUNT(*) FROM conversations WHERE status = 'waiting'

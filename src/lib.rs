@@ -42,9 +42,9 @@
 //! ```
 //!
 //! - A change is numbered after its commit and after what caused it; numbers have no gap, times grow with them.
-//! - A window holds every change from its floor to its end, or it is loaded anew: nothing is passed over.
-//! - A `since` poll is answered from a tail read at most 100 ms ago, or waits for it, or gets a 503: never `[]`
-//!   from an instance that lags. A cursor never moves over what was not delivered.
+//! - A window holds every change from its floor to its end, of one history, or it is loaded anew: nothing is passed over.
+//! - A `since` poll is answered from a tail read that began at most 100 ms before it came, or waits for one, or gets a 503.
+//!   Nobody is told "nothing new" from what is older than 5 s. A cursor never moves over what was not delivered.
 //! - A writer's next poll on the same instance shows what they wrote.
 //! - An idle poll allocates nothing and runs no SQL: that grows with instances and changes, not with who asks.
 //!

@@ -15,6 +15,7 @@
 //!   slow either side is.
 
 mod disposition;
+pub mod head;
 pub mod model;
 mod pictures;
 mod posts;

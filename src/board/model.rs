@@ -1,11 +1,12 @@
 //! What a message, a picture and its name may be, and what readers get. Pure.
 
 use http::HeaderValue;
-use imagesize::ImageType;
 use serde::Serialize;
 
 use crate::chassis::text::is_blank;
 use crate::clock::Timestamp;
+
+use super::head::PictureType;
 
 /// Bytes of a picture.
 pub const PICTURE_BYTES_MAX: usize = 1024 * 1024;
@@ -70,16 +71,6 @@ pub fn message(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The pictures that are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum PictureType {
-    Jpeg,
-    Png,
-    Gif,
-    Bmp,
-}
-
 /// Endings of files, and what they stand for.
 const ENDINGS: [(&str, PictureType); 5] = [
     ("jpg", PictureType::Jpeg),
@@ -88,41 +79,6 @@ const ENDINGS: [(&str, PictureType); 5] = [
     ("gif", PictureType::Gif),
     ("bmp", PictureType::Bmp),
 ];
-
-impl PictureType {
-    /// The type that a file's first bytes tell: whole signatures, not just their beginnings.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Option<Self> {
-        match imagesize::image_type(bytes).ok()? {
-            ImageType::Jpeg => Some(Self::Jpeg),
-            ImageType::Png if bytes.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR") => Some(Self::Png),
-            ImageType::Gif if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") => Some(Self::Gif),
-            // Two letters are a weak signature: the reserved bytes after the size must be zero, too.
-            ImageType::Bmp if bytes.get(6..10) == Some(&[0; 4]) => Some(Self::Bmp),
-            _ => None,
-        }
-    }
-
-    /// For `Content-Type`.
-    #[must_use]
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::Gif => "image/gif",
-            Self::Bmp => "image/bmp",
-        }
-    }
-
-    fn ending(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-        }
-    }
-}
 
 /// Why a file is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +100,8 @@ pub fn picture(bytes: &[u8]) -> Result<PictureType, NoPicture> {
         return Err(NoPicture::TooLarge);
     }
     let picture_type = PictureType::of(bytes).ok_or(NoPicture::OtherType)?;
-    let size = imagesize::blob_size(bytes).map_err(|_| NoPicture::OtherType)?;
-    let pixels = (size.width as u64).saturating_mul(size.height as u64);
-    if (1..=PIXELS_MAX).contains(&pixels) { Ok(picture_type) } else { Err(NoPicture::Dimensions) }
+    let size = picture_type.size(bytes).ok_or(NoPicture::OtherType)?;
+    if (1..=PIXELS_MAX).contains(&size.pixels()) { Ok(picture_type) } else { Err(NoPicture::Dimensions) }
 }
 
 /// A file's name as it may be stored: letters, digits, dot, hyphen and underscore, with an ending that is a

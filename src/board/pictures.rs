@@ -16,7 +16,8 @@ use crate::chassis::{Error, Response, response};
 use crate::db;
 use crate::transaction;
 
-use super::model::{self, Known, PictureType};
+use super::head::PictureType;
+use super::model::{self, Known};
 use super::{Board, storage, store};
 
 /// Orphans deleted in one round.

@@ -1,6 +1,8 @@
 //! The message board: its contract with pictures in a folder; `faults` with a real S3 API.
 
+mod corpus;
 mod faults;
+mod odd;
 mod s3;
 mod sweep;
 

@@ -1,6 +1,11 @@
 //! The house's rules that a compiler does not know: who may name what, and how large things get.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
+#[path = "tidy/edges.rs"]
+mod edges;
+#[path = "tidy/names.rs"]
+mod names;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -64,16 +69,6 @@ fn report(rule: &str, wrong: &[String]) {
     assert!(wrong.is_empty(), "{rule}:\n{}", wrong.join("\n"));
 }
 
-/// Whether `line` has `word` with nothing of a name on either side.
-fn names(line: &str, word: &str) -> bool {
-    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
-    line.match_indices(word).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + word.len()..].chars().next();
-        !before.is_some_and(is_name) && !after.is_some_and(is_name)
-    })
-}
-
 /// The folders of services: those that have routes.
 fn services() -> BTreeSet<String> {
     let all = paths(&["src"]);
@@ -81,65 +76,6 @@ fn services() -> BTreeSet<String> {
         .filter_map(|path| path.strip_prefix("src/")?.strip_suffix("/routes.rs"))
         .map(str::to_owned)
         .collect()
-}
-
-#[test]
-fn imports_point_down_only() {
-    let services = services();
-    assert!(services.contains("helpdesk"));
-    // Each layer may name itself, those after it, and nothing before it.
-    let layers =
-        ["services", "chassis", "users", "auth", "feed", "db", "tasks", "metrics", "log", "clock", "config"];
-    let beside = [("auth", "feed"), ("auth", "db"), ("db", "auth"), ("db", "feed"), ("feed", "auth")];
-    let mut wrong = Vec::new();
-    for source in sources(&["src"]) {
-        let rest = source.path.strip_prefix("src/").unwrap();
-        let module = rest.split(['/', '.']).next().unwrap();
-        for (number, line) in source.code() {
-            for service in services.iter().filter(|service| *service != module) {
-                let up = !matches!(module, "services" | "main" | "lib");
-                if up
-                    && (line.contains(&format!("crate::{service}"))
-                        || line.contains(&format!("super::super::{service}")))
-                {
-                    wrong.push(format!("{}:{number}: names the service {service}", source.path));
-                }
-            }
-            let Some(own) = layers.iter().position(|layer| *layer == module) else { continue };
-            for above in &layers[..own] {
-                if line.contains(&format!("crate::{above}::")) && !beside.contains(&(module, above)) {
-                    wrong.push(format!("{}:{number}: {module} names {above}", source.path));
-                }
-            }
-        }
-    }
-    report("imports point down only", &wrong);
-}
-
-#[test]
-fn each_library_is_named_where_it_belongs() {
-    let mut wrong = Vec::new();
-    for source in sources(&["src"]) {
-        if source.is_test() {
-            continue;
-        }
-        let store = source.path.ends_with("/store.rs");
-        for (number, line) in source.code() {
-            let mut refuse = |word: &str, allowed: bool| {
-                if !allowed && names(line, word) {
-                    wrong.push(format!("{}:{number}: names {word}", source.path));
-                }
-            };
-            refuse("mysql_async", source.is_in("src/db/") || store);
-            refuse("deadpool", source.is_in("src/db/"));
-            refuse("hyper::", source.is_in("src/chassis/"));
-            let environment = line.contains("std::env::") && !line.contains("env!(");
-            if environment && !["src/config.rs", "src/main.rs"].contains(&source.path.as_str()) {
-                wrong.push(format!("{}:{number}: reads the environment", source.path));
-            }
-        }
-    }
-    report("libraries are named where they belong", &wrong);
 }
 
 /// What is spawned elsewhere than in `tasks.rs`: how often, and why it needs no supervision.
@@ -186,25 +122,6 @@ fn every_task_is_supervised() {
         assert_eq!(planted(text).len(), 1, "{text}");
     }
     assert_eq!(planted("parts.tasks.spawn(\"name\", x)\n// tokio::spawn(x)\npub fn spawn<F>(").len(), 0);
-}
-
-#[test]
-fn routes_and_models_do_no_io() {
-    let mut wrong = Vec::new();
-    for source in sources(&["src"]) {
-        let name = source.path.rsplit('/').next().unwrap();
-        if !matches!(name, "routes.rs" | "model.rs" | "window.rs") {
-            continue;
-        }
-        for (number, line) in source.code() {
-            for word in ["tokio", "std::fs", "std::net", "std::io", "async fn", "crate::db", ".await"] {
-                if line.contains(word) {
-                    wrong.push(format!("{}:{number}: {word}", source.path));
-                }
-            }
-        }
-    }
-    report("routes, models and the feed's window are pure", &wrong);
 }
 
 #[test]

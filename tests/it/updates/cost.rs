@@ -150,7 +150,7 @@ async fn many_page_loads_at_once_leave_a_connection_to_whoever_writes() {
     let proxy = Proxy::start(server.addr());
     let desk = Hyperdesk::builder(&schema)
         .env("SERVICES", "helpdesk")
-        .env("DB_POOL_SIZE", 4)
+        .env("DB_POOL_SIZE", 2)
         .env("DATABASE_URL", schema.url_via(proxy.addr()))
         .start()
         .await;
@@ -160,7 +160,7 @@ async fn many_page_loads_at_once_leave_a_connection_to_whoever_writes() {
     let id = ask(&bob, "printer").await;
     // A page load takes some ten replies, so those that come at once take all connections for longer than anybody
     // waits for one.
-    proxy.delay_replies(Duration::from_millis(50));
+    proxy.delay_replies(Duration::from_millis(100));
     let done = AtomicBool::new(false);
     let loads = join_all((0..40).map(|number| {
         let there = super::at(&eve, &desk);
@@ -176,7 +176,8 @@ async fn many_page_loads_at_once_leave_a_connection_to_whoever_writes() {
         }
     }));
     let posts = async {
-        eventually(LONG, || async { desk.metric("db_heavy_reads_refused_total").await > Some(0.0) }).await;
+        eventually(LONG, || async { desk.metric("db_heavy_read_wait_seconds_count").await > Some(1.0) })
+            .await;
         for number in 0..10 {
             say(&bob, &id, &format!("m{number}")).await;
         }
@@ -189,7 +190,6 @@ async fn many_page_loads_at_once_leave_a_connection_to_whoever_writes() {
     proxy.delay_replies(Duration::ZERO);
     let refused = loads.iter().filter(|status| **status == 503).count();
     assert!(desk.metric("db_heavy_reads_refused_total").await <= Some(refused as f64));
-    assert!(desk.metric("db_heavy_read_wait_seconds_count").await > Some(0.0));
     let seen = bob.get(&format!("/conversations/{id}/messages")).await.json();
     assert_eq!((seen.as_array().unwrap().len(), &seen[0]["content"]), (10, &json!("m0")));
 }

@@ -1,6 +1,6 @@
 //! What a window remembers of one user, and where in it an echoed time is.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -119,16 +119,22 @@ impl View {
 
     /// What `entry` shows to a `since` poll of `class`: its text and the time in it.
     pub(super) fn shown(class: Class, user: u64, entry: &Entry) -> Option<(&Bytes, Timestamp)> {
-        if entry.kind == Kind::Read {
-            return None;
-        }
+        let is_told = entry.kind != Kind::Read;
+        is_told.then(|| Self::state(class, user, entry)).flatten().map(|(_, json, stamp)| (json, stamp))
+    }
+
+    /// The same, with the id of what it shows, of read marks too: nobody who asks by time is told of them, but what is
+    /// told shows them.
+    fn state(class: Class, user: u64, entry: &Entry) -> Option<(u64, &Bytes, Timestamp)> {
         match class {
-            Class::Messages => entry.message.as_ref().map(|message| (&message.json, message.stamp)),
+            Class::Messages => {
+                entry.message.as_ref().map(|message| (message.id, &message.json, message.stamp))
+            }
             // The queue holds what the user is the expert of.
             Class::Queue if entry.expert_id != Some(user) => None,
             _ => {
                 let rendered = entry.conversation.as_ref().filter(|rendered| !rendered.is_ahead)?;
-                Some((entry.conversation_for(user)?, rendered.stamp))
+                Some((entry.conversation_id, entry.conversation_for(user)?, rendered.stamp))
             }
         }
     }
@@ -137,8 +143,8 @@ impl View {
         echo(&self.entries, since, |entry| Self::shown(class, user, entry).map(|(_, stamp)| stamp))
     }
 
-    /// What is new after `start`, oldest first, and where it was cut. A conversation is given once, as it is
-    /// now, and not at all where the client showed that it has it so.
+    /// What is new after `start`, oldest first, and where it was cut. All is given as it is now, a conversation once
+    /// and not at all where the client showed that it has it so.
     pub(super) fn news(
         &self,
         class: Class,
@@ -148,11 +154,16 @@ impl View {
     ) -> (Vec<Bytes>, Option<u64>) {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
+        let mut newest = HashMap::new();
         for entry in self.entries.iter().rev() {
             if start.ends_at(entry) {
                 break;
             }
-            let Some((json, stamp)) = Self::shown(class, user, entry) else { continue };
+            let Some((id, json, stamp)) = Self::state(class, user, entry) else { continue };
+            let json = *newest.entry(id).or_insert(json);
+            if entry.kind == Kind::Read {
+                continue;
+            }
             let echoed = matches!(start, Start::Echo(echoed, _) if echoed.conversation == entry.conversation_id)
                 && stamp == since;
             let first = class == Class::Messages || seen.insert(entry.conversation_id);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyperdesk::clock::Timestamp;
 use serde_json::json;
 
-use crate::helpdesk::{Desk, ask, each, say};
+use crate::helpdesk::{Desk, ask, claim, each, say};
 use crate::support::{Hyperdesk, Schema, User, child, eventually_some};
 
 const PATHS: [&str; 3] = ["/api/conversations/updates", "/api/messages/updates", "/api/expert-queue/updates"];
@@ -74,6 +74,23 @@ async fn a_client_whose_clock_is_fast_is_told_what_happened_of_late_and_costs_no
         );
         assert_eq!(each(&queue[0]["waitingConversations"], "id"), [&id], "{fast} s");
     }
+    assert_eq!(from_database(&desk).await, 0.0);
+}
+
+/// Told again and again, it must not be told each time that what was read is not.
+#[tokio::test]
+async fn what_is_told_again_is_told_as_it_is_now() {
+    let desk = start(0).await;
+    let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
+    let id = ask(&ann, "printer").await;
+    claim(&bob, &id).await;
+    let said = say(&bob, &id, "is it on?").await;
+    let [conversations, messages, _] = ask_all(&ann, shifted(30)).await.try_into().unwrap();
+    assert_eq!((&conversations[0]["unreadCount"], &messages[0]["isRead"]), (&json!(1), &json!(false)));
+    ann.put(&format!("/messages/{said}/read"), json!({})).await.expect_status(200);
+    let [conversations, messages, _] = ask_all(&ann, shifted(30)).await.try_into().unwrap();
+    assert_eq!((each(&conversations, "id"), each(&messages, "id")), (vec![&*id], vec![&*said]));
+    assert_eq!((&conversations[0]["unreadCount"], &messages[0]["isRead"]), (&json!(0), &json!(true)));
     assert_eq!(from_database(&desk).await, 0.0);
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use hyperdesk::clock::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::clients::Kind;
 
@@ -21,6 +22,8 @@ pub struct Book {
     pub arrived: Vec<u64>,
     newest_in: HashMap<u64, u64>,
     pub wrong: Vec<String>,
+    /// When it had all.
+    pub settled: Option<Instant>,
     /// Messages that came after a later one of their conversation.
     pub late: Vec<(u64, u64)>,
 }
@@ -49,8 +52,15 @@ impl Book {
             arrived: Vec::new(),
             newest_in: HashMap::new(),
             wrong: Vec::new(),
+            settled: None,
             late: Vec::new(),
         }
+    }
+
+    /// Its client was told that all of this may be of the past. What was wrong stays.
+    pub fn clear(&mut self) {
+        let wrong = std::mem::take(&mut self.wrong);
+        *self = Book { wrong, ..Book::new(self.user, self.kind) };
     }
 
     /// Takes in what `/api/updates` or a stream said; whether anything is different now.

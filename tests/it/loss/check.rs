@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::World;
 use super::book::{Book, id_of};
-use super::clients::Kind;
 use super::writers::{Ledger, Outcome, Write};
+use super::{World, archive};
 
 struct Conversation {
     title: String,
@@ -42,6 +41,8 @@ pub struct Truth {
     posted: HashMap<u64, u64>,
     /// By conversation and expert.
     tenures: HashMap<(u64, u64), (u64, u64)>,
+    /// When a backup was restored, where one was.
+    restored_at: Option<String>,
 }
 
 /// From where to where in the feed each expert had a conversation, the last time.
@@ -108,6 +109,7 @@ impl Truth {
             events,
             posted,
             tenures,
+            restored_at: world.restored_at.lock().unwrap().clone(),
         }
     }
 
@@ -203,9 +205,11 @@ impl Truth {
                 wrong.push(format!("{} {row} was recorded twice", event.kind));
             }
         }
+        let conversations = self.conversations.iter().filter(|(_, row)| !archive::is_of(&row.title));
+        let messages = self.messages.iter().filter(|(_, row)| !archive::is_of(&row.content));
         for (kind, rows) in [
-            ("opened", self.conversations.keys().copied().collect::<Vec<_>>()),
-            ("message", self.messages.keys().copied().collect()),
+            ("opened", conversations.map(|(id, _)| *id).collect::<Vec<_>>()),
+            ("message", messages.map(|(id, _)| *id).collect()),
         ] {
             for row in rows {
                 if !seen.contains(&(kind.to_owned(), row)) {
@@ -219,7 +223,7 @@ impl Truth {
     /// What is wrong with one client's book.
     pub fn check(&self, book: &Book, ledgers: &[Ledger]) -> Vec<String> {
         let mut wrong = book.wrong.clone();
-        let by_cursor = matches!(book.kind, Kind::Cursor | Kind::Held | Kind::Stream);
+        let by_cursor = book.kind.is_by_cursor();
         self.check_conversations(book, by_cursor, &mut wrong);
         self.check_messages(book, by_cursor, &mut wrong);
         if by_cursor {
@@ -227,15 +231,27 @@ impl Truth {
         } else {
             self.check_queue(book, &mut wrong);
         }
-        self.check_order(book, ledgers, &mut wrong);
-        self.check_late(book, &mut wrong);
+        // After a restore an id may be another's, of whom it was before.
+        if !self.keeps_the_lost(book) {
+            self.check_order(book, ledgers, &mut wrong);
+            self.check_late(book, &mut wrong);
+        }
         wrong
+    }
+
+    /// Nobody can tell a client that asks by time of what is gone: it has that still.
+    fn keeps_the_lost(&self, book: &Book) -> bool {
+        self.restored_at.is_some() && !book.kind.is_by_cursor()
     }
 
     fn check_conversations(&self, book: &Book, by_cursor: bool, wrong: &mut Vec<String>) {
         let user = book.user;
         for (id, row) in &self.conversations {
             if row.initiator != user && row.expert != Some(user) {
+                continue;
+            }
+            // Nor of what became again what it was.
+            if self.keeps_the_lost(book) && self.restored_at.as_ref().is_some_and(|at| row.updated_at < *at) {
                 continue;
             }
             let Some(held) = book.conversations.get(id) else {
@@ -253,6 +269,9 @@ impl Truth {
             if by_cursor && held["unreadCount"] != unread {
                 wrong.push(format!("{book}: conversation {id}: {unread} are unread: {held}"));
             }
+        }
+        if self.keeps_the_lost(book) {
+            return;
         }
         for id in book.conversations.keys() {
             let may = |row: &Conversation| row.initiator == user || self.tenure(*id, user).is_some();
@@ -282,14 +301,22 @@ impl Truth {
                 && held["content"] == *row.content
                 && held["timestamp"] == *row.timestamp
                 && (!due || !by_cursor || held["isRead"] == row.is_read);
-            if !same {
+            let keeps_the_lost = self.keeps_the_lost(book);
+            // Its id may be another's now, whose it never was.
+            if !same && (due || !keeps_the_lost) {
                 wrong.push(format!("{book}: message {id} differs: {held}"));
+            }
+            if keeps_the_lost {
+                continue;
             }
             let may = conversation.initiator == user
                 || self.tenure(row.conversation, user).is_some_and(|(_, ended)| posted < ended);
             if !may {
                 wrong.push(format!("{book}: message {id} is none of theirs"));
             }
+        }
+        if self.keeps_the_lost(book) {
+            return;
         }
         for id in book.messages.keys().filter(|id| !self.messages.contains_key(id)) {
             wrong.push(format!("{book}: there is no message {id}"));

@@ -9,6 +9,8 @@ use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::due::Item;
+use super::restore::LOST;
 use super::{Phase, World};
 use crate::support::{Client, Random};
 
@@ -37,6 +39,38 @@ struct Known {
     expert: Option<u64>,
 }
 
+impl Board {
+    /// As if nothing but these had ever been: conversations with their initiator and expert, and messages with
+    /// their conversation and sender.
+    pub fn set(&mut self, conversations: Vec<(u64, u64, Option<u64>)>, messages: Vec<(u64, u64, u64)>) {
+        let known = |(id, initiator, expert)| Known { id, initiator, expert };
+        self.conversations = conversations.into_iter().map(known).collect();
+        self.messages = messages;
+    }
+}
+
+impl World {
+    /// A conversation was opened by a write that began in the history `era`: others may work on it, and it is due.
+    fn opened(&self, era: u64, id: u64, initiator: u64) {
+        let mut board = self.board.lock().unwrap();
+        if self.due.era() == era {
+            board.conversations.push(Known { id, initiator, expert: None });
+            self.due.acknowledge(era, initiator, Item::Conversation, id);
+        }
+    }
+
+    /// The same of a message.
+    fn posted(&self, era: u64, id: u64, conversation: u64, sender: u64) {
+        let mut board = self.board.lock().unwrap();
+        if self.due.era() == era {
+            board.messages.push((id, conversation, sender));
+            if let Some(known) = board.conversations.iter().find(|known| known.id == conversation) {
+                self.due.acknowledge(era, known.initiator, Item::Message, id);
+            }
+        }
+    }
+}
+
 /// How a write ended for its writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,6 +95,20 @@ pub enum Write {
 #[derive(Default)]
 pub struct Ledger {
     pub writes: Vec<(Write, Outcome)>,
+}
+
+impl Ledger {
+    /// A write that began in the history `begun` and ended in the history `ended` ([`super::due::Due::era`]): of what was
+    /// done in the one that is lost nothing is left, and in between nobody can say.
+    fn note(&mut self, (begun, ended): (u64, u64), write: Write, outcome: Outcome) {
+        let outcome = match (begun, ended) {
+            (LOST, LOST) if matches!(write, Write::Change { .. } | Write::Read { .. }) => return,
+            (LOST, LOST) => Outcome::Refused,
+            _ if begun != ended => Outcome::Unknown,
+            _ => outcome,
+        };
+        self.writes.push((write, outcome));
+    }
 }
 
 /// Keeps so few waiting that clients are shown all who wait.
@@ -130,16 +178,20 @@ impl Writer {
             return;
         }
         let title = self.random.name(16);
+        let era = self.world.due.era();
         let (outcome, _) = self.create("/conversations", json!({ "title": title })).await;
         if let Outcome::Done(id) = outcome {
-            let known = Known { id, initiator: self.me, expert: None };
-            self.world.board.lock().unwrap().conversations.push(known);
+            self.world.opened(era, id, self.me);
         }
-        self.ledger.writes.push((Write::Open { title }, outcome));
+        self.note(era, Write::Open { title }, outcome);
+    }
+
+    fn note(&mut self, begun: u64, write: Write, outcome: Outcome) {
+        self.ledger.note((begun, self.world.due.era()), write, outcome);
     }
 
     async fn post(&mut self) {
-        let me = self.me;
+        let (me, era) = (self.me, self.world.due.era());
         let Some(conversation) = self.choose(|known| known.initiator == me || known.expert == Some(me))
         else {
             return;
@@ -148,9 +200,9 @@ impl Writer {
         let fields = json!({ "conversationId": conversation.to_string(), "content": content });
         let (outcome, _) = self.create("/messages", fields).await;
         if let Outcome::Done(id) = outcome {
-            self.world.board.lock().unwrap().messages.push((id, conversation, me));
+            self.world.posted(era, id, conversation, me);
         }
-        self.ledger.writes.push((Write::Post { conversation, content }, outcome));
+        self.note(era, Write::Post { conversation, content }, outcome);
     }
 
     async fn claim(&mut self) {
@@ -170,15 +222,17 @@ impl Writer {
 
     async fn change(&mut self, verb: &str, kind: &'static str, conversation: u64, then: Option<Option<u64>>) {
         let path = format!("/expert/conversations/{conversation}/{verb}");
+        let era = self.world.due.era();
         let (status, _) = self.send("POST", &path, json!({}), None).await;
         let outcome = judged(status, || Some(0));
         if outcome == Outcome::Done(0)
             && let Some(expert) = then
+            && self.world.due.era() == era
         {
             let mut board = self.world.board.lock().unwrap();
             board.conversations.iter_mut().filter(|k| k.id == conversation).for_each(|k| k.expert = expert);
         }
-        self.ledger.writes.push((Write::Change { kind, conversation, by: self.me }, outcome));
+        self.note(era, Write::Change { kind, conversation, by: self.me }, outcome);
     }
 
     async fn read(&mut self) {
@@ -196,8 +250,9 @@ impl Writer {
             return;
         }
         let message = *self.random.pick(&foreign);
+        let era = self.world.due.era();
         let (status, _) = self.send("PUT", &format!("/messages/{message}/read"), json!({}), None).await;
-        self.ledger.writes.push((Write::Read { message }, judged(status, || Some(0))));
+        self.note(era, Write::Read { message }, judged(status, || Some(0)));
     }
 
     /// Asks for a new row, again and again with the same key where no answer comes, or not.
@@ -274,6 +329,9 @@ async fn slow_write(
     random: &mut Random,
     ledger: &mut Ledger,
 ) -> mysql_async::Result<()> {
+    // Nobody stands in the middle of a transaction while a backup is taken or restored.
+    let _quiet = world.restoring.read().await;
+    let era = world.due.era();
     conn.query_drop("SET time_zone = '+00:00'").await?;
     conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
     let me = random.pick(&world.people).id;
@@ -309,17 +367,16 @@ async fn slow_write(
     };
     sleep(Duration::from_millis(stall)).await;
     if rolls_back {
-        ledger.writes.push((write, Outcome::Refused));
+        ledger.note((era, era), write, Outcome::Refused);
         return conn.query_drop("ROLLBACK").await;
     }
     let done = conn.query_drop("COMMIT").await;
     if done.is_ok() {
-        let mut board = world.board.lock().unwrap();
         match write {
-            Write::Open { .. } => board.conversations.push(Known { id, initiator: me, expert: None }),
-            _ => board.messages.push((id, conversation, me)),
+            Write::Open { .. } => world.opened(era, id, me),
+            _ => world.posted(era, id, conversation, me),
         }
     }
-    ledger.writes.push((write, if done.is_ok() { Outcome::Done(id) } else { Outcome::Unknown }));
+    ledger.note((era, era), write, if done.is_ok() { Outcome::Done(id) } else { Outcome::Unknown });
     done
 }

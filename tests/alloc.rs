@@ -33,6 +33,8 @@ use hyperdesk::chassis::{Answer, Chassis, Request, Service, bind, start};
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, migrations};
+use hyperdesk::feed::Cursor;
+use hyperdesk::feed::window::Position;
 use hyperdesk::metrics::BeforeScrape;
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::tasks::Tasks;
@@ -142,10 +144,17 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
     start(&chassis, listener, 1, &tasks).unwrap();
 
     let bare_address = serve_bare();
-    for path in ["/api/conversations/updates", "/api/messages/updates", "/api/expert-queue/updates"] {
-        let since = Timestamp::now();
+    let since = Timestamp::now();
+    let cursor = Cursor::new(Position::default(), USER).text();
+    let cursor = std::str::from_utf8(&cursor).unwrap();
+    for path in [
+        format!("/api/conversations/updates?since={since}"),
+        format!("/api/messages/updates?since={since}"),
+        format!("/api/expert-queue/updates?since={since}"),
+        format!("/api/updates?cursor={cursor}"),
+    ] {
         let head = format!(
-            "GET {path}?since={since} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n\
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n\
              Authorization: Bearer {token}\r\n\r\n"
         );
         let counted = move |address| count_polls(address, &head);
@@ -186,7 +195,8 @@ fn count_polls(address: SocketAddr, head: &str) -> u64 {
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = [0; 4_096];
         let mut length = 0;
-        while !answer[..length].ends_with(b"\r\n\r\n[]") {
+        // `[]`, or the object of a cursor poll; no header ends so.
+        while !answer[..length].ends_with(b"\r\n\r\n[]") && !answer[..length].ends_with(b"}") {
             let read = stream.read(&mut answer[length..]).unwrap();
             assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer[..length]));
             length += read;

@@ -124,7 +124,8 @@ pub fn sign(keys: &Keys, grant: &Grant) -> String {
 pub fn verify(keys: &Keys, token: &[u8], now: Timestamp) -> Result<Grant, TokenError> {
     let mut buffer = [0; PART_BYTES_MAX];
     let payload = keys.verify_signature(token, &mut buffer)?;
-    let payload: Payload<'_> = serde_json::from_slice(payload).map_err(|_| TokenError::Claims)?;
+    let payload = std::str::from_utf8(payload).map_err(|_| TokenError::Claims)?;
+    let payload: Payload<'_> = serde_json::from_str(payload).map_err(|_| TokenError::Claims)?;
     if payload.purpose != USE || payload.aud.is_some() {
         return Err(TokenError::Purpose);
     }

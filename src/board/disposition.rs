@@ -10,17 +10,17 @@ use percent_encoding::percent_decode_str;
 
 /// What a part says of itself.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Disposition {
+pub struct Disposition {
     /// The field, where it is named.
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// The file's name on its sender's disk, where it is a file.
-    pub(super) file_name: Option<String>,
+    pub file_name: Option<String>,
 }
 
 impl Disposition {
     /// Reads `form-data; name="…"; filename="…"`. Types and parameters are in any case, and each parameter is there
     /// once: of two, two readers take different ones. `filename*` (RFC 5987) counts only where `filename` is not.
-    pub(super) fn parse(header: &[u8]) -> Option<Self> {
+    pub fn parse(header: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(header).ok()?;
         let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
         if !kind.trim().eq_ignore_ascii_case("form-data") {

@@ -14,11 +14,11 @@
 //!   from it; those on their way to readers share the chassis' limit for all answers. So memory has a limit however
 //!   slow either side is.
 
-mod disposition;
+pub mod disposition;
 pub mod head;
 pub mod model;
 mod pictures;
-mod posts;
+pub mod posts;
 pub mod routes;
 mod storage;
 pub mod store;

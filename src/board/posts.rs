@@ -74,15 +74,20 @@ pub(super) async fn newest(board: Arc<Board>) -> Result<Response, Error> {
 }
 
 /// What an upload sent.
-#[derive(Default)]
-struct Form {
-    message: Option<Bytes>,
-    file: Option<(String, Bytes)>,
+#[derive(Debug, Default)]
+pub struct Form {
+    /// The text.
+    pub message: Option<Bytes>,
+    /// The picture's name on its sender's disk, and its bytes.
+    pub file: Option<(String, Bytes)>,
 }
 
 impl Form {
     /// Takes a multipart body apart. Other parts than the two are passed over.
-    async fn read(content_type: Option<&HeaderValue>, body: Bytes) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// 415 for another type, 400 for what is no form, or has one of the two twice.
+    pub async fn read(content_type: Option<&HeaderValue>, body: Bytes) -> Result<Self, Error> {
         let content_type = content_type.and_then(|value| value.to_str().ok()).ok_or(NOT_MULTIPART)?;
         let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
             multer::Error::NoBoundary => MALFORMED,

@@ -12,7 +12,7 @@ use super::{Error, response};
 
 /// The address that the outermost trusted proxy saw. A client can write entries of its own in front, so only
 /// the last ones count, one for each proxy.
-pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, hops: usize) -> IpAddr {
+pub fn client_address(headers: &HeaderMap, peer: IpAddr, hops: usize) -> IpAddr {
     if hops == 0 {
         return peer;
     }
@@ -38,7 +38,7 @@ fn address(entry: &str) -> Option<IpAddr> {
 /// allows is in no name that there is, and is read as two hosts, a user or a path by one server or another.
 ///
 /// Every request comes by here, and nearly all say the same: comparing is a quarter of looking at each letter.
-pub(super) fn is_host(host: &HeaderValue) -> bool {
+pub fn is_host(host: &HeaderValue) -> bool {
     let host = host.as_bytes();
     LAST_HOST.with_borrow(|(last, length)| last[..*length] == *host) || is_new_host(host)
 }
@@ -106,7 +106,7 @@ pub(super) fn check_content_coding(headers: &HeaderMap) -> Result<(), Error> {
 
 /// The same URI where its path has repeated slashes or one at its end, which do not count; nothing where it has
 /// none of them.
-pub(super) fn without_extra_slashes(uri: &Uri) -> Option<Uri> {
+pub fn without_extra_slashes(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     if !path.contains("//") && (!path.ends_with('/') || path.len() == 1) {
         return None;

@@ -94,12 +94,22 @@ fn other_text_is_refused() {
         "2026-01-15T10:30:00+02:60|2026-01-15T10:30:00+02:00Z|",
         "2026-02-30T00:00:00Z|2026-01-15T24:00:00Z|2026-01-15T10:60:00Z|",
         "2026-01-15T10:30:60Z|+2026-01-15|-2026-01-15|2026-01-15T10:30:00\0|",
-        "2026-01-15T1０:30|1768473000",
+        "2026-01-15T1０:30|1768473000|",
+        // The signs before and after the digits.
+        "202:-01-15|2026-0:-15|2026-01-0:|2026-01-0/|2026-01-15T0::30|2026-01-15T10:0:|",
+        "2026-01-15T10:30:0:|2026-01-15T10:30:00.12345:|2026-01-15T10:30:00+0:00|2026-01-15T10:30:00+00:0:",
     );
     for text in refused.split('|') {
         assert_eq!(parse(text), None, "{text:?}");
     }
     assert_eq!(Timestamp::parse_lenient([0xFF; 27]), None);
+}
+
+#[test]
+fn the_present_is_between_two_looks_at_the_machines_clock() {
+    let look = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let (before, now, after) = (look(), Timestamp::now().micros().unsigned_abs(), look());
+    assert!((before..=after).contains(&u128::from(now)));
 }
 
 #[test]

@@ -144,6 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_is_not_read_again_and_no_longer_than_it_may_be() {
+        let (mut cache, auth) = (Cache::default(), auth());
+        let payload =
+            |filler: usize| format!(r#"{{"user_id":1,"iat":1000,"exp":2000,"x":"{}"}}"#, "x".repeat(filler));
+        let token = |length| {
+            let mut tokens = (0..).map(|filler| auth.keys.sign_payload(payload(filler).as_bytes()));
+            tokens.find(|token| token.len() >= length).unwrap()
+        };
+        for (length, user) in [(1, 99), (TOKEN_REMEMBERED_BYTES_MAX, 99), (TOKEN_REMEMBERED_BYTES_MAX + 1, 1)]
+        {
+            let token = token(length);
+            assert!(length == 1 || token.len() == length);
+            assert!(cache.verify(&auth, token.as_bytes(), NOW, Instant::now()).is_ok());
+            cache.0.iter_mut().flatten().for_each(|checked| checked.claims.user_id = 99);
+            let again = cache.verify(&auth, token.as_bytes(), NOW, Instant::now());
+            assert_eq!(again.map(|claims| claims.user_id), Ok(user), "{length}");
+        }
+    }
+
+    #[test]
     fn a_remembered_token_still_expires() {
         let (mut cache, auth) = (Cache::default(), auth());
         let token = auth.keys.sign(&claims(1));

@@ -55,7 +55,9 @@ pub(super) fn read(payload: &[u8]) -> Result<Found, TokenError> {
     if let Some(found) = read_own(payload) {
         return Ok(found);
     }
-    let claims: Payload = serde_json::from_slice(payload).map_err(|_| TokenError::Claims)?;
+    // serde_json passes over the text of what nobody asked for, whether or not it is UTF-8.
+    let payload = std::str::from_utf8(payload).map_err(|_| TokenError::Claims)?;
+    let claims: Payload = serde_json::from_str(payload).map_err(|_| TokenError::Claims)?;
     if claims.foreign {
         return Err(TokenError::Purpose);
     }
@@ -119,7 +121,8 @@ fn leading_number(text: &[u8]) -> Option<(u64, &[u8])> {
 /// Refuses a header that is not plainly an HS256 token's: another `alg`, another `typ` than `JWT`, a
 /// `kid`, which the server never issues, or a `crit`, which demands extensions it does not have.
 pub(super) fn check_header(json: &[u8]) -> Result<(), TokenError> {
-    let header: Header = serde_json::from_slice(json).map_err(|_| TokenError::Header)?;
+    let json = std::str::from_utf8(json).map_err(|_| TokenError::Header)?;
+    let header: Header = serde_json::from_str(json).map_err(|_| TokenError::Header)?;
     if header.is_hs256 && !header.foreign { Ok(()) } else { Err(TokenError::Header) }
 }
 

@@ -23,8 +23,8 @@ fn encode(text: &str) -> String {
 }
 
 /// A token with any header and payload, and a right signature.
-fn forge(header: &str, payload: &str) -> String {
-    let signed = format!("{}.{}", encode(header), encode(payload));
+fn forge(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = hmac::sign(&keys().current, signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -381,6 +381,17 @@ fn the_claims_are_numbers_each_once() {
     let nested = format!("\"x\":{}{}", "[".repeat(500), "]".repeat(500));
     assert_eq!(verify_with(&nested).unwrap().user_id, 7);
     assert_eq!(verify_with(&nested[..600]), Err(TokenError::Claims));
+}
+
+#[test]
+fn what_is_not_utf_8_is_refused_wherever_it_stands() {
+    let payload = br#"{"user_id":7,"exp":1768476600,"x":"?"}"#;
+    let header = br#"{"alg":"HS256","x":"?"}"#;
+    let other =
+        |json: &[u8]| json.iter().map(|&byte| if byte == b'?' { 0xff } else { byte }).collect::<Vec<_>>();
+    assert!(verify(&forge(header, payload)).is_ok());
+    assert_eq!(verify(&forge(header, other(payload))), Err(TokenError::Claims));
+    assert_eq!(verify(&forge(other(header), payload)), Err(TokenError::Header));
 }
 
 #[test]

@@ -102,6 +102,14 @@ impl Parts {
         Ok(self.feed.get_or_init(|| feed).clone())
     }
 
+    /// Waits for what must be known before anybody is served: until then a token that was signed out would be taken. Where
+    /// the database does not answer that is not waited for long: nothing is told without it either.
+    pub async fn settled(&self) {
+        if let Some(feed) = self.feed.get() {
+            let _in_time = tokio::time::timeout(SETTLE_LIMIT, feed.loaded()).await;
+        }
+    }
+
     /// Ends what asks the database by itself, so that nothing is cut off half-way; to be called when nobody is served
     /// any more.
     pub async fn close(&self) {
@@ -113,6 +121,9 @@ impl Parts {
 
 /// Longest wait for the feed's tail to end. A database that answers needs some ms, and one that does not may be left.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Longest wait for the first look at the database.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
 macro_rules! services {
     ($($field:ident: $Service:ident, $name:literal;)+) => {

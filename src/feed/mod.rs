@@ -256,6 +256,17 @@ impl Feed {
         }
     }
 
+    /// Waits until the feed was read for the first time, and with it who was signed out.
+    pub async fn loaded(&self) {
+        loop {
+            let ticked = self.ticked[0].notified();
+            if self.fresh_at().is_some() {
+                return;
+            }
+            ticked.await;
+        }
+    }
+
     /// Ends the tail between two packets, so that the database is left with nothing half done; to be called last, as
     /// nothing is read any more. Returns when it has ended: within a statement's limit at the latest.
     pub async fn close(&self) {

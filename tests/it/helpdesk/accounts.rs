@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Desk, is_time};
-use crate::support::{Client, Response, User};
+use crate::support::{Client, Hyperdesk, Proxy, Response, User};
 
 const NO_SESSION: &str = r#"{"error":"No session found"}"#;
 const REQUIRED: &str = r#"{"error":"Authentication required"}"#;
@@ -201,6 +201,27 @@ async fn a_session_signed_out_elsewhere_cannot_be_refreshed() {
     ann.post("/auth/logout", json!({})).await.expect_status(200);
     let answer = Client::new(other.addr()).post("/auth/refresh").bearer(&ann.token).send().await;
     assert_eq!(answer.expect_status(401).text(), NO_SESSION);
+}
+
+/// From its first answer on.
+#[tokio::test]
+async fn an_instance_that_starts_knows_who_was_signed_out() {
+    let desk = Desk::start().await;
+    let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
+    ann.post("/auth/logout", json!({})).await.expect_status(200);
+    // It learns so later than it could listen.
+    let proxy = Proxy::start(desk.schema.server_addr().await);
+    proxy.delay_replies(std::time::Duration::from_millis(40));
+    for _ in 0..3 {
+        let url = desk.schema.url_via(proxy.addr());
+        let server = Hyperdesk::builder(&desk.schema).env("DATABASE_URL", url).start().await;
+        let client = server.client();
+        let poll = format!("/api/messages/updates?since={}", hyperdesk::clock::Timestamp::now());
+        for path in [&*poll, "/auth/me"] {
+            assert_eq!(client.get(path).bearer(&ann.token).send().await.status, 401, "{path}");
+        }
+        client.get("/auth/me").bearer(&bob.token).send().await.expect_status(200);
+    }
 }
 
 #[tokio::test]

@@ -30,9 +30,9 @@ const STREAM_SLACK: Duration = Duration::from_secs(4);
 const PAUSE_MAX: Duration = Duration::from_millis(150);
 /// A hold beyond the time for which an instance may go on from memory.
 const LONG_HOLD: Duration = Duration::from_secs(6);
-/// Who has a fast clock and got no answer for so long loads everything anew: soon the clock's time will have come, and
-/// stands for a moment of which the client knows nothing. With the time for an answer less than the least that a clock
-/// is fast by.
+/// Who has a fast clock and got no answer for so long asks by the right time: soon the clock's will have come, and stands
+/// for a moment of which the client knows nothing. With the time for an answer less than the least that a clock is
+/// fast by.
 const AWAY_MAX_MICROS: i64 = 25_000_000;
 /// How exactly the end of a hold is known.
 const HOLD_SLACK: Duration = Duration::from_millis(250);
@@ -220,12 +220,13 @@ impl Poller {
         let (mut changed, mut complete) = (false, true);
         for (place, path) in PATHS.into_iter().enumerate() {
             let asked = Timestamp::now();
+            let mut since = self.since[place];
             if let Kind::Clock(fast @ 1..) = self.book.kind
-                && asked.micros() + micros(fast) - self.since[place].micros() > AWAY_MAX_MICROS
+                && asked.micros() + micros(fast) - since.micros() > AWAY_MAX_MICROS
             {
-                self.since[place] = self.world.begun;
+                since = Timestamp::from_micros(since.micros() - micros(fast));
             }
-            let Some(answer) = self.get(&format!("{path}?since={}", self.since[place]), LIMIT).await else {
+            let Some(answer) = self.get(&format!("{path}?since={since}"), LIMIT).await else {
                 complete = false;
                 continue;
             };

@@ -396,6 +396,8 @@ mod tests {
     fn a_search_means_what_it_says() {
         let search = Search::of(Some("3"), Some(" 50%_off! ")).unwrap();
         assert_eq!((search.limit(), search.offset()), (20, 40));
+        let last = Search::of(Some("1000"), None).unwrap();
+        assert_eq!(last.offset() + last.limit(), TOTAL_MAX);
         assert_eq!(search.pattern.as_deref(), Some("%50!%!_off!!%"));
         assert_eq!(Search::of(Some(""), Some(" ")), Search::of(None, None));
         for page in ["0", "-1", "x", "1001", "1.0"] {

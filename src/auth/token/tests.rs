@@ -421,5 +421,6 @@ fn session_ids() {
     assert_eq!(SessionId::from_hex(&first.hex()), Some(first));
     assert_eq!(SessionId::from_bytes(*first.as_bytes()), first);
     assert_eq!(claims().session.to_string(), "00112233445566778899aabbccddeeff");
+    assert_eq!(format!("{:?}", claims().session), "SessionId(00112233445566778899aabbccddeeff)");
     assert_eq!(SessionId::from_hex(b"0011"), None);
 }

@@ -5,7 +5,8 @@ use futures_util::FutureExt;
 use http::Uri;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyperdesk::board::disposition::Disposition;
-use hyperdesk::board::model::{self, NoPicture, PICTURE_BYTES_MAX};
+use hyperdesk::board::head::{PictureType, Size};
+use hyperdesk::board::model::{self, NoPicture, PICTURE_BYTES_MAX, PIXELS_MAX};
 use hyperdesk::board::posts::Form;
 use hyperdesk::chassis::request::Fields;
 use serde_json::{Map, Value};
@@ -150,5 +151,9 @@ pub fn disposition(input: &[u8]) {
 pub fn picture(input: &[u8]) {
     let found = model::picture(input);
     assert_eq!(found == Err(NoPicture::TooLarge), input.len() > PICTURE_BYTES_MAX);
-    assert_eq!(model::picture(input), found);
+    if let Ok(picture_type) = found {
+        assert_eq!(PictureType::of(input), Some(picture_type));
+        let pixels = picture_type.size(input).map(Size::pixels);
+        assert!(pixels.is_some_and(|pixels| (1..=PIXELS_MAX).contains(&pixels)));
+    }
 }

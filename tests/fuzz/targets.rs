@@ -14,8 +14,11 @@ use http::{HeaderMap, Method, Uri};
 use hyperdesk::chassis::Request;
 use hyperdesk::clock::Timestamp;
 
+/// Reads some bytes, and panics where what it read breaks a promise.
+pub type Target = fn(&[u8]);
+
 /// All of them, by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, fn(&[u8])); 16] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("access_token", credentials::access_token),
     ("cookie", credentials::cookie),
     ("cursor", values::cursor),

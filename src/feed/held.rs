@@ -82,3 +82,72 @@ impl Drop for Waiting {
         self.feed.waiters.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::auth::Auth;
+    use crate::auth::registrations::Registrations;
+    use crate::auth::session::Revocations;
+    use crate::auth::token::Keys;
+    use crate::config::Config;
+    use crate::db::{Db, DbMetrics};
+    use crate::feed::window::Position;
+    use crate::feed::{Parts, STALE_MS_MAX};
+    use crate::tasks::Tasks;
+
+    /// A feed whose tasks get no turn: what they would find is set here.
+    fn feed() -> Arc<Feed> {
+        let vars = HashMap::from([("DATABASE_URL".to_owned(), "mysql://u:p@127.0.0.1:1/d".to_owned())]);
+        let config = Config::from_vars(&vars, &["helpdesk"]).unwrap();
+        let registry = prometheus::Registry::new();
+        let tasks = Tasks::new(&registry).unwrap();
+        let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
+        let auth = Auth {
+            keys: Keys::new(&[7; 32], None).unwrap(),
+            revocations: Revocations::new(),
+            registrations: Registrations::new(),
+            token_ttl_seconds: 60,
+            production: false,
+        };
+        let parts = Parts { db, auth: Arc::new(auth), event_loops: 1, settings: (&config).into(), tasks };
+        let feed = Feed::start(parts, &registry).unwrap();
+        feed.restart(Position::default(), 0);
+        feed
+    }
+
+    /// Each look has to wait for the tail, and each time the tail comes it has woken the waiter as well: so it has at
+    /// the end of its time.
+    #[tokio::test]
+    async fn who_is_woken_again_and_again_sees_that_the_time_is_over() {
+        let feed = feed();
+        let stale = STALE_MS_MAX * 1_000;
+        let now = || feed.micros_since_born(Instant::now());
+        while now() <= 2 * stale {
+            std::hint::spin_loop();
+        }
+        feed.fresh.store(1, Relaxed);
+        let cursor = Cursor::new(Position::default(), 7);
+        let until = Instant::now() + Duration::from_millis(5);
+        let mut held = std::pin::pin!(feed.held_poll(0, 7, cursor, until));
+        let mut looks_after = 0;
+        while looks_after < 1_000 {
+            if let Poll::Ready(answer) = poll!(&mut held) {
+                assert!(matches!(answer, Ok(CursorPoll::Unchanged(same)) if same == cursor), "{answer:?}");
+                assert!(Instant::now() >= until, "not before its time");
+                return;
+            }
+            looks_after += u32::from(Instant::now() >= until);
+            feed.wake_all();
+            // Fresh enough for the look that waits, and not for the next one.
+            feed.fresh.store(now() - stale, Relaxed);
+            feed.tell_ticked();
+        }
+        panic!("still held");
+    }
+}

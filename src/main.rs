@@ -251,11 +251,12 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
     tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
+    // They are: who connects waits in the kernel's queue.
+    tracing::info!(listener = "http", address = %http_address, "listening");
+    tracing::info!(listener = "admin", address = %admin_address, "listening");
     parts.settled().await;
     chassis::start(&chassis, http, config.web_concurrency, &tasks)
         .map_err(|error| Failure(EXIT_OS, error.to_string()))?;
-    tracing::info!(listener = "http", address = %http_address, "listening");
-    tracing::info!(listener = "admin", address = %admin_address, "listening");
 
     let politely = tokio::select! {
         _ = terminated.recv() => true,

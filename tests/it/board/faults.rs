@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::support::Proxy;
 
-/// The contract's limit for any answer, and some for a busy machine.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(6_500);
+/// The contract's limit for any answer is 5 s; a busy machine takes a hundred megabytes in at its own pace, and none may be hung.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 /// An orphan's ten seconds, the time to the next round, and some for a busy machine.
 const SWEPT_WITHIN: Duration = Duration::from_secs(40);
 

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::answers::Answers;
 use super::response::{Body, Pieces, Response};
+use super::unparsed;
 
 /// How often connections are looked over, in milliseconds.
 pub(super) const SWEEP_MS: u64 = 250;
@@ -195,6 +196,13 @@ pub(super) struct Watched {
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
     lingering: Option<Lingering>,
+    /// What goes out in place of hyper's own answer to a head that it cannot read.
+    refusal: Option<Box<Refusal>>,
+}
+
+struct Refusal {
+    text: Vec<u8>,
+    sent: usize,
 }
 
 /// Since which tick we have been waiting for the client to close, and what it sent meanwhile.
@@ -205,7 +213,7 @@ struct Lingering {
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, tick: Arc<AtomicU32>) -> Self {
-        Self { io: TokioIo::new(stream), activity, tick, lingering: None }
+        Self { io: TokioIo::new(stream), activity, tick, lingering: None, refusal: None }
     }
 
     fn tick(&self) -> u32 {
@@ -214,6 +222,33 @@ impl Watched {
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize) {
         self.activity.wrote(outcome, offered, self.tick());
+    }
+
+    /// Writes what stands for `head`, which hyper wrote by itself; none where it is the head of an answer of ours. To hyper
+    /// it is all or nothing, so that it asks again with the same head.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        // With a request under way or answered it is ours: nearly always.
+        if !matches!(self.activity.phase(), Phase::Idle | Phase::Head) {
+            return None;
+        }
+        if self.refusal.is_none() {
+            let text = unparsed::with_body(head)?;
+            self.refusal = Some(Box::new(Refusal { text, sent: 0 }));
+        }
+        let Refusal { text, sent } = &mut **self.refusal.as_mut()?;
+        while *sent < text.len() {
+            let rest = &text[*sent..];
+            let outcome = Pin::new(&mut self.io).poll_write(cx, rest);
+            self.activity.wrote(&outcome, || rest.len(), self.tick.load(Relaxed));
+            match outcome {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(written)) => *sent += written,
+                other => return Some(other),
+            }
+        }
+        self.refusal = None;
+        self.activity.enter(Phase::Answered, self.tick());
+        Some(Poll::Ready(Ok(head.len())))
     }
 }
 
@@ -234,6 +269,9 @@ impl Read for Watched {
 
 impl Write for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(outcome) = self.poll_refusal(cx, bytes) {
+            return outcome;
+        }
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.note_write(&outcome, || bytes.len());
         outcome
@@ -244,6 +282,11 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [head] = slices
+            && let Some(outcome) = self.poll_refusal(cx, head)
+        {
+            return outcome;
+        }
         let mut both = [0; GATHERED_BYTES_MAX];
         let outcome = match slices {
             [head, body] if head.len() + body.len() <= both.len() => {

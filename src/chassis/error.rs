@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 use serde_json::json;
 
@@ -103,6 +103,10 @@ impl Error {
     pub fn into_response(self) -> Response {
         match self {
             Self::Malformed(status, text) => response::json(status, &json!({ "error": text })),
+            Self::Refused(StatusCode::UNAUTHORIZED, text) => {
+                let answer = response::json(StatusCode::UNAUTHORIZED, &json!({ "error": text }));
+                response::with_header(answer, WWW_AUTHENTICATE, CHALLENGE)
+            }
             Self::Refused(status, text) => response::json(status, &json!({ "error": text })),
             Self::Invalid(texts) => {
                 response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": texts }))
@@ -124,6 +128,10 @@ fn too_many(wait: Duration) -> Response {
     let answer = response::json_text(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"Too many requests"}"#);
     response::with_header(answer, RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
+
+/// No 401 is without a challenge (RFC 9110 §15.5.2), and none of this scheme without a parameter (RFC 6750 §3). Browsers
+/// show no window of their own for it, as they do for Basic.
+const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="hyperdesk""#);
 
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 

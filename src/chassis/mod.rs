@@ -4,6 +4,7 @@
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
@@ -27,6 +28,7 @@ pub mod response;
 pub mod route;
 mod scratch;
 pub mod text;
+mod unparsed;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -111,3 +111,49 @@ pub struct Nothing {
     /// For the header.
     pub cursor: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::Position;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn an_answer_is_one_object_and_never_longer_than_said() {
+        let pieces = |texts: &[&'static str]| {
+            texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>()
+        };
+        let (none, one, two) = (pieces(&[]), pieces(&["{}"]), pieces(&["{\"a\":1}", "[2]"]));
+        assert_eq!(array(&none), "[]");
+        assert_eq!(array(&two), "[{\"a\":1},[2]]");
+        let cursor = Cursor::new(Position { seq: u64::MAX, at: Timestamp::from_micros(1) }, 7);
+        let updates = Updates {
+            cursor,
+            conversations: List::Pieces(&two),
+            messages: List::Array(b"[\"m\"]"),
+            waiting: List::Pieces(&none),
+            left: &[u64::MAX, 8],
+            total: 3,
+            next_poll_ms: 5_000,
+        };
+        let text = String::from_utf8(cursor.text().to_vec()).unwrap();
+        let json = format!(
+            r#"{{"cursor":"{text}","conversations":[{{"a":1}},[2]],"messages":["m"],"queue":{{"waiting":[],"left":["{}","8"],"total":3}},"nextPollMs":5000}}"#,
+            u64::MAX
+        );
+        assert_eq!(updates.json(), json);
+        // Memory is asked for once: the bound holds for the largest numbers too, and for each list by itself.
+        let (wide, ids) = (vec![one[0].clone(); 1_000], vec![u64::MAX; 1_000]);
+        let numbers = Updates { total: u64::MAX, next_poll_ms: u64::MAX, left: &[], ..updates };
+        for large in [
+            Updates { left: &ids, ..numbers },
+            Updates { waiting: List::Pieces(&wide), ..numbers },
+            Updates { messages: List::Array(&json.as_bytes()[..200]), ..numbers },
+            numbers,
+        ] {
+            let bytes = large.json().len();
+            let spare = 256 + large.left.len();
+            assert!(bytes <= large.bytes_max() && large.bytes_max() <= bytes + spare, "{bytes}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! State plus events equals a fresh state: random histories, read by clients of every kind.
 
+mod queue;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::assembly::Assembly;

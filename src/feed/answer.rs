@@ -148,7 +148,7 @@ mod tests {
         for large in [
             Updates { left: &ids, ..numbers },
             Updates { waiting: List::Pieces(&wide), ..numbers },
-            Updates { messages: List::Array(&json.as_bytes()[..200]), ..numbers },
+            Updates { messages: List::Array(&json.as_bytes()[..100]), ..numbers },
             numbers,
         ] {
             let bytes = large.json().len();

@@ -142,11 +142,34 @@ fn a_position_is_told_from_one_of_another_history() {
     for seq in 8..=9 {
         window.take(&posted(seq, 10 * seq as i64, 0, 1));
     }
+    let bytes = posted(8, 80, 0, 1).bytes() + posted(9, 90, 0, 1).bytes();
+    assert_eq!(window.size(), (2, bytes, 1, Some(Timestamp::from_micros(80))));
+    assert_eq!(window.position(), Position { seq: 9, at: Timestamp::from_micros(90) });
     let holds = |seq, at| window.holds(Position { seq, at: Timestamp::from_micros(at) });
     for (seq, at) in [(0, 0), (0, 5), (7, 70), (8, 80), (9, 90)] {
         assert!(holds(seq, at), "{seq} at {at}");
     }
     for (seq, at) in [(6, 60), (7, 71), (8, 70), (9, 0), (10, 100), (10, 0)] {
         assert!(!holds(seq, at), "{seq} at {at}");
+    }
+}
+
+/// A snapshot that holds the one may lack the other: they were committed in any order.
+#[test]
+fn what_was_numbered_together_with_an_echo_is_new() {
+    for (group, expected) in [(1, 1), (2, 0)] {
+        let mut window = Window::new(Position::default(), LIMITS);
+        for seq in 1..=2 {
+            let entry = posted(seq, 500_000 + seq as i64, 100_000 * seq as i64, 1);
+            let mut entry = Arc::into_inner(entry).unwrap();
+            entry.group = if seq == 2 { group } else { 1 };
+            window.take(&Arc::new(entry));
+        }
+        let found = match window.since(1, Class::Messages, Timestamp::from_micros(200_000)) {
+            Since::News(pieces, _) => pieces.len(),
+            Since::Unchanged => 0,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "with the second in group {group}");
     }
 }

@@ -173,3 +173,54 @@ fn what_was_numbered_together_with_an_echo_is_new() {
         assert_eq!(found, expected, "with the second in group {group}");
     }
 }
+
+fn changed(seq: u64, change: impl FnOnce(&mut Entry)) -> Arc<Entry> {
+    let mut entry = Arc::into_inner(posted(seq, seq as i64, seq as i64, seq as usize)).unwrap();
+    change(&mut entry);
+    Arc::new(entry)
+}
+
+fn told(window: &Window, user: u64, seq: u64) -> (usize, Vec<u64>) {
+    match window.after(user, seq) {
+        After::News(news) => (news.messages.len(), news.left),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn as_much_is_evicted_as_must_be_and_nothing_else() {
+    let entries: Vec<_> = (1..=4).map(|seq| posted(seq, seq as i64, seq as i64, seq as usize)).collect();
+    let bytes: usize = entries[2..].iter().map(|entry| entry.bytes()).sum();
+    for limits in [Limits { events_max: 2, ..LIMITS }, Limits { bytes_max: bytes, ..LIMITS }] {
+        let mut window = Window::new(Position::default(), limits);
+        entries.iter().for_each(|entry| window.take(entry));
+        window.shrink();
+        assert_eq!((window.size().0, window.size().1), (2, bytes), "{limits:?}");
+        assert_eq!((window.after(1, 1), told(&window, 1, 2).0), (After::TooOld, 2));
+    }
+
+    // What is first in a list need not be what is evicted.
+    let mut window = Window::new(Position::default(), Limits { events_max: 3, ..LIMITS });
+    window.take(&changed(1, |entry| entry.expert_id = Some(2)));
+    window.take(&changed(2, |entry| entry.initiator_id = 2));
+    window.take(&changed(3, |entry| entry.queue = QueueChange::Waits));
+    let unclaim = |entry: &mut Entry| (entry.conversation_id, entry.former_expert_id) = (1, Some(2));
+    window.take(&changed(4, unclaim));
+    window.shrink();
+    assert_eq!(window.size().0, 3);
+    assert_eq!(told(&window, 2, 1), (1, vec![3]), "the second is there, and the third, which left the queue");
+    assert_eq!(told(&window, 9, 2), (0, vec![3]));
+}
+
+#[test]
+fn two_that_came_together_into_the_queue_are_told_to_who_echoes_one() {
+    let mut model = Model::new(1);
+    for conversation in 1..=2 {
+        model.now += 1_000;
+        let now = Timestamp::from_micros(model.now);
+        model.open(conversation, 1, now);
+    }
+    let newest = Timestamp::from_micros(model.now);
+    model.tail(true);
+    assert_eq!(model.window.since(4, Class::Queue, newest), Since::Queue);
+}

@@ -60,7 +60,8 @@ impl Pair {
             Product::MariaDb => MARIADB,
             Product::MySql => MYSQL,
         };
-        let logged = ["--general-log=ON", "--log-output=TABLE"];
+        // Into a file: a MariaDB that was killed finds its log's table damaged, and some die of that at their start.
+        let logged = ["--general-log=ON", "--log-output=FILE", "--general-log-file=general.log"];
         let writer = ["--server-id=1", "--log-bin=changes"];
         let writer = Server::start_with(&[&writer[..], &logged, dialect.writer].concat()).await;
         let reader = ["--server-id=2", "--relay-log=relay", "--read-only=ON"];
@@ -98,12 +99,8 @@ impl Pair {
 }
 
 /// How often a statement of the bookstore ran on a server.
-async fn runs(server: &Server, statement: &str) -> u64 {
-    let mut admin = server.admin().await;
-    let counted = "SELECT COUNT(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE ?";
-    let count = admin.exec_first(counted, (format!("-- bookstore.{statement}\n%"),)).await.unwrap();
-    admin.disconnect().await.unwrap();
-    count.unwrap_or_default()
+fn runs(server: &Server, statement: &str) -> usize {
+    server.data_file("general.log").matches(&format!("Execute\t-- bookstore.{statement}\n")).count()
 }
 
 async fn fallbacks(desk: &Hyperdesk) -> f64 {
@@ -131,10 +128,10 @@ async fn reads_go_to_the_reader_and_writes_to_the_writer() {
     for statement in
         ["book_list", "book_count", "book_search", "book_search_count", "book_by_id", "provider_list"]
     {
-        assert_eq!(runs(&pair.reader, statement).await, 10, "{statement} on the reader");
+        assert_eq!(runs(&pair.reader, statement), 10, "{statement} on the reader");
         // The answer to an offer was read in its own transaction.
         let written = if statement == "book_by_id" { 20 } else { 0 };
-        assert_eq!(runs(&pair.writer, statement).await, written, "{statement} on the writer");
+        assert_eq!(runs(&pair.writer, statement), written, "{statement} on the writer");
     }
     bob.post(&format!("/books/{id}/purchases"), json!({"quantity": 1})).await.expect_status(201);
     bob.post("/purchases/1/payment", json!({"method": "card"})).await.expect_status(200);
@@ -144,8 +141,8 @@ async fn reads_go_to_the_reader_and_writes_to_the_writer() {
     for statement in
         ["book_take", "purchase_insert", "purchase_pay", "purchase_deliver", "book_update", "book_delete"]
     {
-        assert_eq!(runs(&pair.writer, statement).await, 1, "{statement} on the writer");
-        assert_eq!(runs(&pair.reader, statement).await, 0, "{statement} on the reader");
+        assert_eq!(runs(&pair.writer, statement), 1, "{statement} on the writer");
+        assert_eq!(runs(&pair.reader, statement), 0, "{statement} on the reader");
     }
     assert_eq!(fallbacks(&desk).await, 0.0);
 }
@@ -193,10 +190,10 @@ async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
     // Once the reader has caught up, its reads are the reader's again.
     pair.on_reader(pair.dialect.start).await;
     pair.in_step().await;
-    let before = (runs(&pair.reader, "book_list").await, runs(&pair.writer, "book_list").await);
+    let before = (runs(&pair.reader, "book_list"), runs(&pair.writer, "book_list"));
     assert_eq!(ann.get("/books").await.header("x-total-count"), Some("1"));
     assert_eq!(ann.get("/books").await.header("x-total-count"), Some("1"));
-    let after = (runs(&pair.reader, "book_list").await, runs(&pair.writer, "book_list").await);
+    let after = (runs(&pair.reader, "book_list"), runs(&pair.writer, "book_list"));
     assert_eq!(after, (before.0 + 2, before.1));
 }
 
@@ -224,9 +221,9 @@ async fn a_reader_that_dies_is_replaced_by_the_writer_and_taken_back() {
 
     pair.reader.restart().await;
     let read_there = || async {
-        let before = runs(&pair.reader, "book_by_id").await;
+        let before = runs(&pair.reader, "book_by_id");
         stranger.get(&path).send().await.expect_status(200);
-        runs(&pair.reader, "book_by_id").await > before
+        runs(&pair.reader, "book_by_id") > before
     };
     eventually(LONG, read_there).await;
     let before = fallbacks(&desk).await;

@@ -53,6 +53,19 @@ async fn fill(schema: &Schema, (ann, eve): (i64, i64), conversations: u64, messa
     }
 }
 
+/// Rows that the server has examined, and those that it looks at to say so: MySQL's status is a table.
+async fn examined_and_own(schema: &Schema) -> (u64, u64) {
+    let mut own = u64::MAX;
+    let mut last = examined(schema).await;
+    // The feed's tail works meanwhile, so the least of some.
+    for _ in 0..5 {
+        let now = examined(schema).await;
+        own = own.min(now - last);
+        last = now;
+    }
+    (last, own)
+}
+
 /// Rows that the server has examined.
 async fn examined(schema: &Schema) -> u64 {
     let status: BTreeMap<String, String> =
@@ -91,9 +104,9 @@ async fn a_list_examines_a_few_rows_for_each_that_it_gives_however_long_the_hist
         ] {
             // Once before, so that the statements are prepared and the connection is open.
             eve.get(path).await.expect_status(200);
-            let before = examined(&schema).await;
+            let (before, own) = examined_and_own(&schema).await;
             let answer = eve.get(path).await.expect_status(200).json();
-            let cost = examined(&schema).await - before;
+            let cost = (examined(&schema).await - before).saturating_sub(own);
             let rows = answer.as_array().map_or(0, |list| list.len() as u64);
             assert!(rows >= ROWS_MIN.min(conversations) || path == "/expert/queue", "{name} {path}: {rows}");
             assert!(cost <= EXAMINED_MAX * rows + BESIDES, "{name} {path}: {cost} examined for {rows}");
@@ -128,9 +141,9 @@ async fn the_queue_costs_what_it_shows_not_what_waits_nor_what_was_done() {
     let eve = super::at(&eve, &desk);
     for path in ["/expert/queue", "/api/expert-queue/updates"] {
         eve.get(path).await.expect_status(200);
-        let before = examined(&schema).await;
+        let (before, own) = examined_and_own(&schema).await;
         let answer = eve.get(path).await.expect_status(200);
-        let cost = examined(&schema).await - before;
+        let cost = (examined(&schema).await - before).saturating_sub(own);
         assert!(cost <= EXAMINED_MAX * 103 + BESIDES, "{path}: {cost} examined for 103");
         let queue = answer.json();
         let queue = if queue.is_array() { queue[0].clone() } else { queue };

@@ -355,10 +355,14 @@ impl Feed {
         }
     }
 
-    /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays.
+    /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays. One that
+    /// is ahead by its number and not by its time is of a history that is no more (times never come again), and lacks
+    /// what memory has of the one that took its place.
     fn cursor_unread(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
-        if shard.window.as_ref().is_none_or(|window| cursor.seq > window.seq()) {
-            return CursorPoll::Unchanged(cursor);
+        match shard.window.as_ref().map(super::window::Window::position) {
+            Some(end) if cursor.seq <= end.seq => {}
+            Some(end) if cursor.position().at < end.at => return CursorPoll::Reset,
+            _ => return CursorPoll::Unchanged(cursor),
         }
         match self.cursor_now(shard, cursor) {
             CursorPoll::Unchanged(_) => CursorPoll::Unchanged(cursor),

@@ -36,6 +36,7 @@ migrations! {
     101 "helpdesk";
     102 "feed";
     103 "expert_status";
+    105 "message_count";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -31,8 +31,10 @@ async fn fill(schema: &Schema, (ann, eve): (i64, i64), conversations: u64, messa
     };
     for insert in [
         format!(
-            "conversations (title, status, initiator_id, assigned_expert_id, created_at, updated_at, last_message_at)
-             SELECT 't', 'resolved', {ann}, {eve}, '2026-01-01', '2026-01-03' + INTERVAL i SECOND, '2026-01-03'
+            "conversations (title, status, initiator_id, assigned_expert_id, created_at, updated_at, last_message_at,
+                message_count, message_counted_at)
+             SELECT 't', 'resolved', {ann}, {eve}, '2026-01-01', '2026-01-03' + INTERVAL i SECOND, '2026-01-03',
+                {messages}, '2026-01-03'
              FROM {each}"
         ),
         format!(

@@ -29,6 +29,7 @@ mod identity;
 mod logging;
 mod loss;
 mod metrics;
+mod migrations;
 mod services;
 mod sql;
 mod stock;

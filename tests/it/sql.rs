@@ -214,7 +214,7 @@ async fn migrating_twice_and_at_once_is_safe() {
     }
     let applied = async || -> Vec<(u32, String, String)> {
         let columns = "version, name, CAST(applied_at AS CHAR)";
-        schema.query(format!("SELECT {columns} FROM schema_migrations ORDER BY version")).await
+        schema.query(format!("SELECT {columns} FROM hyperdesk_migrations ORDER BY version")).await
     };
     let before = applied().await;
     let expected: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.version).collect();
@@ -226,7 +226,7 @@ async fn migrating_twice_and_at_once_is_safe() {
     assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);
 
     // Broken off after the first file's statements, before it was remembered: applied again from its start.
-    schema.execute("DELETE FROM schema_migrations").await;
+    schema.execute("DELETE FROM hyperdesk_migrations").await;
     assert!(run_command(&["migrate"], &env).await.status.success());
     assert_eq!(applied().await.len(), expected.len());
     assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);

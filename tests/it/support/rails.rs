@@ -31,6 +31,9 @@ impl Default for Shape {
     }
 }
 
+const ID: &str = "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY";
+const STAMPS: &str = "created_at datetime(6) NOT NULL, updated_at datetime(6) NOT NULL";
+
 /// Such a database.
 pub struct Rails {
     pub schema: Schema,
@@ -55,13 +58,19 @@ impl Rails {
     /// With foreign keys, and the tables that Rails has for itself.
     pub async fn of(shape: Shape) -> Rails {
         let rails = Rails { schema: Schema::fresh().await, shape };
-        for statement in rails.ddl() {
+        for statement in rails.people_ddl().into_iter().chain(rails.talk_ddl()) {
             rails.schema.execute(statement).await;
         }
         rails
     }
 
-    fn ddl(&self) -> Vec<String> {
+    fn table(&self, name: &str, columns: &str) -> String {
+        let collation = self.shape.collation;
+        format!("CREATE TABLE {name} ({columns}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}")
+    }
+
+    /// Rails' own tables and the people.
+    fn people_ddl(&self) -> Vec<String> {
         let Shape { rating, sender_role, sender, links, collation } = self.shape;
         let rating = if rating { "rating int DEFAULT NULL," } else { "" };
         let role = if sender_role { "sender_role varchar(255) DEFAULT NULL," } else { "" };
@@ -101,6 +110,17 @@ impl Rails {
                     CONSTRAINT fk_p_user FOREIGN KEY (user_id) REFERENCES users (id)"
                 ),
             ),
+        ]
+    }
+
+    /// What they say to each other.
+    fn talk_ddl(&self) -> Vec<String> {
+        let Shape { rating, sender_role, sender, .. } = self.shape;
+        let rating = if rating { "rating int DEFAULT NULL," } else { "" };
+        let role = if sender_role { "sender_role varchar(255) DEFAULT NULL," } else { "" };
+        let (id, stamps) = (ID, STAMPS);
+        let table = |name: &str, columns: String| self.table(name, &columns);
+        vec![
             table(
                 "conversations",
                 format!(
@@ -166,13 +186,11 @@ impl Rails {
                 (5, 2, 'Printers 🖨', '[\"https://a.example/1\", \"https://b.example/ü\"]', {stamps}),
                 (6, 7, NULL, NULL, {stamps})"
             ),
-            format!(
-                "conversations (id, title, status, initiator_id, assigned_expert_id, last_message_at, created_at, updated_at)
+            "conversations (id, title, status, initiator_id, assigned_expert_id, last_message_at, created_at, updated_at)
                 VALUES (10, 'Waits longest', 'waiting', 1, NULL, NULL, '2024-01-01 00:00:01', '2024-01-01 00:00:01'),
                 (11, 'Answered 👍🏽', 'active', 1, 2, '2024-04-01 00:00:04.5', '2024-01-03 00:00:01', '2024-04-01 00:00:05'),
                 (12, 'Done', 'resolved', 3, 7, '2024-02-01 00:00:01', '2024-01-04 00:00:01', '2024-02-01 00:00:02'),
-                (13, 'Waits, too', 'waiting', 3, NULL, NULL, '2024-01-02 00:00:01', '2024-01-02 00:00:01')"
-            ),
+                (13, 'Waits, too', 'waiting', 3, NULL, NULL, '2024-01-02 00:00:01', '2024-01-02 00:00:01')".to_owned(),
             format!(
                 "messages (id, conversation_id, {sender}{role_column}, content, is_read, created_at, updated_at) VALUES
                 (100, 11, 1{asks}, 'It says “PC LOAD LETTER” 😠\\r\\n\\t\\'\\\"\\\\', 1, '2024-04-01 00:00:01', {updated}),
@@ -206,11 +224,9 @@ impl Rails {
                 SELECT 1000 + i, CONCAT('many', i), '{digest}', '2024-01-01', '2024-01-01' FROM {}",
                 numbers(0, 9)
             ),
-            format!(
-                "conversations (id, title, status, initiator_id, assigned_expert_id, created_at, updated_at)
+            "conversations (id, title, status, initiator_id, assigned_expert_id, created_at, updated_at)
                 SELECT 1000 + i, CONCAT('c', i), 'active', 1000 + i % 5, 1005 + i % 5, '2024-01-01', '2024-01-01' FROM {}",
-                numbers(0, 199)
-            ),
+                numbers(0, 199).to_owned(),
             format!(
                 "messages (id, conversation_id, {sender}{column}, content, is_read, created_at, updated_at)
                 SELECT 1000 + i, 1000 + i % 200, IF(i % 3, 1000 + i % 5, 1005 + i % 5){role},

@@ -71,16 +71,9 @@ impl Rails {
 
     /// Rails' own tables and the people.
     fn people_ddl(&self) -> Vec<String> {
-        let Shape { rating, sender_role, sender, links, collation } = self.shape;
-        let rating = if rating { "rating int DEFAULT NULL," } else { "" };
-        let role = if sender_role { "sender_role varchar(255) DEFAULT NULL," } else { "" };
-        let stamps = "created_at datetime(6) NOT NULL, updated_at datetime(6) NOT NULL";
-        let id = "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY";
-        let table = |name: &str, columns: String| {
-            format!(
-                "CREATE TABLE {name} ({columns}) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
-            )
-        };
+        let links = self.shape.links;
+        let (id, stamps) = (ID, STAMPS);
+        let table = |name: &str, columns: String| self.table(name, &columns);
         vec![
             table("schema_migrations", "version varchar(255) NOT NULL PRIMARY KEY".to_owned()),
             table(

@@ -217,9 +217,11 @@ impl Rails {
                 SELECT 1000 + i, CONCAT('many', i), '{digest}', '2024-01-01', '2024-01-01' FROM {}",
                 numbers(0, 9)
             ),
-            "conversations (id, title, status, initiator_id, assigned_expert_id, created_at, updated_at)
+            format!(
+                "conversations (id, title, status, initiator_id, assigned_expert_id, created_at, updated_at)
                 SELECT 1000 + i, CONCAT('c', i), 'active', 1000 + i % 5, 1005 + i % 5, '2024-01-01', '2024-01-01' FROM {}",
-                numbers(0, 199).to_owned(),
+                numbers(0, 199)
+            ),
             format!(
                 "messages (id, conversation_id, {sender}{column}, content, is_read, created_at, updated_at)
                 SELECT 1000 + i, 1000 + i % 200, IF(i % 3, 1000 + i % 5, 1005 + i % 5){role},

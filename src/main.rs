@@ -12,14 +12,14 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, admin};
-use hyperdesk::config::{Config, Environment};
+use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, Standing};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
 use hyperdesk::services::{self, Parts, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
-use hyperdesk::{helpdesk, metrics};
+use hyperdesk::{helpdesk, import, metrics};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,6 +60,15 @@ enum Command {
     Migrate,
     /// Add demo users and conversations, once.
     Seed,
+    /// Bring the database of a Rails help desk over; safe to break off and to repeat. The source is only read.
+    Import {
+        /// Where it is: mysql://user:password@host:port/name
+        #[arg(long)]
+        from: String,
+        /// Say what would be done, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Make, list and revoke the client programs of the stock counter.
     #[command(subcommand)]
     OauthClient(clients::Command),
@@ -139,6 +148,16 @@ impl From<clients::Failure> for Failure {
     }
 }
 
+impl From<import::Failure> for Failure {
+    fn from(failure: import::Failure) -> Self {
+        match failure {
+            import::Failure::Database(error) => error.into(),
+            import::Failure::Refused(why) => Self(EXIT_DATA, why),
+            import::Failure::Output(error) => Self(EXIT_IO, error.to_string()),
+        }
+    }
+}
+
 fn software(error: impl std::fmt::Display) -> Failure {
     Failure(EXIT_SOFTWARE, error.to_string())
 }
@@ -192,6 +211,7 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
             }
             Ok(())
         }
+        Command::Import { from, dry_run } => bring_over(&process, &from, dry_run).await,
         Command::OauthClient(command) => {
             right_schema(&process.db).await?;
             for line in clients::run(&process.db, &command).await? {
@@ -201,6 +221,15 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         }
         Command::CheckConfig => Ok(()),
     }
+}
+
+/// Brings a Rails database over.
+async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), Failure> {
+    let from = DatabaseTarget::from_url(from)
+        .map_err(|mistake| Failure(EXIT_CONFIG, format!("--from: {mistake}")))?;
+    right_schema(&process.db).await?;
+    let mut say = |line: &str| writeln!(std::io::stdout(), "{line}");
+    import::run(&from, &process.config.database_ssl, &process.db, is_dry, &mut say).await.map_err(Into::into)
 }
 
 /// Waits for the database, so that a fresh instance and a fresh database may start together, then migrates.

@@ -23,7 +23,7 @@ use mysql_async::Conn;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::config::{Config, DatabaseTarget};
+use crate::config::{Config, DatabaseTarget, SslMode};
 
 pub use backoff::Backoff;
 pub use capacity::Capacity;
@@ -157,6 +157,14 @@ impl Db {
             self.metrics.refresh("reader", &reader.pool);
         }
     }
+}
+
+/// A connection to another database than ours, to be read.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub(crate) async fn connect_elsewhere(target: &DatabaseTarget, ssl: &SslMode) -> Result<Conn, Error> {
+    Manager::new(target, ssl, false).connect().await
 }
 
 /// Runs a block in a transaction on the writer and commits it: `transaction!(db, tx => { … Ok(value) })`.

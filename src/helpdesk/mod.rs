@@ -36,6 +36,7 @@ pub mod store;
 mod stream;
 mod timeline;
 mod updates;
+mod usernames;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
+use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
 use crate::services::Parts;
@@ -56,6 +58,7 @@ use catch_up::Cuts;
 use idempotency::Once;
 use model::{Credentials, ProfileChange};
 use routes::Route;
+use usernames::Names;
 
 pub use seed::seed;
 
@@ -67,6 +70,8 @@ pub struct Helpdesk {
     hasher: Hasher,
     attempts: Attempts,
     cuts: Cuts,
+    names: Names,
+    rehash: bool,
     metrics: Metrics,
 }
 
@@ -92,6 +97,10 @@ impl Helpdesk {
         let feed = parts.feed()?;
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
+        if parts.config.usernames == Usernames::CaseInsensitive {
+            let db = db.clone();
+            parts.tasks.spawn("username_keys", Kind::Housekeeping, move || usernames::give_keys(db.clone()));
+        }
         parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
         Ok(Arc::new(Self {
             db: parts.db.clone(),
@@ -100,6 +109,8 @@ impl Helpdesk {
             hasher,
             attempts,
             cuts: Cuts::default(),
+            names: Names(parts.config.usernames),
+            rehash: parts.config.rehash,
             metrics: Metrics { sign_ins_failed },
         }))
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use hyperdesk::db::migrations::MIGRATIONS;
 use hyperdesk::db::pool::STATEMENT_CACHE;
 use hyperdesk::db::{Packet, Statement};
+use hyperdesk::import::store as import;
 use hyperdesk::services::{PACKETS, STATEMENTS};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row, Value};
@@ -15,11 +16,11 @@ use crate::support::schema::numbers;
 use crate::support::{Hyperdesk, Schema, run_command};
 
 fn statements() -> impl Iterator<Item = &'static Statement> {
-    STATEMENTS.iter().flat_map(|store| store.iter())
+    STATEMENTS.iter().chain(&[import::STATEMENTS]).flat_map(|store| store.iter())
 }
 
 fn packets() -> impl Iterator<Item = &'static Packet> {
-    PACKETS.iter().flat_map(|store| store.iter())
+    PACKETS.iter().chain(&[import::PACKETS]).flat_map(|store| store.iter())
 }
 
 /// Names and texts: those of a packet are its statements'.

@@ -49,6 +49,7 @@ migrations! {
     103 "expert_status";
     106 "unread_counts";
     107 "feed_outbox";
+    108 "username_key";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -39,6 +39,7 @@ pub mod store;
 mod stream;
 mod timeline;
 mod updates;
+mod usernames;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,7 @@ use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
+use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
 use crate::services::Parts;
@@ -61,6 +63,7 @@ use idempotency::Once;
 use lease::{Lease, Presence};
 use model::{Credentials, ProfileChange, Reply};
 use routes::Route;
+use usernames::Names;
 
 pub use seed::seed;
 
@@ -74,6 +77,8 @@ pub struct Helpdesk {
     cuts: Cuts,
     /// None where claims have no lease.
     lease: Option<Arc<Lease>>,
+    names: Names,
+    rehash: bool,
     metrics: Metrics,
 }
 
@@ -120,6 +125,10 @@ impl Helpdesk {
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
         let counted = db.clone();
+        if parts.config.usernames == Usernames::CaseInsensitive {
+            let db = db.clone();
+            parts.tasks.spawn("username_keys", Kind::Housekeeping, move || usernames::give_keys(db.clone()));
+        }
         parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
         parts.tasks.spawn("message_counts", Kind::Housekeeping, move || counts::run(counted.clone()));
         let lease = lease(parts, &feed, &metrics);
@@ -131,6 +140,8 @@ impl Helpdesk {
             attempts,
             cuts: Cuts::default(),
             lease,
+            names: Names(parts.config.usernames),
+            rehash: parts.config.rehash,
             metrics,
         }))
     }

@@ -10,7 +10,10 @@ use super::model::{Assignment, Id, LIST_MAX, Profile, User};
 crate::statements! { "helpdesk":
     USER_INSERT = "user_insert";
     USER_CREDENTIALS = "user_credentials";
+    USER_CREDENTIALS_BY_KEY = "user_credentials_by_key";
     USER_EXISTS = "user_exists";
+    USER_LIST_WITHOUT_KEY = "user_list_without_key";
+    USER_GIVE_KEY = "user_give_key";
     USER_BY_ID = "user_by_id";
     USER_SIGNED_IN = "user_signed_in";
     USER_REHASH = "user_rehash";
@@ -105,9 +108,30 @@ impl Record for Assignment {
     }
 }
 
-/// Makes a user; its id. [`Error::Duplicate`] when the name is taken.
-pub async fn user_insert(db: &mut Connection, username: &str, digest: &str) -> Outcome<u64> {
-    Ok(db.run(&USER_INSERT, (username, digest)).await?.last_id)
+/// Makes a user; its id. [`Error::Duplicate`] when the name, or its key, is taken.
+pub async fn user_insert(
+    db: &mut Connection,
+    username: &str,
+    digest: &str,
+    key: Option<[u8; 32]>,
+) -> Outcome<u64> {
+    let key = key.as_ref().map(<[u8; 32]>::as_slice);
+    Ok(db.run(&USER_INSERT, (username, digest, key)).await?.last_id)
+}
+
+/// Id and password hash of who has this key.
+pub async fn user_credentials_by_key(db: &mut Connection, key: &[u8; 32]) -> Outcome<Option<(u64, String)>> {
+    db.first(&USER_CREDENTIALS_BY_KEY, (key.as_slice(),)).await
+}
+
+/// Users after `after` without a key: ids and names.
+pub async fn user_list_without_key(db: &mut Connection, after: u64) -> Outcome<Vec<(u64, String)>> {
+    db.rows(&USER_LIST_WITHOUT_KEY, (after,)).await
+}
+
+/// Gives a user the key of their name; [`Error::Duplicate`] when somebody has it.
+pub async fn user_give_key(db: &mut Connection, id: u64, key: &[u8; 32]) -> Outcome<()> {
+    db.run(&USER_GIVE_KEY, (key.as_slice(), id)).await.map(drop)
 }
 
 /// Id and password hash of a name.

@@ -29,6 +29,7 @@ mod identity;
 mod logging;
 mod loss;
 mod metrics;
+mod pages;
 mod services;
 mod sql;
 mod stock;

@@ -75,7 +75,7 @@ async fn unknown_paths_get_404_with_any_method() {
     let client = desk.client();
     let long = format!("/{}", "x/".repeat(500));
     for path in
-        ["/", "/nowhere", "/nowhere/", "/health/x", "/conversations/x", "/conversations/07", "/HEALTH", &long]
+        ["/pages", "/nowhere", "/nowhere/", "/health/x", "/conversations/x", "/conversations/07", "/HEALTH", &long]
     {
         for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
             let answer = client.request(method, path).send().await.expect_status(404);

@@ -89,7 +89,7 @@ impl Files {
         }
         let texts = all.iter().flat_map(|file| [file.name, "\0", file.text, "\0"]);
         let version = hash(texts.map(str::as_bytes));
-        let packed = |file: &File| Ok((file.name, Packed::new(media_type(file.name)?, file.text)?));
+        let packed = |file: &File| Ok((file.name, Packed::new(media_type(file.name)?, &lean(file.text))?));
         let files = all.iter().map(packed).collect::<Result<_, String>>()?;
         Ok(Self { version, files })
     }
@@ -209,6 +209,22 @@ fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
     })
 }
 
+/// A style sheet or a script without its indentation and its comments. These stand on lines of their own, and no text
+/// goes over several lines.
+fn lean(text: &str) -> String {
+    let mut lean = String::with_capacity(text.len());
+    let mut is_comment = false;
+    for line in text.lines().map(str::trim) {
+        is_comment |= line.starts_with("/*");
+        if !is_comment && !line.is_empty() && !line.starts_with("//") {
+            lean.push_str(line);
+            lean.push('\n');
+        }
+        is_comment &= !line.ends_with("*/");
+    }
+    lean
+}
+
 fn media_type(name: &str) -> Result<&'static str, String> {
     match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("css") => Ok("text/css; charset=utf-8"),
@@ -264,6 +280,12 @@ mod tests {
             let asked = asking(ACCEPT_ENCODING, list);
             assert_eq!((takes(&asked, "br"), takes(&asked, "gzip")), (br, gzip), "{list}");
         }
+    }
+
+    #[test]
+    fn comments_and_indentation_are_not_sent() {
+        let text = "// Why.\n\n/** How:\n *  so. */\nlet a = 1; // one\n  a += 2;\n/* x */\n";
+        assert_eq!(lean(text), "let a = 1; // one\na += 2;\n");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub const PAGE: Page = page!(
     "helpdesk",
     "Help desk",
     "Ask a question and see it answered, or answer those of others.",
-    ["helpdesk.html", "helpdesk.css", "desk.js", "state.js", "feed.js", "outbox.js", "list.js"]
+    ["helpdesk.html", "helpdesk.css", "desk.js", "state.js", "feed.js", "outbox.js", "list.js", "views.js"]
 );
 
 /// The help desk service.

@@ -1,7 +1,7 @@
 // The help desk's page: what is shown, and what is done about it. What is known is in state.js, how it comes in
 // feed.js, how messages go out in outbox.js.
 
-import { $, api, bdi, el, followSession, kept, notice, pause, randomKey, restore, session, signIn, signOut, time } from "./base.js";
+import { $, api, bdi, el, followSession, kept, notice, pause, restore, session, signIn, signOut, time } from "./base.js";
 import { Feed } from "./feed.js";
 import { VirtualList } from "./list.js";
 import { Outbox } from "./outbox.js";
@@ -146,8 +146,10 @@ function route() {
     closeThread();
     view = ["mine", "queue", "history", "profile", "new"].includes(name) ? name : "mine";
     if (view === "queue") feed.answer();
-    ({ history: showHistory, profile: showProfile, new: showNew })[view]?.() ?? $("main").replaceChildren(
-      el("div", { class: "page quiet" }, view === "queue" ? "Choose a question. You can read it before you take it." : "Choose a conversation, or ask a question."));
+    const isShort = view === "mine" || view === "queue";
+    $("main").replaceChildren(el("div", { class: "page quiet" }, view === "queue" ? "Choose a question. You can read it before you take it."
+      : view === "mine" ? "Choose a conversation, or ask a question." : "Loading …"));
+    if (!isShort) showOther(view);
   }
   const isList = !open && (view === "mine" || view === "queue");
   $("panes").dataset.shows = isList ? "list" : "main";
@@ -157,6 +159,15 @@ function route() {
   }
   draw();
   if (!isList) (document.querySelector("#main [data-first]") ?? $("main")).focus();
+}
+
+/** What is seldom looked at is loaded when it is. */
+async function showOther(name) {
+  const [here, views] = [state, await import("./views.js").catch(() => null)];
+  if (state !== here || open || view !== name) return;
+  if (views) views[name]({ state, outbox, ended });
+  else notice("The server cannot be reached.");
+  (document.querySelector("#main [data-first]") ?? $("main")).focus();
 }
 
 function drawSide() {
@@ -437,84 +448,6 @@ async function sendRead() {
   if (here !== state) toRead.clear();
 }
 document.addEventListener("visibilitychange", () => thread?.later());
-
-// ------------------------------------------------------------------------------------------------ other views
-
-function page(title, ...children) {
-  const box = el("div", { class: "page" }, el("a", { class: "back", href: "#/mine" }, "Back"), el("h2", { tabindex: -1 }, title), ...children);
-  $("main").replaceChildren(box);
-  return box;
-}
-
-function showNew() {
-  const title = el("input", { id: "title", maxlength: 255, required: true, dir: "auto", "data-first": true });
-  const question = el("textarea", { id: "question", rows: 6, dir: "auto" });
-  const button = el("button", { class: "strong" }, "Ask");
-  // The same key for each try: a question whose answer was lost is not asked twice.
-  const key = randomKey();
-  const submit = async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    const here = state;
-    try {
-      const { data } = await api("POST", "/conversations", { title: title.value }, { headers: { "Idempotency-Key": key } });
-      if (here !== state) return;
-      state.putConversation(data);
-      if (question.value.trim()) outbox.add(data.id, question.value);
-      location.hash = `#/c/${data.id}`;
-    } catch (problem) {
-      if (problem.status === 401) ended();
-      else notice(problem.message);
-    } finally {
-      button.disabled = false;
-    }
-  };
-  page("Ask a question", el("form", { onsubmit: submit },
-    el("div", { class: "field" }, el("label", { for: "title" }, "What is it about?"), title),
-    el("div", { class: "field" }, el("label", { for: "question" }, "Your question"), question), button));
-  return true;
-}
-
-function showHistory() {
-  const box = page("What you took", el("p", { class: "quiet" }, "Loading …"));
-  api("GET", "/expert/assignments/history").then(({ data }) => {
-    const line = (turn) => {
-      const conversation = state.conversations.get(turn.conversationId);
-      const name = conversation ? bdi(conversation.title) : `Conversation ${turn.conversationId}`;
-      const reads = conversation && state.isMine(conversation);
-      return el("li", null, reads ? el("a", { href: `#/c/${turn.conversationId}` }, name) : name,
-        el("p", { class: "quiet" }, `${turn.status}, taken `, time(turn.assignedAt),
-          ...(turn.resolvedAt ? [", ended ", time(turn.resolvedAt)] : []), turn.rating == null ? "" : `, rated ${turn.rating}`));
-    };
-    box.lastChild.replaceWith(data.length ? el("ul", null, ...data.slice(0, 200).map(line)) : el("p", null, "You have taken none yet."));
-  }).catch((problem) => (box.lastChild.textContent = problem.message));
-  return true;
-}
-
-function showProfile() {
-  const box = page("What askers may know of you", el("p", { class: "quiet" }, "Loading …"));
-  api("GET", "/expert/profile").then(({ data }) => {
-    const bio = el("textarea", { id: "bio", rows: 5, dir: "auto" });
-    const links = el("textarea", { id: "links", rows: 4 });
-    bio.value = data.bio ?? "";
-    links.value = (data.knowledgeBaseLinks ?? []).join("\n");
-    const submit = async (event) => {
-      event.preventDefault();
-      const knowledgeBaseLinks = links.value.split("\n").map((line) => line.trim()).filter(Boolean);
-      try {
-        await api("PUT", "/expert/profile", { bio: bio.value, knowledgeBaseLinks });
-        notice("Saved.", false);
-      } catch (problem) {
-        notice(problem.message);
-      }
-    };
-    box.lastChild.replaceWith(el("form", { onsubmit: submit },
-      el("div", { class: "field" }, el("label", { for: "bio" }, "About you"), bio),
-      el("div", { class: "field" }, el("label", { for: "links" }, "Links to what you know, one a line"), links),
-      el("button", { class: "strong" }, "Save")));
-  }).catch((problem) => (box.lastChild.textContent = problem.message));
-  return true;
-}
 
 // ------------------------------------------------------------------------------------------------ beginning
 

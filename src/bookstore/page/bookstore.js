@@ -82,7 +82,7 @@ async function showBooks(query) {
   const { data, headers } = await api("GET", `/books?${new URLSearchParams({ page, q: words })}`);
   const total = Number(headers.get("x-total-count"));
   const link = (to, name) => el("a", { href: `#/books?${new URLSearchParams({ q: words, page: to })}` }, name);
-  return [form,
+  return [el("h2", { class: "unseen" }, "Books"), form,
     data.length ? el("ul", { class: "books" }, ...data.map((book) => bookItem(book, buyForm(book)))) : el("p", null, words ? "No book is called so, and no author." : "There are no books yet."),
     el("nav", { "aria-label": "Pages of books", class: "row" }, page > 1 ? link(page - 1, "Before") : null, el("span", null, `Page ${page}`), total > page * BOOKS_PAGE ? link(page + 1, "Next") : null)];
 }

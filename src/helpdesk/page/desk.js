@@ -1,7 +1,7 @@
 // The help desk's page: what is shown, and what is done about it. What is known is in state.js, how it comes in
 // feed.js, how messages go out in outbox.js.
 
-import { $, api, bdi, el, followSession, kept, notice, pause, restore, session, signIn, signOut, time } from "./base.js";
+import { $, api, bdi, el, followSession, kept, notice, pause, restore, session, signIn, time } from "./base.js";
 import { Feed } from "./feed.js";
 import { VirtualList } from "./list.js";
 import { Outbox } from "./outbox.js";
@@ -14,14 +14,17 @@ const STATUS = {
   "catching up": () => "Catching up …",
   busy: (seconds) => `The server is busy. Next try in ${seconds} s`,
   away: (seconds) => `No connection. Next try in ${seconds} s`,
-  offline: () => "You are offline. What you write is sent later",
+  offline: () => "Offline. Messages are sent later",
 };
 const CONTENT_BYTES_MAX = 65535;
 /** Beyond this the session's token is made anew while somebody is there: it is good for a day. */
 const REFRESH_MS = 6 * 3600 * 1000;
 
+const VIEWS = ["mine", "queue", "history", "profile", "new"];
+
 let state, feed, outbox, side, thread;
 let open = null; // the conversation that is shown
+let shown = null; // what was known of it last
 let view = "mine";
 let refreshTimer;
 
@@ -61,7 +64,7 @@ function start() {
     },
     crossed: (messages) => {
       messages.forEach((message) => state.put(message));
-      say("Somebody wrote while you did. Your message is held back.");
+      say("Your message is held back.");
     },
     ended,
   });
@@ -94,19 +97,7 @@ function ended() {
   if (!state) return;
   const user = session.user;
   session.user = null;
-  enter(user ? "You are signed out. Sign in to go on; what you wrote is kept." : "");
-}
-
-async function leave() {
-  const waiting = outbox.entries().length;
-  if (waiting && !confirm(`${waiting} of your messages are not sent yet. They stay on this device until you sign in again. Sign out?`)) return;
-  try {
-    await signOut();
-    kept.keys(`hyperdesk-draft-${state.me}-`).forEach(kept.remove);
-    enter();
-  } catch (problem) {
-    notice(problem.message);
-  }
+  enter(user ? "You are signed out. What you wrote is kept." : "");
 }
 
 // ------------------------------------------------------------------------------------------------ news
@@ -144,30 +135,28 @@ function route() {
     if (open !== id) openThread(id);
   } else {
     closeThread();
-    view = ["mine", "queue", "history", "profile", "new"].includes(name) ? name : "mine";
+    view = VIEWS.includes(name) ? name : "mine";
     if (view === "queue") feed.answer();
-    const isShort = view === "mine" || view === "queue";
-    $("main").replaceChildren(el("div", { class: "page quiet" }, view === "queue" ? "Choose a question. You can read it before you take it."
-      : view === "mine" ? "Choose a conversation, or ask a question." : "Loading …"));
-    if (!isShort) showOther(view);
+    const empty = { mine: "Choose a conversation, or ask a question.", queue: "Choose a question. You can read it before you take it." }[view];
+    $("main").replaceChildren(el("div", { class: "page quiet" }, empty ?? "Loading …"));
+    if (!empty) showOther(view);
   }
   const isList = !open && (view === "mine" || view === "queue");
   $("panes").dataset.shows = isList ? "list" : "main";
-  for (const word of ["mine", "queue", "history", "profile", "new"]) {
-    if (word === view) $(`to-${word}`).setAttribute("aria-current", "page");
-    else $(`to-${word}`).removeAttribute("aria-current");
-  }
+  for (const word of VIEWS) mark($(`to-${word}`), word === view);
   draw();
-  if (!isList) (document.querySelector("#main [data-first]") ?? $("main")).focus();
+  if (!isList) focusFirst();
 }
+
+const focusFirst = () => (document.querySelector("#main [data-first]") ?? $("main")).focus();
 
 /** What is seldom looked at is loaded when it is. */
 async function showOther(name) {
-  const [here, views] = [state, await import("./views.js").catch(() => null)];
+  const [here, loaded] = [state, await views().catch(() => null)];
   if (state !== here || open || view !== name) return;
-  if (views) views[name]({ state, outbox, ended });
+  if (loaded) loaded[name](desk());
   else notice("The server cannot be reached.");
-  (document.querySelector("#main [data-first]") ?? $("main")).focus();
+  focusFirst();
 }
 
 function drawSide() {
@@ -175,18 +164,17 @@ function drawSide() {
   const items = isQueue ? state.waiting() : state.mine();
   side.set(items);
   const shown = items.length < state.total ? `, ${items.length} shown` : "";
-  if (!state.cursor) $("side-note").textContent = "Loading …";
-  else if (isQueue) $("side-note").textContent = items.length ? `${state.total} waiting${shown}, longest first` : "Nobody waits.";
-  else $("side-note").textContent = items.length ? "" : "You have no conversations yet. Ask a question.";
+  $("side-note").textContent = !state.cursor ? "Loading …"
+    : isQueue ? (items.length ? `${state.total} waiting${shown}, longest first` : "Nobody waits.")
+    : items.length ? "" : "You have no conversations yet.";
 }
 
 function drawEntry(conversation, row) {
   const unread = state.isMine(conversation) ? conversation.unreadCount : 0;
   const status = conversation.status === "waiting" ? "waits" : conversation.status;
-  const about = conversation.questionerId === state.me
-    ? (conversation.assignedExpertUsername ? ["answered by ", bdi(conversation.assignedExpertUsername)] : [status])
-    : ["asked by ", bdi(conversation.questionerUsername)];
-  row.append(el("a", { class: "entry", href: `#/c/${conversation.id}`, "data-focus": "row", "aria-current": conversation.id === open && "true" },
+  const { assignedExpertUsername: expert, questionerUsername: asker } = conversation;
+  const about = conversation.questionerId !== state.me ? ["asked by ", bdi(asker)] : expert ? ["answered by ", bdi(expert)] : [status];
+  row.append(el("a", { class: "entry", href: `#/c/${conversation.id}`, "data-focus": "row", "aria-current": conversation.id === open && "page" },
     el("span", { class: "title" }, bdi(conversation.title),
       unread ? el("span", { class: "count" }, String(unread), el("span", { class: "unseen" }, " unread")) : null),
     el("span", { class: "quiet" }, ...about, conversation.status === "resolved" ? ", resolved" : ""),
@@ -194,11 +182,10 @@ function drawEntry(conversation, row) {
 }
 
 function markOpen() {
-  for (const link of document.querySelectorAll("#list .entry")) {
-    if (link.hash === `#/c/${open}`) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-  }
+  for (const link of document.querySelectorAll("#list .entry")) mark(link, link.hash === `#/c/${open}`);
 }
+
+const mark = (link, isOpen) => (isOpen ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
 
 /** Up and down go through a list as through a menu. */
 $("list").addEventListener("keydown", (event) => {
@@ -228,6 +215,7 @@ function keepDraft() {
 function openThread(id) {
   closeThread();
   open = id;
+  shown = null;
   const text = el("textarea", { id: "text", dir: "auto", "data-first": true, placeholder: "Write …", "aria-describedby": "write-hint" });
   text.value = kept.get(draftKey(id)) ?? "";
   text.addEventListener("input", keepDraft);
@@ -277,75 +265,51 @@ function checkThread() {
 
 function drawHead() {
   if (!open) return;
-  const conversation = state.find(open);
+  const found = state.find(open);
+  // A question that somebody else took is not told of any more; what it was stays on the screen.
+  const conversation = (shown = found ?? shown);
   if (!conversation) return;
-  const { id, status } = conversation;
+  const { id, status, title, assignedExpertUsername: expert } = conversation;
   const isExpert = conversation.assignedExpertId === state.me;
   const isAsker = conversation.questionerId === state.me;
-  const left = status === "waiting" && !isAsker && state.hasQueue && !state.queue.has(id);
+  const left = status === "waiting" && !isAsker && state.hasQueue && !(found && state.queue.has(id));
   const about = [];
   if (left) about.push("no longer waits");
   else if (status === "waiting") about.push(isAsker ? placeInQueue(id) : "waits for an expert");
   else if (isExpert) about.push(status === "resolved" ? "resolved by you" : "you answer");
-  else about.push(status === "resolved" ? "resolved, answered by " : "answered by ", bdi(conversation.assignedExpertUsername ?? "nobody"));
+  else about.push(status === "resolved" ? "resolved, answered by " : "answered by ", bdi(expert ?? "nobody"));
   if (!isAsker) about.push(", asked by ", bdi(conversation.questionerUsername));
-  const act = (word, path, done) => el("button", { id: path, "data-focus": path, class: path === "claim" && "strong", onclick: (event) => decide(event.target, id, path, done) }, word);
+  const act = (word, done) => {
+    const path = word.toLowerCase();
+    return Object.assign(button(word, (event) => decide(event.target, id, path, done)), { id: path });
+  };
   const head = $("head");
   const focused = head.contains(document.activeElement) && document.activeElement.dataset.focus;
   // Drawn anew only where it changed: a button that is pressed stays the same button.
-  const signature = JSON.stringify([conversation.title, status, isExpert, left, state.positions.get(id), conversation.assignedExpertUsername]);
+  const signature = JSON.stringify([title, status, isExpert, left, state.positions.get(id), expert]);
   $("write").hidden = !isAsker && !isExpert;
   if (head.dataset.signature === signature) return;
   head.dataset.signature = signature;
   head.replaceChildren(
     el("a", { class: "back", href: view === "queue" ? "#/queue" : "#/mine" }, "Back"),
-    el("div", { class: "about" }, el("h2", null, bdi(conversation.title)), el("p", { class: "quiet", id: "about" }, ...about)),
+    el("div", { class: "about" }, el("h2", null, bdi(title)), el("p", { class: "quiet", id: "about" }, ...about)),
     el("div", { class: "row" },
-      status === "waiting" && !isAsker && !left ? act("Claim", "claim", "It is yours to answer.") : null,
-      isExpert && status === "active" ? act("Unclaim", "unclaim", "It waits for another expert.") : null,
-      isExpert && status === "active" ? act("Resolve", "resolve", "Resolved.") : null));
+      status === "waiting" && !isAsker && !left ? act("Claim", "It is yours to answer.") : null,
+      isExpert && status === "active" ? act("Unclaim", "It waits again.") : null,
+      isExpert && status === "active" ? act("Resolve", "Resolved.") : null));
   if (focused) (head.querySelector(`[data-focus="${focused}"]`) ?? $("text") ?? $("main")).focus();
 }
 
 function placeInQueue(id) {
   const place = state.positions.get(id);
   if (!place) return "waits for an expert";
-  const seconds = place.expectedWaitSeconds;
-  const wait = seconds == null ? "" : seconds < 90 ? ", about a minute" : `, about ${Math.round(seconds / 60)} minutes`;
-  return `waits as number ${place.position} in the queue${wait}`;
+  const minutes = Math.max(1, Math.round(place.expectedWaitSeconds / 60));
+  return `waits as number ${place.position} in the queue${place.expectedWaitSeconds == null ? "" : `, about ${minutes} min`}`;
 }
 
-async function decide(button, id, path, done) {
-  button.disabled = true;
-  const here = state;
-  try {
-    await api("POST", `/expert/conversations/${id}/${path}`, {});
-    notice(done, false);
-    // The feed tells it, too; whoever pressed the button need not wait for that.
-    const answer = await api("GET", `/conversations/${id}`).catch(() => null);
-    if (answer && here === state) here.putConversation(answer.data);
-    if (path === "claim") {
-      here.queue.delete(id);
-      readThread(id);
-    }
-  } catch (problem) {
-    if (problem.status === 401) return ended();
-    const winner = problem.body?.assignedExpertUsername;
-    if (path === "claim" && [422, 404, 409].includes(problem.status)) {
-      here.queue.delete(id);
-      const name = winner ?? here.conversations.get(id)?.assignedExpertUsername;
-      notice(`${name ?? "Another expert"} was faster and has this conversation.`);
-    } else {
-      notice(problem.message);
-    }
-  } finally {
-    button.disabled = false;
-  }
-  if (state === here) {
-    draw();
-    if (path === "claim" && !$("write")?.hidden) $("text")?.focus();
-  }
-}
+const views = () => import("./views.js");
+const desk = () => ({ state, outbox, ended, enter, draw, readThread, isHere: (here) => here === state });
+const decide = async (...what) => (await views()).decide(desk(), ...what);
 
 function drawThread() {
   if (!open || !thread || !state) return;
@@ -366,6 +330,8 @@ function sameAsBefore(line) {
   return drawn.get(line.name).line;
 }
 
+const button = (word, onclick) => el("button", { "data-focus": word, onclick }, word);
+
 function drawMessage(message, row) {
   const isMine = message.name || message.senderId === state.me;
   const by = message.name
@@ -376,10 +342,8 @@ function drawMessage(message, row) {
     el("p", { class: "text", dir: "auto" }, message.content),
     el("p", { class: "by" }, ...by),
     message.problem ? el("div", null, el("p", { class: "bad" }, message.problem),
-      el("div", { class: "row" },
-        el("button", { "data-focus": "again", onclick: () => outbox.retry(message, guard()) }, message.isCrossed ? "Send now" : "Send again"),
-        el("button", { "data-focus": "change", onclick: () => change(message) }, "Change"),
-        el("button", { "data-focus": "discard", onclick: () => outbox.discard(message) }, "Discard"))) : null));
+      el("div", { class: "row" }, button(message.isCrossed ? "Send now" : "Send again", () => outbox.retry(message, guard())),
+        button("Change", () => change(message)), button("Discard", () => outbox.discard(message)))) : null));
 }
 
 /** The newest message that an expert has on the screen: what comes after it holds the reply back. */
@@ -451,10 +415,10 @@ document.addEventListener("visibilitychange", () => thread?.later());
 
 // ------------------------------------------------------------------------------------------------ beginning
 
-$("sign").addEventListener("click", () => (session.user ? leave() : enter()));
+$("sign").addEventListener("click", () => (session.user ? views().then(({ leave }) => leave(desk())) : enter()));
 $("skip").addEventListener("click", (event) => {
   event.preventDefault();
-  (document.querySelector("#main [data-first]") ?? $("main")).focus();
+  focusFirst();
 });
 window.addEventListener("hashchange", route);
 window.addEventListener("pagehide", () => open && keepDraft());

@@ -29,8 +29,8 @@ export class Feed {
     this.id = randomKey();
     this.way = "stream";
     this.isOver = false;
-    this.channel = "BroadcastChannel" in window ? new BroadcastChannel(this.name) : null;
-    if (this.channel) this.channel.onmessage = ({ data }) => this.heard(data);
+    this.channel = new BroadcastChannel(this.name);
+    this.channel.onmessage = ({ data }) => this.heard(data);
     this.look = () => this.looked();
     this.online = () => this.wake?.();
     document.addEventListener("visibilitychange", this.look);
@@ -45,7 +45,7 @@ export class Feed {
     window.removeEventListener("online", this.online);
     clearTimeout(this.hiddenTimer);
     this.leading?.abort();
-    this.channel?.close();
+    this.channel.close();
   }
 
   status(word, detail) {
@@ -89,7 +89,7 @@ export class Feed {
   }
 
   tell(message) {
-    if (navigator.locks) this.channel?.postMessage(message);
+    if (navigator.locks && !this.isOver) this.channel.postMessage(message);
   }
 
   heard(message) {
@@ -174,7 +174,7 @@ export class Feed {
         await this.chooseWay(problem);
         const backoff = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] * (0.75 + Math.random() / 2);
         const waits = Math.max(problem.retryAfterMs ?? 0, backoff);
-        if (failures > 1 || problem.status) this.status(problem.status ? "busy" : navigator.onLine ? "away" : "offline", Math.ceil(waits / 1000));
+        this.status(problem.status ? "busy" : navigator.onLine ? "away" : "offline", Math.ceil(waits / 1000));
         await this.rest(waits, signal);
       } finally {
         signal.removeEventListener("abort", end);
@@ -241,7 +241,8 @@ export class Feed {
         headers: { Accept: "text/event-stream" }, cache: "no-store", credentials: "same-origin", signal: control.signal,
       });
       if (!response.ok) throw await refusalOf(response);
-      if (!isFirst) this.status("live");
+      const isLive = () => this.said.word === "live" || this.status("live");
+      if (!isFirst) isLive();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
@@ -261,9 +262,9 @@ export class Feed {
           if (field("event") !== "updates") continue;
           const after = this.state.cursor;
           this.took({ ...JSON.parse(field("data")), cursor: field("id") }, isFirst, after);
-          if (isFirst) this.status("live");
           isFirst = false;
         }
+        if (!isFirst) isLive();
       }
     } catch (problem) {
       if (problem instanceof Refusal) throw problem;

@@ -112,10 +112,13 @@ export class VirtualList {
     const last = Math.min(items.length, this.find(top + viewport.clientHeight + OVERSCAN_PX) + 1);
     const anchor = this.find(top);
     const offset = top - this.tops[anchor];
+    const first = this.find(Math.max(0, top - OVERSCAN_PX));
+    const wanted = new Set(items.slice(first, last).map(this.key));
+    for (const [key, row] of this.rows) if (!wanted.has(key)) row.remove();
     const drawn = new Map();
     const focused = document.activeElement;
     let next = this.sizer.firstChild;
-    for (let index = this.find(Math.max(0, top - OVERSCAN_PX)); index < last; index += 1) {
+    for (let index = first; index < last; index += 1) {
       const key = this.key(items[index]);
       const row = this.rows.get(key) ?? Object.assign(document.createElement("div"), { className: "item" });
       if (row.item !== items[index]) {
@@ -135,9 +138,6 @@ export class VirtualList {
       else this.sizer.insertBefore(row, next);
       drawn.set(key, row);
     }
-    for (const row of [...this.sizer.children]) {
-      if (![...drawn.values()].includes(row)) row.remove();
-    }
     this.rows = drawn;
     let isOther = false;
     for (const [key, row] of drawn) {
@@ -151,10 +151,8 @@ export class VirtualList {
     this.place();
     if (this.stick && this.atEnd) this.toEnd();
     else viewport.scrollTop = this.tops[anchor] + offset;
-    for (const [index, item] of items.entries()) {
-      const row = drawn.get(this.key(item));
-      if (row) row.style.top = `${this.tops[index]}px`;
-    }
+    let index = first;
+    for (const row of drawn.values()) row.style.top = `${this.tops[index++]}px`;
     return true;
   }
 }

@@ -24,12 +24,11 @@ export class State {
 
   /** What another tab needs to go on from here. */
   snapshot() {
-    const { cursor, hasQueue, conversations, queue, total, positions } = this;
-    return { cursor, hasQueue, conversations, queue, total, positions };
+    return { ...this, threads: null };
   }
 
   restore(snapshot) {
-    Object.assign(this, snapshot);
+    Object.assign(this, snapshot, { threads: this.threads });
   }
 
   /** Takes one answer of the feed; `isWhole` for one that was asked without a cursor. Gives the new messages. */

@@ -1,6 +1,6 @@
 // The views beside the conversations: a new question, what one took, one's profile.
 
-import { $, api, bdi, el, notice, randomKey, time } from "./base.js";
+import { $, api, bdi, el, kept, notice, randomKey, signOut, time } from "./base.js";
 
 function page(title, ...children) {
   const box = el("div", { class: "page" }, el("a", { class: "back", href: "#/mine" }, "Back"), el("h2", { tabindex: -1 }, title), ...children);
@@ -74,5 +74,49 @@ export function profile({ ended }) {
   }).catch((problem) => (problem.status === 401 ? ended() : (box.lastChild.textContent = problem.message)));
 }
 
+/** Claims, unclaims or resolves a conversation. */
+export async function decide({ state, ended, draw, readThread, isHere }, button, id, path, done) {
+  button.disabled = true;
+  try {
+    await api("POST", `/expert/conversations/${id}/${path}`, {});
+    notice(done, false);
+    // The feed tells it, too; whoever pressed the button need not wait for that.
+    const answer = await api("GET", `/conversations/${id}`).catch(() => null);
+    if (answer) state.putConversation(answer.data);
+    if (path === "claim") {
+      state.queue.delete(id);
+      readThread(id);
+    }
+  } catch (problem) {
+    if (problem.status === 401) return ended();
+    const winner = problem.body?.assignedExpertUsername;
+    if (path === "claim" && [422, 404, 409].includes(problem.status)) {
+      state.queue.delete(id);
+      const name = winner ?? state.conversations.get(id)?.assignedExpertUsername;
+      notice(`${name ?? "Another expert"} was faster and has it.`);
+    } else {
+      notice(problem.message);
+    }
+  } finally {
+    button.disabled = false;
+  }
+  if (isHere(state)) {
+    draw();
+    if (path === "claim" && !$("write")?.hidden) $("text")?.focus();
+  }
+}
+
+/** Signs out, in all tabs. */
+export async function leave({ state, outbox, enter }) {
+  const waiting = outbox.entries().length;
+  if (waiting && !confirm(`${waiting} of your messages are not sent yet. They stay on this device until you sign in again. Sign out?`)) return;
+  try {
+    await signOut();
+    kept.keys(`hyperdesk-draft-${state.me}-`).forEach(kept.remove);
+    enter();
+  } catch (problem) {
+    notice(problem.message);
+  }
+}
 
 export { ask as new };

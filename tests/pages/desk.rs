@@ -72,6 +72,11 @@ impl Person {
         self.browser.keys("#text", &format!("{text}\u{e007}")).await;
     }
 
+    /// Types and does not send.
+    pub async fn keys_draft(&self, text: &str) {
+        self.browser.keys("#text", text).await;
+    }
+
     /// Until the open conversation shows this message, sent, and once.
     pub async fn has_once(&self, text: &str) {
         let text = serde_json::to_string(text).unwrap();

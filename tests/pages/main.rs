@@ -14,6 +14,9 @@
 
 mod browser;
 mod desk;
+mod faults;
 mod life;
+mod nginx;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod tabs;

@@ -12,11 +12,16 @@
     reason = "a test that cannot go on says so by panicking, and prints what it saw"
 )]
 
+mod access;
 mod browser;
 mod desk;
+mod experts;
 mod faults;
+mod large;
 mod life;
 mod nginx;
+mod shops;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod tabs;
+mod texts;

@@ -137,7 +137,7 @@ function route() {
     closeThread();
     view = VIEWS.includes(name) ? name : "mine";
     if (view === "queue") feed.answer();
-    const empty = { mine: "Choose a conversation, or ask a question.", queue: "Choose a question. You can read it before you take it." }[view];
+    const empty = { mine: "Choose a conversation, or ask a question.", queue: "Choose a question. Read it, then claim it." }[view];
     $("main").replaceChildren(el("div", { class: "page quiet" }, empty ?? "Loading …"));
     if (!empty) showOther(view);
   }
@@ -365,7 +365,7 @@ function post() {
   if (!content.trim()) return;
   const bytes = new TextEncoder().encode(content).length;
   if (bytes > CONTENT_BYTES_MAX) {
-    notice(`That is ${bytes - CONTENT_BYTES_MAX} bytes too long: a message has at most ${CONTENT_BYTES_MAX}.`);
+    notice(`That is ${bytes - CONTENT_BYTES_MAX} bytes too long.`);
     return;
   }
   notice("");

@@ -54,15 +54,10 @@ export async function refusalOf(response) {
 
 /** One request of JSON; resolves to `{status, data, headers}`, rejects with a `Refusal`. */
 export async function api(method, path, body, { headers = {}, timeoutMs = 20000, signal } = {}) {
-  const control = new AbortController();
-  const abort = () => control.abort();
-  signal?.addEventListener("abort", abort);
-  if (signal?.aborted) abort();
-  const timer = setTimeout(abort, timeoutMs);
   try {
     const isForm = body instanceof FormData;
     const response = await fetch(path, {
-      method, cache: "no-store", credentials: "same-origin", signal: control.signal,
+      method, cache: "no-store", credentials: "same-origin", signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), signal].filter(Boolean)),
       headers: body === undefined || isForm ? headers : { "Content-Type": "application/json", ...headers },
       body: body === undefined || isForm ? body : JSON.stringify(body),
     });
@@ -71,9 +66,6 @@ export async function api(method, path, body, { headers = {}, timeoutMs = 20000,
     return { status: response.status, data: text ? JSON.parse(text) : null, headers: response.headers };
   } catch (problem) {
     throw problem instanceof Refusal ? problem : new Refusal(0);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
   }
 }
 

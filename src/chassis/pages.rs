@@ -10,11 +10,11 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, HeaderMap, HeaderName,
     HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::StatusCode;
 use ring::digest::{Context, SHA256};
 
 use super::{Error, Response, response};
@@ -89,7 +89,12 @@ impl Files {
         }
         let texts = all.iter().flat_map(|file| [file.name, "\0", file.text, "\0"]);
         let version = hash(texts.map(str::as_bytes));
-        let packed = |file: &File| Ok((file.name, Packed::new(media_type(file.name)?, &lean(file.text, file.name.ends_with(".css")))?));
+        let packed = |file: &File| {
+            Ok((
+                file.name,
+                Packed::new(media_type(file.name)?, &lean(file.text, file.name.ends_with(".css")))?,
+            ))
+        };
         let files = all.iter().map(packed).collect::<Result<_, String>>()?;
         Ok(Self { version, files })
     }

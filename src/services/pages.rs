@@ -18,7 +18,12 @@ const PAGES: [(&str, &str, Page); 3] = [
 ];
 
 /// The first page, and what all pages load.
-const HOME: Page = page!("services", "hyperdesk", "", ["home.html", "home.css", "base.css", "base.js", "sign.js", "icon.svg"]);
+const HOME: Page = page!(
+    "services",
+    "hyperdesk",
+    "",
+    ["home.html", "home.css", "base.css", "base.js", "sign.js", "icon.svg"]
+);
 
 /// Where HTML files have the links to the other pages, and what `/` has of each page.
 const LINKS: &str = "<!--links-->";

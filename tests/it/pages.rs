@@ -48,7 +48,8 @@ async fn every_coding_has_the_same_text_and_a_tag_of_its_own() {
     assert!(plain.headers_named("vary").contains(&"accept-encoding"));
     let mut tags = vec![plain.header("etag").unwrap().to_owned()];
     for (asked, coding) in [("gzip", "gzip"), ("gzip, deflate, br, zstd", "br"), ("br;q=0, gzip", "gzip")] {
-        let packed = client.get("/helpdesk/").header("accept-encoding", asked).send().await.expect_status(200);
+        let packed =
+            client.get("/helpdesk/").header("accept-encoding", asked).send().await.expect_status(200);
         assert_eq!(packed.header("content-encoding"), Some(coding), "{asked}");
         assert!(packed.body.len() * 2 < plain.body.len() + 200, "{asked}: {} bytes", packed.body.len());
         tags.push(packed.header("etag").unwrap().to_owned());
@@ -104,7 +105,19 @@ async fn a_page_weighs_at_most_45_kilobytes() {
     let desk = Desk::start_with(&[("SERVICES", "")]).await;
     let client = desk.client();
     for (path, files) in [
-        ("/helpdesk/", &["base.css", "helpdesk.css", "base.js", "desk.js", "feed.js", "list.js", "outbox.js", "state.js"][..]),
+        (
+            "/helpdesk/",
+            &[
+                "base.css",
+                "helpdesk.css",
+                "base.js",
+                "desk.js",
+                "feed.js",
+                "list.js",
+                "outbox.js",
+                "state.js",
+            ][..],
+        ),
         ("/bookstore/", &["base.css", "bookstore.css", "base.js", "bookstore.js"]),
         ("/board/", &["base.css", "board.css", "base.js", "board.js"]),
     ] {

@@ -13,7 +13,8 @@ const AXE: &str = ".local/axe/node_modules/axe-core/axe.min.js";
 
 fn axe() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(AXE);
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{AXE}: {error}; deploy/local/test pages gets it"))
+    std::fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{AXE}: {error}; deploy/local/test pages gets it"))
 }
 
 /// Panics with what axe finds wrong, in either colour scheme, at a narrow and a wide window.
@@ -46,7 +47,9 @@ async fn axe_finds_no_violation() {
     ann.browser.devtools("Page.setBypassCSP", json!({"enabled": true})).await;
     ann.ask("My printer is on fire", "What now?").await;
     has_no_violation(&ann.browser, &axe, "a conversation").await;
-    for (view, shown) in [("queue", "#list"), ("history", "#main .page p"), ("profile", "#bio"), ("new", "#title")] {
+    for (view, shown) in
+        [("queue", "#list"), ("history", "#main .page p"), ("profile", "#bio"), ("new", "#title")]
+    {
         ann.open(&format!("/helpdesk/#/{view}")).await;
         ann.browser.until(&format!("document.querySelector('{shown}')")).await;
         has_no_violation(&ann.browser, &axe, view).await;

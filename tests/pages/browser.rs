@@ -86,7 +86,10 @@ impl Browser {
         };
         if tokio::time::timeout(PATIENCE, eventually(PATIENCE * 2, look)).await.is_err() {
             let shown = self.client.execute("return document.body.innerText", Vec::new()).await;
-            panic!("never in {PATIENCE:?}: {expression}; the page shows {shown:?}; {:?}", self.console().await);
+            panic!(
+                "never in {PATIENCE:?}: {expression}; the page shows {shown:?}; {:?}",
+                self.console().await
+            );
         }
     }
 

@@ -18,7 +18,8 @@ pub const PASSWORD: &str = "secret-password";
 impl Person {
     /// Registers on the help desk's page.
     pub async fn register(at: SocketAddr, name: &str) -> Person {
-        let person = Person { browser: Browser::start().await, name: name.to_owned(), base: format!("http://{at}") };
+        let person =
+            Person { browser: Browser::start().await, name: name.to_owned(), base: format!("http://{at}") };
         person.open("/helpdesk/").await;
         person.browser.click("#sign-other").await;
         person.sign().await;
@@ -91,7 +92,8 @@ impl Person {
 
     /// The texts that the open conversation shows, in their order.
     pub async fn texts(&self) -> Vec<String> {
-        let texts = self.browser.value("[...document.querySelectorAll('.message .text')].map((e) => e.textContent)");
+        let texts =
+            self.browser.value("[...document.querySelectorAll('.message .text')].map((e) => e.textContent)");
         serde_json::from_value(texts.await).expect("texts")
     }
 
@@ -99,7 +101,9 @@ impl Person {
     pub async fn is_sound(&self) {
         let console = self.browser.console().await;
         let bad = |line: &&String| {
-            line.contains("Content Security Policy") || line.contains("Uncaught") || line.contains("TrustedHTML")
+            line.contains("Content Security Policy")
+                || line.contains("Uncaught")
+                || line.contains("TrustedHTML")
         };
         let bad: Vec<&String> = console.iter().filter(bad).collect();
         assert!(bad.is_empty(), "{}: {bad:?}", self.name);

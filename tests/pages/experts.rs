@@ -11,8 +11,7 @@ async fn of_two_who_claim_at_once_one_wins_and_the_other_is_told() {
     let desk = Hyperdesk::builder(&schema).start().await;
     let ann = User::register(desk.addr(), "ann").await;
     ann.post("/conversations", json!({"title": "Who is faster?"})).await.expect_status(201);
-    let (bob, eve) =
-        tokio::join!(Person::register(desk.addr(), "bob"), Person::register(desk.addr(), "eve"));
+    let (bob, eve) = tokio::join!(Person::register(desk.addr(), "bob"), Person::register(desk.addr(), "eve"));
     for expert in [&bob, &eve] {
         expert.look_at("Who is faster?").await;
         expert.browser.until("document.getElementById('claim')").await;

@@ -11,7 +11,13 @@ async fn a_book_is_sold_bought_paid_and_delivered() {
     let desk = Hyperdesk::builder(&schema).start().await;
     let ann = Person::register(desk.addr(), "ann").await;
     ann.open("/bookstore/#/sell").await;
-    for (id, text) in [("title", "Fires"), ("author", "Ada"), ("description", "Of printers"), ("price", "19.90"), ("stock", "2")] {
+    for (id, text) in [
+        ("title", "Fires"),
+        ("author", "Ada"),
+        ("description", "Of printers"),
+        ("price", "19.90"),
+        ("stock", "2"),
+    ] {
         ann.browser.keys(&format!("#{id}"), text).await;
     }
     ann.browser.click("#view form button").await;

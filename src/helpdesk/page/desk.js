@@ -14,7 +14,7 @@ const STATUS = {
   "catching up": () => "Catching up …",
   busy: (seconds) => `The server is busy. Next try in ${seconds} s`,
   away: (seconds) => `No connection. Next try in ${seconds} s`,
-  offline: () => "Offline. Messages are sent later",
+  offline: () => "Offline: messages wait",
 };
 const CONTENT_BYTES_MAX = 65535;
 /** Beyond this the session's token is made anew while somebody is there: it is good for a day. */

@@ -136,10 +136,6 @@ impl Browser {
             json!({"offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
         self.devtools("Network.emulateNetworkConditions", conditions).await;
     }
-
-    pub async fn close(self) {
-        let _ = self.client.clone().close().await;
-    }
 }
 
 /// A command that fantoccini does not know, of a session.

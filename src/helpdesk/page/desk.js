@@ -106,7 +106,8 @@ function ended() {
 let drawing = null;
 function told(fresh, isWhole) {
   if (isWhole && open && state.threads.has(open)) readThread(open);
-  for (const message of fresh.slice(-3)) say(`${message.senderUsername}: ${message.content.slice(0, 200)}`);
+  const lines = fresh.slice(-3).map((message) => `${message.senderUsername}: ${message.content.slice(0, 200)}`);
+  if (lines.length) say(lines.join("\n"));
   drawing ??= setTimeout(() => {
     drawing = null;
     if (state) draw();
@@ -145,6 +146,7 @@ function route() {
   $("panes").dataset.shows = isList ? "list" : "main";
   for (const word of VIEWS) mark($(`to-${word}`), word === view);
   draw();
+  markOpen();
   if (!isList) focusFirst();
 }
 
@@ -231,7 +233,6 @@ function openThread(id) {
   $("main").replaceChildren(el("div", { class: "head", id: "head" }),
     el("p", { id: "gap", class: "quiet", hidden: true }), el("div", { class: "viewport", id: "messages", tabindex: 0, "aria-label": "Messages", role: "region" }), form);
   thread = new VirtualList($("messages"), { key: (item) => item.name ?? item.id, draw: drawMessage, guess: 76, stick: true, seen: markRead, label: "Messages" });
-  markOpen();
   readThread(id);
 }
 

@@ -17,7 +17,10 @@ const SILENCE_MS = 25000;
 const HELD_S = 25;
 /** How long a way that did not work is not tried again. */
 const OTHER_WAY_MS = 300000;
-const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
+/** So often a full server is asked for a place; then polls do for a while. */
+const REFUSED_MAX = 4;
+const FULL_MS = 30000;
+const BACKOFF_MS = 500;
 /** A tab that was hidden so long gives the lock away. Short enough to cost nothing, longer than a look elsewhere. */
 const HIDDEN_MS = 10000;
 
@@ -31,18 +34,17 @@ export class Feed {
     this.isOver = false;
     this.channel = new BroadcastChannel(this.name);
     this.channel.onmessage = ({ data }) => this.heard(data);
-    this.look = () => this.looked();
-    this.online = () => this.wake?.();
-    document.addEventListener("visibilitychange", this.look);
-    window.addEventListener("online", this.online);
+    this.over = new AbortController();
+    const { signal } = this.over;
+    document.addEventListener("visibilitychange", () => this.looked(), { signal });
+    window.addEventListener("online", () => this.wake?.(), { signal });
     this.status("connecting");
     this.looked();
   }
 
   stop() {
     this.isOver = true;
-    document.removeEventListener("visibilitychange", this.look);
-    window.removeEventListener("online", this.online);
+    this.over.abort();
     clearTimeout(this.hiddenTimer);
     this.leading?.abort();
     this.channel.close();
@@ -171,8 +173,8 @@ export class Feed {
           continue;
         }
         failures += 1;
-        await this.chooseWay(problem);
-        const backoff = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length) - 1] * (0.75 + Math.random() / 2);
+        await this.chooseWay(problem, failures);
+        const backoff = BACKOFF_MS * 2 ** Math.min(failures - 1, 4) * (0.75 + Math.random() / 2);
         const waits = Math.max(problem.retryAfterMs ?? 0, backoff);
         this.status(problem.status ? "busy" : navigator.onLine ? "away" : "offline", Math.ceil(waits / 1000));
         await this.rest(waits, signal);
@@ -183,18 +185,22 @@ export class Feed {
   }
 
   /** Gives a way up for the next one where it fails twice although the server is there, or is held back. */
-  async chooseWay(problem) {
+  async chooseWay(problem, failures) {
     if (this.way === "poll") return;
-    if (!problem.isHeldBack) {
-      const isServers = this.hasHeard || [429, 503].includes(problem.status);
-      const isUp = !isServers && (await api("GET", "/health", undefined, { timeoutMs: 5000 }).then(() => true, () => false));
+    let until = OTHER_WAY_MS;
+    if (problem.status === 503) {
+      // As many may wait as may: a plain poll takes no place. Where it is the database, that is refused as well.
+      if (failures < REFUSED_MAX) return;
+      [this.way, until] = ["held", FULL_MS];
+    } else if (!problem.isHeldBack) {
+      const isUp = !this.hasHeard && problem.status !== 429 && (await api("GET", "/health", undefined, { timeoutMs: 5000 }).then(() => true, () => false));
       const wasUp = this.isSuspect;
       this.isSuspect = isUp;
       if (!isUp || !wasUp) return;
     }
     this.isSuspect = false;
     this.way = this.way === "stream" ? "held" : "poll";
-    this.otherWayUntil = Date.now() + OTHER_WAY_MS;
+    this.otherWayUntil = Date.now() + until;
   }
 
   /** Waits, but not after the network came back, or somebody looks again. */

@@ -3,7 +3,7 @@
 
 import { api, kept, randomKey } from "./base.js";
 
-const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+const RETRY_MS = 1000;
 
 export class Outbox {
   /** `changed()` when what is on its way changed, `sent(message)`, `crossed(messages)`, `ended()` on a 401. */
@@ -13,18 +13,17 @@ export class Outbox {
     this.lock = `hyperdesk-send-${user}`;
     this.memory = new Map();
     this.failures = 0;
-    this.stored = (event) => event.key?.startsWith(this.prefix) && this.changed();
-    this.flushNow = () => this.flush();
-    window.addEventListener("storage", this.stored);
-    window.addEventListener("online", this.flushNow);
+    this.over = new AbortController();
+    const { signal } = this.over;
+    window.addEventListener("storage", (event) => event.key?.startsWith(this.prefix) && this.changed(), { signal });
+    window.addEventListener("online", () => this.flush(), { signal });
     this.flush();
   }
 
   stop() {
     this.isOver = true;
     clearTimeout(this.timer);
-    window.removeEventListener("storage", this.stored);
-    window.removeEventListener("online", this.flushNow);
+    this.over.abort();
   }
 
   entries() {
@@ -108,7 +107,7 @@ export class Outbox {
           return;
         }
         if (problem.isPassing) {
-          const waits = Math.max(problem.retryAfterMs, RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)]);
+          const waits = Math.max(problem.retryAfterMs, RETRY_MS * 2 ** Math.min(this.failures, 4));
           this.failures += 1;
           this.why = problem.message;
           this.timer = setTimeout(() => this.flush(), waits);

@@ -152,3 +152,17 @@ fn policy(pictures: Option<&str>) -> String {
          require-trusted-types-for 'script'; trusted-types 'none'"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_may_come_from_where_the_board_links_them() {
+        let linked = policy(Some("https://cdn.example.com:8443/board/pictures"));
+        assert!(linked.contains("img-src 'self' blob: https://cdn.example.com:8443; "), "{linked}");
+        for none in [policy(None), policy(Some("https://x; script-src *"))] {
+            assert!(none.contains("img-src 'self' blob:; ") && !none.contains('*'), "{none}");
+        }
+    }
+}

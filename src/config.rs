@@ -82,6 +82,7 @@ variables! {
     UPLOAD_DIR = "./.local/uploads", "Folder of the board's pictures where S3_BUCKET is not set";
     UPLOAD_ORPHAN_SECONDS = "3600", "A picture whose upload failed half-way is deleted after this many seconds";
     DRAIN_SECONDS = "8", "Seconds from SIGTERM to exit at the latest; below every platform's kill";
+    CLAIM_LEASE_SECONDS = "0", "Seconds after which an expert who neither writes nor asks for updates loses a claim; 0 for never";
     FEED_WINDOW_EVENTS = "50000", "Recent changes kept in memory for polls, at most";
     FEED_WINDOW_BYTES = "67108864", "Bytes that these changes may take, at most";
     FEED_RETENTION_SECONDS = "3600", "Seconds a change stays in the events table, for instances that start";
@@ -193,6 +194,8 @@ pub struct Config {
     pub pictures: Pictures,
     /// Seconds from SIGTERM to exit.
     pub drain_seconds: u64,
+    /// Seconds after which an expert who is gone loses a claim; 0 for never.
+    pub claim_lease_seconds: u64,
     /// Recent changes in memory.
     pub feed_window_events: usize,
     /// Their bytes.
@@ -247,6 +250,7 @@ impl Config {
             connections_max,
             pictures: read.pictures(),
             drain_seconds: read.number(DRAIN_SECONDS, 1..=3600),
+            claim_lease_seconds: read.number(CLAIM_LEASE_SECONDS, 0..=31_536_000),
             feed_window_events: read.number(FEED_WINDOW_EVENTS, 16..=10_000_000),
             feed_window_bytes: read.number(FEED_WINDOW_BYTES, 65_536..=usize::MAX),
             feed_retention_seconds: read.number(FEED_RETENTION_SECONDS, 60..=31_536_000),

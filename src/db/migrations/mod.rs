@@ -47,6 +47,7 @@ migrations! {
     101 "helpdesk";
     102 "feed";
     103 "expert_status";
+    105 "message_count";
     106 "unread_counts";
     107 "feed_outbox";
     108 "username_key";

@@ -57,7 +57,7 @@ enum Fault {
 
 /// How long a stalled thread is slow, and how long it does nothing each time that it looks for what it has to do.
 #[cfg(debug_assertions)]
-const STALL: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(10));
+const STALL: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(20));
 
 impl Tasks {
     /// None yet.
@@ -154,7 +154,10 @@ impl Tasks {
             loop {
                 match faults.recv().await {
                     Ok(Fault::Panic(task)) if task == name => panic!("planted in {name}"),
-                    Ok(Fault::Stall(task)) if task == name => stall().await,
+                    Ok(Fault::Stall(task)) if task == name => {
+                        stall().await;
+                        faults = faults.resubscribe();
+                    }
                     _ => {}
                 }
             }

@@ -121,6 +121,9 @@ pub async fn peak(target: &Arc<Target>, kept: bool, clients: usize, length: Dura
     tasks.join_all().await.iter().sum::<u64>() as f64 / length.as_secs_f64()
 }
 
+/// In this time the clients arrive, and ask once each; then it begins.
+pub const ARRIVAL: Duration = Duration::from_secs(10);
+
 /// So many clients, who want `rate` answers a second together, for `length`.
 pub async fn flood(
     target: &Arc<Target>,
@@ -130,14 +133,22 @@ pub async fn flood(
     length: Duration,
 ) -> Arc<Tally> {
     let (tally, mut tasks) = (Arc::new(Tally::default()), JoinSet::new());
-    let (begun, pause) = (Instant::now(), Duration::from_secs_f64(clients as f64 / rate));
+    let (arrived, pause) = (Instant::now() + ARRIVAL, Duration::from_secs_f64(clients as f64 / rate));
     for number in 0..clients {
         let (target, tally) = (target.clone(), tally.clone());
-        // Two seconds at least to come: nobody's clients come all at once.
-        let first = begun + pause.max(Duration::from_secs(2)).mul_f64(fastrand::f64());
-        tasks.spawn(async move { client(&target, manners, number, first, pause, &tally).await });
+        let (came, first) =
+            (arrived - ARRIVAL.mul_f64(fastrand::f64()), arrived + pause.mul_f64(fastrand::f64()));
+        tasks.spawn(async move {
+            let (mut connection, (address, request)) = (Connection::default(), target.of(number));
+            sleep_until(came).await;
+            let _any = timeout(manners.patience, connection.ask(address, request)).await;
+            if !manners.kept {
+                connection = Connection::default();
+            }
+            client(&target, manners, number, connection, first, pause, &tally).await;
+        });
     }
-    sleep_until(begun + length).await;
+    sleep_until(arrived + length).await;
     // All of them leave, whatever they are waiting for.
     tasks.shutdown().await;
     tally
@@ -147,11 +158,12 @@ async fn client(
     target: &Target,
     manners: Manners,
     number: usize,
+    mut connection: Connection,
     first: Instant,
     pause: Duration,
     tally: &Tally,
 ) {
-    let (mut connection, mut due) = (Connection::default(), first);
+    let mut due = first;
     loop {
         sleep_until(due).await;
         let (begun, (address, request)) = (Instant::now(), target.of(number));

@@ -19,16 +19,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clients::{Manners, Tally, Target};
-use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::clock::Timestamp;
 use probes::Probe;
 use quota::Quota;
-use support::server::SECRET;
-use support::{Hyperdesk, Schema};
+use support::{Hyperdesk, Schema, User};
 
 /// Users that poll; each has many clients.
-const USERS: u64 = 64;
-const FIRST_USER: u64 = 1_000_000;
+const USERS: u64 = 16;
 /// Loopback addresses of the server: each has 28,000 ports for clients.
 const ADDRESSES: u8 = 4;
 /// Clients of the peak: as many as keep the server busy.
@@ -72,7 +69,7 @@ fn main() {
 
 /// A few clients and no quota, so that it does not rot.
 async fn try_out(schema: &Schema) {
-    let (desk, target) = start(schema, None).await;
+    let (desk, target) = start(schema, &requests(schema).await, None).await;
     assert!(clients::peak(&target, true, 2, Duration::from_millis(200)).await > 0.0);
     let manners = Manners { kept: false, patience: Duration::from_secs(20) };
     let probe = Probe::start(desk.addr(), "/health", true);
@@ -82,30 +79,32 @@ async fn try_out(schema: &Schema) {
     println!("1 passed, 0 failed");
 }
 
-async fn start(schema: &Schema, program: Option<&str>) -> (Hyperdesk, Arc<Target>) {
+/// The requests of all users, who register first.
+async fn requests(schema: &Schema) -> Vec<Vec<u8>> {
+    let (desk, mut requests) = (Hyperdesk::builder(schema).start().await, Vec::new());
+    for number in 0..USERS {
+        requests.push(request(&User::register(desk.addr(), &format!("user{number}")).await.token));
+    }
+    requests
+}
+
+async fn start(schema: &Schema, requests: &[Vec<u8>], program: Option<&str>) -> (Hyperdesk, Arc<Target>) {
     let mut builder = Hyperdesk::builder(schema).env("WEB_CONCURRENCY", 1).env("BIND_ADDRESS", "0.0.0.0");
     if let Some(program) = program {
         builder = builder.program(program);
     }
     let desk = builder.start().await;
-    let keys = Keys::new(SECRET.as_bytes(), None).unwrap();
-    let requests = (FIRST_USER..FIRST_USER + USERS).map(|user| request(&keys, user)).collect();
     let port = desk.addr().port();
     let addresses = (1..=ADDRESSES).map(|last| ([127, 0, 0, last], port).into()).collect();
-    (desk, Arc::new(Target { addresses, requests }))
+    let target = Target { addresses, requests: requests.to_vec() };
+    let mut first = clients::Connection::default();
+    let answer = first.ask(target.addresses[0], &target.requests[0]).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    (desk, Arc::new(target))
 }
 
 /// An idle poll as a browser sends it, from a time after everything.
-fn request(keys: &Keys, user_id: u64) -> Vec<u8> {
-    let issued_at = Timestamp::now().unix_seconds();
-    let session = SessionId::from_bytes(u128::from(user_id).to_be_bytes());
-    let token = keys.sign(&Claims {
-        user_id,
-        session,
-        expires_at: issued_at + 3_600,
-        issued_at: Some(issued_at),
-        user_created_at: None,
-    });
+fn request(token: &str) -> Vec<u8> {
     let since = Timestamp::from_micros(Timestamp::now().micros() + 1_000_000);
     format!(
         "GET /api/conversations/updates?since={since} HTTP/1.1\r\nHost: localhost\r\n\
@@ -119,21 +118,28 @@ async fn measure(schema: &Schema, options: &Options) {
         "| connections | patience | asked | peak/s | in time/s | of the peak | refused/s: p50, p99, max | \
          broken, odd | gave up/s | `/health` kept | new | `/ready` | well after |"
     );
+    let requests = requests(schema).await;
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
             for times in options.some("times", &[2_u64, 5, 10]) {
-                let manners =
-                    Manners { kept: kind == "kept", patience: Duration::from_secs(patience) };
-                println!("| {kind} | {patience} s | {times} × | {}", run(schema, options, manners, times).await);
+                let manners = Manners { kept: kind == "kept", patience: Duration::from_secs(patience) };
+                let row = run(schema, &requests, options, manners, times).await;
+                println!("| {kind} | {patience} s | {times} × | {row}");
             }
         }
     }
 }
 
 /// One run on a new server: its peak, then too much, then nothing. A row of the table.
-async fn run(schema: &Schema, options: &Options, manners: Manners, times: u64) -> String {
-    let (desk, target) = start(schema, options.text("program")).await;
+async fn run(
+    schema: &Schema,
+    requests: &[Vec<u8>],
+    options: &Options,
+    manners: Manners,
+    times: u64,
+) -> String {
+    let (desk, target) = start(schema, requests, options.text("program")).await;
     let quota = Quota::set(desk.pid(), options.number("percent", 10)).expect("a share of a core");
     let length = Duration::from_secs(options.number("seconds", 60));
     let clients = options.number("clients", 14_000) as usize;

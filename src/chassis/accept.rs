@@ -229,16 +229,24 @@ pub fn start<S: Service>(
         senders.push(sender);
         let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
         let gate = event_loop.gate.clone();
-        tasks.thread(name(index), move || gate.rest(), move || async move { serve_handed(&event_loop, receiver).await })?;
+        tasks.thread(
+            name(index),
+            move || gate.rest(),
+            move || async move { serve_handed(&event_loop, receiver).await },
+        )?;
     }
     let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
     let gate = event_loop.gate.clone();
-    tasks.thread(name(0), move || gate.rest(), move || async move {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
-            Err(error) => tracing::error!(%error, "the listener cannot be used"),
-        }
-    })
+    tasks.thread(
+        name(0),
+        move || gate.rest(),
+        move || async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
+                Err(error) => tracing::error!(%error, "the listener cannot be used"),
+            }
+        },
+    )
 }
 
 /// The first loop: accepts, serves its share, and hands the rest over.

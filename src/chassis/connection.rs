@@ -72,8 +72,15 @@ pub(super) enum Phase {
     Lingering,
 }
 
-const PHASES: [Phase; 7] =
-    [Phase::Idle, Phase::Deferred, Phase::Head, Phase::Busy, Phase::Answered, Phase::Streaming, Phase::Lingering];
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Deferred,
+    Phase::Head,
+    Phase::Busy,
+    Phase::Answered,
+    Phase::Streaming,
+    Phase::Lingering,
+];
 
 /// What becomes of a connection's next request while there is too much to do, see [`super::overload`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,21 +269,23 @@ impl Watched {
 impl Watched {
     /// Whether the next request may be read; else it is in the line, and this task is woken for its turn.
     fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_deferred = self.activity.phase() == Phase::Deferred;
-        if self.activity.turn() == Turn::Wait {
-            if !is_deferred {
-                ready!(self.io.inner().poll_read_ready(cx))?;
-                self.activity.enter(Phase::Deferred, self.tick());
-                self.gate.defer(&self.activity, cx.waker());
-            }
+        let (is_deferred, waits) =
+            (self.activity.phase() == Phase::Deferred, self.activity.turn() == Turn::Wait);
+        if is_deferred && waits {
             return Poll::Pending;
         }
-        if is_deferred {
+        if is_deferred || waits {
+            ready!(self.io.inner().poll_read_ready(cx))?;
             let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
             if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
-                self.gate.gone.inc();
+                self.gate.gone.inc_by(u64::from(is_deferred));
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
+        }
+        if waits {
+            self.activity.enter(Phase::Deferred, self.tick());
+            self.gate.defer(&self.activity, cx.waker());
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }

@@ -35,15 +35,16 @@ const BUSY_MS_MAX: u64 = 50;
 const LOOKED_EVERY: u32 = 64;
 /// Requests that are served, or connections that are accepted, before the loop looks for newer ones.
 pub(super) const SERVED_PER_TURN: usize = 16;
-/// One of so many that are served is the one that waited longest: a patient client is served some time. And in the
-/// place of so many one connection is accepted.
+/// One of so many that are served is the one that waited longest: a patient client is served some time.
 const OLDEST_EVERY: usize = 64;
+/// For so many that are served one connection is accepted, which costs three times as much.
+const ACCEPTED_EVERY: usize = 32;
 /// For so many that are served one is refused.
-const REFUSED_EVERY: usize = 32;
+const REFUSED_EVERY: usize = 64;
 /// Nobody is refused before the line has been there for so long: a burst is served.
 const STANDING_MS_MIN: u64 = 250;
 /// Who is refused has waited at most so long, so that they are told within a tenth of a second.
-const REFUSED_MS_MAX: u64 = 50;
+const REFUSED_MS_MAX: u64 = 30;
 /// The gate opens after so many turns without anybody to serve.
 const EMPTY_TURNS: u32 = 4;
 
@@ -200,7 +201,7 @@ impl<T> Line<T> {
         } else {
             self.standing_since.get_or_insert(now);
         }
-        free + usize::from(free == 0 && self.served % OLDEST_EVERY < SERVED_PER_TURN)
+        free + usize::from(free == 0 && self.served % ACCEPTED_EVERY < SERVED_PER_TURN)
     }
 
     fn is_standing(&self, now: Instant) -> bool {
@@ -210,8 +211,7 @@ impl<T> Line<T> {
 
     /// Refuses the newest of those who are left, if they can still be told soon.
     fn refuse(&mut self, now: Instant, tell: &mut impl FnMut(T, Turn)) {
-        let is_recent =
-            |since: Instant| now.duration_since(since) <= Duration::from_millis(REFUSED_MS_MAX);
+        let is_recent = |since: Instant| now.duration_since(since) <= Duration::from_millis(REFUSED_MS_MAX);
         if self.waiting.back().is_some_and(|(since, _)| is_recent(*since))
             && let Some((_, who)) = self.waiting.pop_back()
         {
@@ -274,7 +274,7 @@ mod tests {
             })
             .collect();
         let (served, refused): (Vec<_>, Vec<_>) = told.into_iter().unzip();
-        assert_eq!((served.concat().len(), refused.concat().len()), (64, 2), "one in {REFUSED_EVERY}");
+        assert_eq!((served.concat().len(), refused.concat().len()), (64, 1), "one in {REFUSED_EVERY}");
         assert!(refused.concat().iter().all(|&who| who >= 1_000), "{refused:?}");
         // When the line was empty, it is a new one.
         while turn(&mut line, later).2 < SERVED_PER_TURN {}

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+/// Requests at a time that keep the server busy.
+const WORKERS: usize = 64;
 /// Pause after a connection that broke: a client that is reset does not come again in the same moment.
 const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -100,55 +102,78 @@ async fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
     }
 }
 
-/// So many clients ask as often as they can for `length`; how many were answered a second.
-pub async fn peak(target: &Arc<Target>, kept: bool, clients: usize, length: Duration) -> f64 {
-    let (until, mut tasks) = (Instant::now() + length, JoinSet::new());
-    for number in 0..clients {
+/// The connections of all clients, each opened and used once before it is wanted.
+pub async fn arrive(target: &Arc<Target>, kept: bool, clients: usize) -> Vec<Connection> {
+    let mut tasks = JoinSet::new();
+    for worker in 0..WORKERS {
         let target = target.clone();
         tasks.spawn(async move {
-            let (mut connection, mut answered) = (Connection::default(), 0_u64);
-            while Instant::now() < until {
-                let (address, request) = target.of(number);
-                let answer = timeout(length, connection.ask(address, request)).await;
-                answered += u64::from(matches!(answer, Ok(Ok(answer)) if answer.status == 200));
-                if !kept {
-                    connection = Connection::default();
+            let mut connections = Vec::new();
+            for number in (worker..clients).step_by(WORKERS) {
+                let (mut connection, (address, request)) = (Connection::default(), target.of(number));
+                if kept {
+                    connection.ask(address, request).await.expect("an answer before it is too much");
                 }
+                connections.push(connection);
             }
-            answered
+            connections
         });
     }
-    tasks.join_all().await.iter().sum::<u64>() as f64 / length.as_secs_f64()
+    tasks.join_all().await.into_iter().flatten().collect()
 }
 
-/// In this time the clients arrive, and ask once each; then it begins.
-pub const ARRIVAL: Duration = Duration::from_secs(10);
+/// What is answered a second when it is not too much: a few requests at a time, over all connections in turn, because
+/// many cost more than few.
+pub async fn peak(
+    target: &Arc<Target>,
+    kept: bool,
+    connections: Vec<Connection>,
+    length: Duration,
+) -> (f64, Vec<Connection>) {
+    let (until, mut tasks) = (Instant::now() + length, JoinSet::new());
+    let mut shares: Vec<Vec<Connection>> = (0..WORKERS).map(|_| Vec::new()).collect();
+    for (number, connection) in connections.into_iter().enumerate() {
+        shares[number % WORKERS].push(connection);
+    }
+    for (worker, mut share) in shares.into_iter().enumerate() {
+        let target = target.clone();
+        tasks.spawn(async move {
+            let mut answered = 0_u64;
+            while !share.is_empty() && Instant::now() < until {
+                let at = answered as usize % share.len();
+                let (address, request) = target.of(worker);
+                let answer = share[at].ask(address, request).await.expect("an answer at the peak");
+                answered += u64::from(answer.status == 200);
+                if !kept {
+                    share[at] = Connection::default();
+                }
+            }
+            (answered, share)
+        });
+    }
+    let (answered, shares): (Vec<u64>, Vec<_>) = tasks.join_all().await.into_iter().unzip();
+    let connections = shares.into_iter().flatten().collect();
+    (answered.iter().sum::<u64>() as f64 / length.as_secs_f64(), connections)
+}
 
-/// So many clients, who want `rate` answers a second together, for `length`.
+/// All clients together want `rate` answers a second, for `length`.
 pub async fn flood(
     target: &Arc<Target>,
     manners: Manners,
-    clients: usize,
+    connections: Vec<Connection>,
     rate: f64,
     length: Duration,
 ) -> Arc<Tally> {
-    let (tally, mut tasks) = (Arc::new(Tally::default()), JoinSet::new());
-    let (arrived, pause) = (Instant::now() + ARRIVAL, Duration::from_secs_f64(clients as f64 / rate));
-    for number in 0..clients {
+    let (tally, mut tasks, begun) = (Arc::new(Tally::default()), JoinSet::new(), Instant::now());
+    let pause = Duration::from_secs_f64(connections.len() as f64 / rate);
+    for (number, connection) in connections.into_iter().enumerate() {
         let (target, tally) = (target.clone(), tally.clone());
-        let (came, first) =
-            (arrived - ARRIVAL.mul_f64(fastrand::f64()), arrived + pause.mul_f64(fastrand::f64()));
+        let first = begun + pause.mul_f64(fastrand::f64());
         tasks.spawn(async move {
-            let (mut connection, (address, request)) = (Connection::default(), target.of(number));
-            sleep_until(came).await;
-            let _any = timeout(manners.patience, connection.ask(address, request)).await;
-            if !manners.kept {
-                connection = Connection::default();
-            }
             client(&target, manners, number, connection, first, pause, &tally).await;
         });
     }
-    sleep_until(arrived + length).await;
+    sleep_until(begun + length).await;
     // All of them leave, whatever they are waiting for.
     tasks.shutdown().await;
     tally

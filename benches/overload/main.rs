@@ -28,8 +28,7 @@ use support::{Hyperdesk, Schema, User};
 const USERS: u64 = 16;
 /// Loopback addresses of the server: each has 28,000 ports for clients.
 const ADDRESSES: u8 = 4;
-/// Clients of the peak: as many as keep the server busy.
-const PEAK_CLIENTS: usize = 64;
+const PEAK_LENGTH: Duration = Duration::from_secs(8);
 
 /// What is to be run.
 struct Options(Vec<(String, String)>);
@@ -70,10 +69,12 @@ fn main() {
 /// A few clients and no quota, so that it does not rot.
 async fn try_out(schema: &Schema) {
     let (desk, target) = start(schema, &requests(schema).await, None).await;
-    assert!(clients::peak(&target, true, 2, Duration::from_millis(200)).await > 0.0);
+    let connections = clients::arrive(&target, true, 8).await;
+    let (peak, connections) = clients::peak(&target, true, connections, Duration::from_millis(200)).await;
+    assert!(peak > 0.0);
     let manners = Manners { kept: false, patience: Duration::from_secs(20) };
     let probe = Probe::start(desk.addr(), "/health", true);
-    let tally = clients::flood(&target, manners, 8, 50.0, Duration::from_secs(3)).await;
+    let tally = clients::flood(&target, manners, connections, 50.0, Duration::from_secs(3)).await;
     assert!(tally.good.load(Relaxed) > 0 && probe.stop().starts_with(|digit| digit > '0'));
     assert_eq!((tally.odd.load(Relaxed), tally.broken.load(Relaxed)), (0, 0));
     println!("1 passed, 0 failed");
@@ -119,6 +120,8 @@ async fn measure(schema: &Schema, options: &Options) {
          broken, odd | gave up/s | `/health` kept | new | `/ready` | well after |"
     );
     let requests = requests(schema).await;
+    let this = i32::try_from(std::process::id()).unwrap();
+    let _preferred = Quota::set(this, 100).expect("a group for the clients");
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
@@ -143,12 +146,12 @@ async fn run(
     let quota = Quota::set(desk.pid(), options.number("percent", 10)).expect("a share of a core");
     let length = Duration::from_secs(options.number("seconds", 60));
     let clients = options.number("clients", 14_000) as usize;
-    clients::peak(&target, manners.kept, PEAK_CLIENTS, Duration::from_secs(2)).await;
-    let peak = clients::peak(&target, manners.kept, PEAK_CLIENTS, Duration::from_secs(6)).await;
+    let connections = clients::arrive(&target, manners.kept, clients).await;
+    let (peak, connections) = clients::peak(&target, manners.kept, connections, PEAK_LENGTH).await;
     let probes = [("/health", true), ("/health", false)]
         .map(|(path, kept)| Probe::start(([127, 0, 0, 1], desk.addr().port()).into(), path, kept));
     let ready = Probe::start(([127, 0, 0, 1], desk.admin_addr().port()).into(), "/ready", false);
-    let tally = clients::flood(&target, manners, clients, peak * times as f64, length).await;
+    let tally = clients::flood(&target, manners, connections, peak * times as f64, length).await;
     let seen = probes.map(Probe::stop).join(" | ");
     let (seen, well) = (format!("{seen} | {}", ready.stop()), probes::time_until_well(&target).await);
     let well = well.map_or("never".to_owned(), |well| format!("{:.1} s", well.as_secs_f64()));

@@ -14,12 +14,13 @@ const WEIGHTS: (&str, &str) = ("10000", "102400");
 pub struct Quota(PathBuf);
 
 impl Quota {
-    /// Keeps process `pid` to `percent` of one core.
+    /// Keeps process `pid` to `percent` of one core; 100 and more are no limit.
     ///
     /// # Errors
     /// What is missing, for a person.
     pub fn set(pid: i32, percent: u64) -> Result<Self, String> {
         let period = PERIOD_US.max(QUOTA_US_MIN * 100 / percent);
+        let is_limited = percent < 100;
         let quota = period * percent / 100;
         let name = format!("hyperdesk-overload-{pid}");
         let v2 = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
@@ -30,7 +31,10 @@ impl Quota {
             let _as_it_is = fs::write(root.join("cgroup.subtree_control"), "+cpu");
             let group = root.join(name);
             create(&group)?;
-            write(&group.join("cpu.max"), &format!("{quota} {period}"))?;
+            write(
+                &group.join("cpu.max"),
+                &if is_limited { format!("{quota} {period}") } else { "max".to_owned() },
+            )?;
             write(&group.join("cpu.weight"), WEIGHTS.0)?;
             group
         } else {
@@ -41,7 +45,8 @@ impl Quota {
             let group = root.join(name);
             create(&group)?;
             write(&group.join("cpu.cfs_period_us"), &period.to_string())?;
-            write(&group.join("cpu.cfs_quota_us"), &quota.to_string())?;
+            let quota = if is_limited { quota.to_string() } else { "-1".to_owned() };
+            write(&group.join("cpu.cfs_quota_us"), &quota)?;
             write(&group.join("cpu.shares"), WEIGHTS.1)?;
             group
         };

@@ -26,7 +26,7 @@ use crate::tasks::Tasks;
 
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
-use super::overload::{Gate, SERVED_PER_TURN};
+use super::overload::{ACCEPTED_PER_TURN, Gate};
 use super::pipeline::{self, Serving};
 use super::scratch::Scratch;
 use super::{Chassis, Service};
@@ -277,7 +277,7 @@ async fn serve_accepted<S: Service>(
                 Ok((stream, peer)) => {
                     place(event_loop, others, stream, peer);
                     accepted += 1;
-                    if accepted.is_multiple_of(SERVED_PER_TURN) {
+                    if accepted.is_multiple_of(ACCEPTED_PER_TURN) {
                         tokio::task::yield_now().await;
                     }
                 }
@@ -308,11 +308,11 @@ async fn accept_some<S: Service>(
     others: &[Handover<S>],
     listener: &TcpListener,
 ) -> usize {
-    let (chassis, mut free, mut accepted) = (&event_loop.chassis, event_loop.gate.turn(), 0);
+    let (chassis, mut places, mut accepted) = (&event_loop.chassis, event_loop.gate.turn(), 0);
     if chassis.gates.iter().any(|gate| gate.has_room()) {
-        free = free.max(SERVED_PER_TURN);
+        places = ACCEPTED_PER_TURN;
     }
-    while accepted < free
+    while accepted < places
         && let Some(Ok((stream, peer))) = accept_one(chassis, listener).now_or_never()
     {
         place(event_loop, others, stream, peer);
@@ -349,10 +349,11 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Makes it as long as what was accepted since the last sweep, while a loop has too much to do: who would wait
+    /// Makes it half as long as what was accepted since the last sweep, while a loop has too much to do: who would wait
     /// longer has left when it is their turn.
     fn fit(&mut self, listener: &TcpListener, accepted: usize, is_overloaded: bool) {
-        let fitting = if is_overloaded { accepted.clamp(BACKLOG_MIN, BACKLOG_MAX) } else { BACKLOG_MAX };
+        let fitting =
+            if is_overloaded { (accepted / 2).clamp(BACKLOG_MIN, BACKLOG_MAX) } else { BACKLOG_MAX };
         if fitting != self.0 && socket2::SockRef::from(listener).listen(fitting as i32).is_ok() {
             self.0 = fitting;
         }

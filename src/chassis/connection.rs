@@ -274,13 +274,12 @@ impl Watched {
         if is_deferred && waits {
             return Poll::Pending;
         }
-        if is_deferred || waits {
-            ready!(self.io.inner().poll_read_ready(cx))?;
-            let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
-            if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
-                self.gate.gone.inc_by(u64::from(is_deferred));
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
+        ready!(self.io.inner().poll_read_ready(cx))?;
+        let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
+        if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
+            // What closes in the meantime left a request behind; what is found closed had its answer, nearly always.
+            self.gate.gone.inc_by(u64::from(is_deferred));
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if waits {
             self.activity.enter(Phase::Deferred, self.tick());

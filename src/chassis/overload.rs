@@ -11,7 +11,7 @@
 //!   what a poll costs: a refusal of each would leave time for hardly any answer. It is one that came just now,
 //!   since an older one could not be told soon.
 //! - **Connections wait in the kernel's queue** while others fill the turns, but for one now and then; who is accepted
-//!   is served at once. The queue is shortened to what is accepted in a quarter of a second: beyond it the kernel drops
+//!   is served at once. The queue is shortened to what is accepted in an eighth of a second: beyond it the kernel drops
 //!   the first packet, and the client's kernel sends it again after a second.
 //! - **`/health` does not wait** on a connection that asked for it before.
 //!
@@ -33,8 +33,10 @@ use super::connection::{Activity, Turn};
 const BUSY_MS_MAX: u64 = 50;
 /// Every so many requests a busy loop looks at the clock.
 const LOOKED_EVERY: u32 = 64;
-/// Requests that are served, or connections that are accepted, before the loop looks for newer ones.
-pub(super) const SERVED_PER_TURN: usize = 16;
+/// Requests that are served before the loop looks for newer ones.
+const SERVED_PER_TURN: usize = 16;
+/// Connections that are accepted in a turn in which nobody was served.
+pub(super) const ACCEPTED_PER_TURN: usize = 8;
 /// One of so many that are served is the one that waited longest: a patient client is served some time.
 const OLDEST_EVERY: usize = 64;
 /// For so many that are served one connection is accepted, which costs three times as much.
@@ -136,16 +138,17 @@ impl Gate {
         self.inner().line.join((activity.clone(), waker.clone()), Instant::now());
     }
 
-    /// Wakes those whose turn it is; how many more could be served in this turn.
+    /// Wakes those whose turn it is; how many connections may be accepted in this turn.
     pub(super) fn turn(&self) -> usize {
         let mut inner = self.inner();
-        let free = inner.line.turn(Instant::now(), |(activity, waker), turn| {
+        let places = inner.line.turn(Instant::now(), |(activity, waker), turn| {
             activity.give(turn);
             waker.wake();
         });
-        inner.empty_turns = if free < SERVED_PER_TURN { 0 } else { inner.empty_turns + 1 };
-        self.has_room.store(free > 1, Relaxed);
-        free
+        let is_empty = places == ACCEPTED_PER_TURN;
+        inner.empty_turns = if is_empty { inner.empty_turns + 1 } else { 0 };
+        self.has_room.store(is_empty, Relaxed);
+        places
     }
 
     /// Notes that in this turn connections were accepted.
@@ -182,16 +185,15 @@ impl<T> Line<T> {
         self.waiting.push_back((now, who));
     }
 
-    /// Tells whose turn it is and what they get; how many more could be served.
+    /// Tells whose turn it is and what they get; how many connections may be accepted.
     fn turn(&mut self, now: Instant, mut tell: impl FnMut(T, Turn)) -> usize {
-        let mut free = SERVED_PER_TURN;
-        while free > 0 {
+        let before = self.served;
+        for _ in 0..SERVED_PER_TURN {
             let is_oldest = self.served.is_multiple_of(OLDEST_EVERY);
             let next = if is_oldest { self.waiting.pop_front() } else { self.waiting.pop_back() };
             let Some((_, who)) = next else { break };
             tell(who, Turn::Pass);
-            self.served = self.served.wrapping_add(1);
-            free -= 1;
+            self.served += 1;
             if self.served.is_multiple_of(REFUSED_EVERY) && self.is_standing(now) {
                 self.refuse(now, &mut tell);
             }
@@ -201,7 +203,10 @@ impl<T> Line<T> {
         } else {
             self.standing_since.get_or_insert(now);
         }
-        free + usize::from(free == 0 && self.served % ACCEPTED_EVERY < SERVED_PER_TURN)
+        match self.served - before {
+            0 => ACCEPTED_PER_TURN,
+            _ => self.served / ACCEPTED_EVERY - before / ACCEPTED_EVERY,
+        }
     }
 
     fn is_standing(&self, now: Instant) -> bool {
@@ -231,28 +236,30 @@ mod tests {
     /// Everybody whose turn it is.
     fn turn(line: &mut Line<u32>, now: Instant) -> (Vec<u32>, Vec<u32>, usize) {
         let (mut served, mut refused) = (Vec::new(), Vec::new());
-        let free = line.turn(now, |who, turn| match turn {
+        let places = line.turn(now, |who, turn| match turn {
             Turn::Refuse => refused.push(who),
             _ => served.push(who),
         });
-        (served, refused, free)
+        (served, refused, places)
     }
 
     #[test]
     fn the_newest_are_served_first_and_the_oldest_now_and_then() {
         let (now, mut line) = (Instant::now(), Line::default());
         (0..100).for_each(|who| line.join(who, now));
-        let (served, refused, free) = turn(&mut line, now);
+        let (served, refused, places) = turn(&mut line, now);
         assert_eq!(served, [vec![0], (85..100).rev().collect()].concat());
-        assert_eq!((refused, free), (vec![], 1), "and one connection is accepted");
+        assert_eq!((refused, places), (vec![], 0));
         line.join(100, now);
-        let (served, _, free) = turn(&mut line, now);
-        assert_eq!((&served[..2], free), (&[100, 84][..], 0));
+        let (served, _, places) = turn(&mut line, now);
+        assert_eq!((&served[..2], places), (&[100, 84][..], 1), "one connection for {ACCEPTED_EVERY}");
         for _ in 0..4 {
             turn(&mut line, now);
         }
-        let (served, _, free) = turn(&mut line, now);
-        assert_eq!((served.len(), free), (5, 11), "the rest of 101 in turns of 16");
+        let (served, _, places) = turn(&mut line, now);
+        assert_eq!((served.len(), places), (5, 0), "the rest of 101 in turns of {SERVED_PER_TURN}");
+        let (served, _, places) = turn(&mut line, now);
+        assert_eq!((served.len(), places), (0, ACCEPTED_PER_TURN));
     }
 
     #[test]
@@ -277,7 +284,7 @@ mod tests {
         assert_eq!((served.concat().len(), refused.concat().len()), (64, 1), "one in {REFUSED_EVERY}");
         assert!(refused.concat().iter().all(|&who| who >= 1_000), "{refused:?}");
         // When the line was empty, it is a new one.
-        while turn(&mut line, later).2 < SERVED_PER_TURN {}
+        while turn(&mut line, later).2 < ACCEPTED_PER_TURN {}
         (0..100).for_each(|who| line.join(who, later));
         assert_eq!((0..4).flat_map(|_| turn(&mut line, later).1).collect::<Vec<u32>>(), []);
     }
@@ -299,7 +306,7 @@ mod tests {
         let activity = Arc::new(Activity::default());
         activity.take_turn(false);
         gate.defer(&activity, Waker::noop());
-        assert_eq!(gate.turn(), SERVED_PER_TURN - 1);
+        assert_eq!(gate.turn(), 0);
         for _ in 1..EMPTY_TURNS {
             gate.turn();
             gate.open_if_idle();

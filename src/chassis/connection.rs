@@ -281,7 +281,7 @@ impl Watched {
             self.gate.gone.inc_by(u64::from(is_deferred));
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if waits {
+        if waits && !self.gate.pass() {
             self.activity.enter(Phase::Deferred, self.tick());
             self.gate.defer(&self.activity, cx.waker());
             return Poll::Pending;

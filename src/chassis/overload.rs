@@ -19,7 +19,7 @@
 //! A client that closes its sending half before it has its answer counts as one who left, while the gate is shut.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ const ACCEPTED_EVERY: usize = 32;
 /// For so many that are served one is refused.
 const REFUSED_EVERY: usize = 64;
 /// Nobody is refused before the line has been there for so long: a burst is served.
-const STANDING_MS_MIN: u64 = 250;
+const STANDING_MS_MIN: u64 = 1_000;
 /// Who is refused has waited at most so long, so that they are told within a tenth of a second.
 const REFUSED_MS_MAX: u64 = 30;
 /// The gate opens after so many turns without anybody to serve.
@@ -57,6 +57,8 @@ pub(super) struct Gate {
     has_room: AtomicBool,
     /// Requests begun since the loop last had nothing to do.
     begun: AtomicU32,
+    /// Requests that were read in this turn as they came.
+    passed: AtomicUsize,
     inner: Mutex<Inner>,
     shutting: Notify,
     pub(super) refused: IntCounter,
@@ -78,6 +80,7 @@ impl Gate {
             is_shut: AtomicBool::new(false),
             has_room: AtomicBool::new(true),
             begun: AtomicU32::new(0),
+            passed: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             shutting: Notify::new(),
             refused,
@@ -133,6 +136,14 @@ impl Gate {
         }
     }
 
+    /// Whether a request that just came may be read in this turn: it is the newest.
+    pub(super) fn pass(&self) -> bool {
+        let passed = self.passed.load(Relaxed);
+        let may_pass = passed < SERVED_PER_TURN;
+        self.passed.store(passed + usize::from(may_pass), Relaxed);
+        may_pass
+    }
+
     /// Puts a connection with an unread request into the line; it is woken for its turn.
     pub(super) fn defer(&self, activity: &Arc<Activity>, waker: &Waker) {
         self.inner().line.join((activity.clone(), waker.clone()), Instant::now());
@@ -141,7 +152,8 @@ impl Gate {
     /// Wakes those whose turn it is; how many connections may be accepted in this turn.
     pub(super) fn turn(&self) -> usize {
         let mut inner = self.inner();
-        let places = inner.line.turn(Instant::now(), |(activity, waker), turn| {
+        let passed = self.passed.swap(0, Relaxed);
+        let places = inner.line.turn(passed, Instant::now(), |(activity, waker), turn| {
             activity.give(turn);
             waker.wake();
         });
@@ -185,16 +197,25 @@ impl<T> Line<T> {
         self.waiting.push_back((now, who));
     }
 
-    /// Tells whose turn it is and what they get; how many connections may be accepted.
-    fn turn(&mut self, now: Instant, mut tell: impl FnMut(T, Turn)) -> usize {
-        let before = self.served;
-        for _ in 0..SERVED_PER_TURN {
-            let is_oldest = self.served.is_multiple_of(OLDEST_EVERY);
-            let next = if is_oldest { self.waiting.pop_front() } else { self.waiting.pop_back() };
-            let Some((_, who)) = next else { break };
-            tell(who, Turn::Pass);
-            self.served += 1;
-            if self.served.is_multiple_of(REFUSED_EVERY) && self.is_standing(now) {
+    /// Tells whose turn it is and what they get, where `passed` were served already; how many connections may be
+    /// accepted.
+    fn turn(&mut self, passed: usize, now: Instant, mut tell: impl FnMut(T, Turn)) -> usize {
+        let (before, mut served) = (self.served, passed);
+        while served < SERVED_PER_TURN
+            && let Some((_, newest)) = self.waiting.pop_back()
+        {
+            tell(newest, Turn::Pass);
+            served += 1;
+        }
+        self.served += served;
+        let are_due = |every: usize, line: &Self| line.served / every - before / every;
+        for _ in 0..are_due(OLDEST_EVERY, self) {
+            if let Some((_, oldest)) = self.waiting.pop_front() {
+                tell(oldest, Turn::Pass);
+            }
+        }
+        for _ in 0..are_due(REFUSED_EVERY, self) {
+            if self.is_standing(now) {
                 self.refuse(now, &mut tell);
             }
         }
@@ -203,10 +224,7 @@ impl<T> Line<T> {
         } else {
             self.standing_since.get_or_insert(now);
         }
-        match self.served - before {
-            0 => ACCEPTED_PER_TURN,
-            _ => self.served / ACCEPTED_EVERY - before / ACCEPTED_EVERY,
-        }
+        if served == 0 { ACCEPTED_PER_TURN } else { are_due(ACCEPTED_EVERY, self) }
     }
 
     fn is_standing(&self, now: Instant) -> bool {
@@ -234,9 +252,9 @@ mod tests {
     }
 
     /// Everybody whose turn it is.
-    fn turn(line: &mut Line<u32>, now: Instant) -> (Vec<u32>, Vec<u32>, usize) {
+    fn turn(line: &mut Line<u32>, passed: usize, now: Instant) -> (Vec<u32>, Vec<u32>, usize) {
         let (mut served, mut refused) = (Vec::new(), Vec::new());
-        let places = line.turn(now, |who, turn| match turn {
+        let places = line.turn(passed, now, |who, turn| match turn {
             Turn::Refuse => refused.push(who),
             _ => served.push(who),
         });
@@ -247,19 +265,19 @@ mod tests {
     fn the_newest_are_served_first_and_the_oldest_now_and_then() {
         let (now, mut line) = (Instant::now(), Line::default());
         (0..100).for_each(|who| line.join(who, now));
-        let (served, refused, places) = turn(&mut line, now);
-        assert_eq!(served, [vec![0], (85..100).rev().collect()].concat());
-        assert_eq!((refused, places), (vec![], 0));
+        assert_eq!(turn(&mut line, 0, now), ((84..100).rev().collect(), vec![], 0));
         line.join(100, now);
-        let (served, _, places) = turn(&mut line, now);
-        assert_eq!((&served[..2], places), (&[100, 84][..], 1), "one connection for {ACCEPTED_EVERY}");
+        let (served, _, places) = turn(&mut line, 10, now);
+        assert_eq!(served, [100, 83, 82, 81, 80, 79], "those who came meanwhile were served already");
+        assert_eq!(places, 1, "one connection for {ACCEPTED_EVERY}");
+        assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![], vec![], 0));
+        assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![0], vec![], 1), "one in {OLDEST_EVERY}");
         for _ in 0..4 {
-            turn(&mut line, now);
+            turn(&mut line, 0, now);
         }
-        let (served, _, places) = turn(&mut line, now);
-        assert_eq!((served.len(), places), (5, 0), "the rest of 101 in turns of {SERVED_PER_TURN}");
-        let (served, _, places) = turn(&mut line, now);
-        assert_eq!((served.len(), places), (0, ACCEPTED_PER_TURN));
+        let (served, _, places) = turn(&mut line, 0, now);
+        assert_eq!((served.len(), places), (13, 0), "the rest of 101 in turns of {SERVED_PER_TURN}");
+        assert_eq!(turn(&mut line, 0, now), (vec![], vec![], ACCEPTED_PER_TURN));
     }
 
     #[test]
@@ -267,26 +285,28 @@ mod tests {
         let (begun, mut line) = (Instant::now(), Line::default());
         (0..1_000).for_each(|who| line.join(who, begun));
         for _ in 0..4 {
-            assert_eq!(turn(&mut line, begun + ms(10)).1, [], "it is a burst");
+            assert_eq!(turn(&mut line, 0, begun + ms(10)).1, [], "it is a burst");
         }
         // They have waited too long to be told soon.
         let later = begun + ms(10 + STANDING_MS_MIN);
-        let refused: Vec<u32> = (0..4).flat_map(|_| turn(&mut line, later).1).collect();
+        let refused: Vec<u32> = (0..4).flat_map(|_| turn(&mut line, 0, later).1).collect();
         assert_eq!(refused, []);
         (1_000..2_000).for_each(|who| line.join(who, later));
-        let told: Vec<(Vec<u32>, Vec<u32>)> = (0..4)
-            .map(|_| {
-                let (served, refused, _) = turn(&mut line, later + ms(REFUSED_MS_MAX));
-                (served, refused)
-            })
-            .collect();
-        let (served, refused): (Vec<_>, Vec<_>) = told.into_iter().unzip();
-        assert_eq!((served.concat().len(), refused.concat().len()), (64, 1), "one in {REFUSED_EVERY}");
-        assert!(refused.concat().iter().all(|&who| who >= 1_000), "{refused:?}");
+        let (mut served, mut refused) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let turn = turn(&mut line, 0, later + ms(REFUSED_MS_MAX));
+            served.extend(turn.0);
+            refused.extend(turn.1);
+        }
+        assert_eq!(
+            (served.len(), refused),
+            (65, vec![1_935]),
+            "one in {REFUSED_EVERY}, and one was the oldest"
+        );
         // When the line was empty, it is a new one.
-        while turn(&mut line, later).2 < ACCEPTED_PER_TURN {}
+        while turn(&mut line, 0, later).2 < ACCEPTED_PER_TURN {}
         (0..100).for_each(|who| line.join(who, later));
-        assert_eq!((0..4).flat_map(|_| turn(&mut line, later).1).collect::<Vec<u32>>(), []);
+        assert_eq!((0..4).flat_map(|_| turn(&mut line, 0, later).1).collect::<Vec<u32>>(), []);
     }
 
     #[tokio::test]
@@ -305,8 +325,13 @@ mod tests {
 
         let activity = Arc::new(Activity::default());
         activity.take_turn(false);
+        for _ in 0..SERVED_PER_TURN {
+            assert!(gate.pass());
+        }
+        assert!(!gate.pass());
         gate.defer(&activity, Waker::noop());
-        assert_eq!(gate.turn(), 0);
+        assert_eq!((gate.turn(), activity.turn()), (0, Turn::Wait));
+        assert_eq!((gate.turn(), activity.turn()), (0, Turn::Pass));
         for _ in 1..EMPTY_TURNS {
             gate.turn();
             gate.open_if_idle();

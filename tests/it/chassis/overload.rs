@@ -134,15 +134,16 @@ async fn who_has_left_is_not_worked_for() {
     let crowd = Crowd::start(&desk);
     let leave = || async {
         stall(&desk, "loop-0").await;
-        let clients = futures_util::stream::iter(0..20).map(|_| async {
+        let clients = futures_util::stream::iter(0..100).map(|_| async {
             let mut client = Raw::connect(desk.addr()).await;
             for _ in 0..2 {
                 client.write(REQUEST).await.unwrap();
                 client.read_response_within(PATIENCE).await.unwrap();
             }
             client.write(REQUEST).await.unwrap();
+            let _gives_up = tokio::time::timeout(Duration::from_millis(100), client.read_response()).await;
         });
-        clients.buffer_unordered(20).collect::<Vec<()>>().await;
+        clients.buffer_unordered(100).collect::<Vec<()>>().await;
         shed(&desk, "gone").await > 0.0
     };
     eventually(PATIENCE, leave).await;

@@ -6,6 +6,7 @@
 //! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `overload`: which requests are served when there are too many.
 //! - `answers`: what answers take of the memory until clients have taken them.
+//! - [`pages`]: files for browsers, with tags and packed.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
@@ -23,6 +24,7 @@ pub mod head;
 mod identity;
 pub mod list;
 mod overload;
+pub mod pages;
 mod pipeline;
 pub mod request;
 pub mod response;

@@ -33,17 +33,16 @@ use super::connection::{Activity, Turn};
 const BUSY_MS_MAX: u64 = 50;
 /// Every so many requests a busy loop looks at the clock.
 const LOOKED_EVERY: u32 = 64;
-/// Requests that are served before the loop looks for newer ones. A turn is at most 61 tasks long, which is what the
-/// runtime does between two looks at its sockets: with more, nobody would ever wait.
-const SERVED_PER_TURN: usize = 32;
+/// Requests that are served before the loop looks for newer ones.
+const SERVED_PER_TURN: usize = 16;
 /// Connections that are accepted in a turn in which nobody was served.
-pub(super) const ACCEPTED_PER_TURN: usize = 16;
+pub(super) const ACCEPTED_PER_TURN: usize = 8;
 /// One of so many that are served is the one that waited longest: a patient client is served some time.
 const OLDEST_EVERY: usize = 64;
 /// For so many that are served one connection is accepted, which costs three times as much.
-const ACCEPTED_EVERY: usize = 64;
+const ACCEPTED_EVERY: usize = 32;
 /// For so many that are served one is refused.
-const REFUSED_EVERY: usize = 128;
+const REFUSED_EVERY: usize = 64;
 /// Nobody is refused before the line has been there for so long: a burst is served.
 const STANDING_MS_MIN: u64 = 1_000;
 /// Who is refused has waited at most so long, so that they are told within a tenth of a second.
@@ -265,20 +264,20 @@ mod tests {
     #[test]
     fn the_newest_are_served_first_and_the_oldest_now_and_then() {
         let (now, mut line) = (Instant::now(), Line::default());
-        (0..400).for_each(|who| line.join(who, now));
-        let (served, _, places) = turn(&mut line, 0, now);
-        assert_eq!((served, places), ((368..400).rev().collect(), 0));
-        line.join(400, now);
-        let (served, _, places) = turn(&mut line, 28, now);
-        assert_eq!(served, [400, 367, 366, 365, 0], "28 came meanwhile; one in {OLDEST_EVERY} is the oldest");
+        (0..100).for_each(|who| line.join(who, now));
+        assert_eq!(turn(&mut line, 0, now), ((84..100).rev().collect(), vec![], 0));
+        line.join(100, now);
+        let (served, _, places) = turn(&mut line, 10, now);
+        assert_eq!(served, [100, 83, 82, 81, 80, 79], "those who came meanwhile were served already");
         assert_eq!(places, 1, "one connection for {ACCEPTED_EVERY}");
         assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![], vec![], 0));
-        let (mut left, mut places) = (0, 0);
-        while places < ACCEPTED_PER_TURN {
-            let turn = turn(&mut line, 0, now);
-            (left, places) = (left + turn.0.len(), turn.2);
+        assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![0], vec![], 1), "one in {OLDEST_EVERY}");
+        for _ in 0..4 {
+            turn(&mut line, 0, now);
         }
-        assert_eq!(left, 401 - 32 - 5);
+        let (served, _, places) = turn(&mut line, 0, now);
+        assert_eq!((served.len(), places), (13, 0), "the rest of 101 in turns of {SERVED_PER_TURN}");
+        assert_eq!(turn(&mut line, 0, now), (vec![], vec![], ACCEPTED_PER_TURN));
     }
 
     #[test]
@@ -298,7 +297,11 @@ mod tests {
             served.extend(turn.0);
             refused.extend(turn.1);
         }
-        assert_eq!((served.len(), refused), (130, vec![1_871]), "one for {REFUSED_EVERY}");
+        assert_eq!(
+            (served.len(), refused),
+            (65, vec![1_935]),
+            "one in {REFUSED_EVERY}, and one was the oldest"
+        );
         // When the line was empty, it is a new one.
         while turn(&mut line, 0, later).2 < ACCEPTED_PER_TURN {}
         (0..100).for_each(|who| line.join(who, later));

@@ -56,6 +56,7 @@ async fn promtool_accepts_the_page() {
         "http_connections",
         "http_connections_refused_total",
         "http_accept_errors_total",
+        "requests_shed_total",
         "build_info",
         "process_resident_memory_bytes",
         "process_open_fds",

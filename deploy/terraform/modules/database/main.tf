@@ -71,9 +71,21 @@ resource "aws_db_subnet_group" "this" {
   subnet_ids = var.subnets
 }
 
+data "aws_caller_identity" "me" {}
+
 resource "aws_kms_key" "this" {
   description         = "${var.name}: database, its backups and its password"
   enable_key_rotation = true
+  # The account's own IAM policies decide who may use it.
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { AWS = "arn:aws:iam::${data.aws_caller_identity.me.account_id}:root" }
+      Action    = "kms:*"
+      Resource  = "*"
+    }]
+  })
 }
 
 resource "aws_db_parameter_group" "this" {
@@ -94,6 +106,7 @@ resource "aws_db_parameter_group" "this" {
 
 resource "aws_db_instance" "writer" {
   #checkov:skip=CKV_AWS_118:enhanced monitoring is a role and a cost; Performance Insights shows the statements
+  #checkov:skip=CKV2_AWS_69:require_secure_transport is in the parameter group above
   #checkov:skip=CKV_AWS_161:the server signs in by password
   #checkov:skip=CKV2_AWS_60:snapshots carry no tags, as the instance has none that matter
   #checkov:skip=CKV_AWS_157:multi_az is a variable, on by default
@@ -132,6 +145,7 @@ resource "aws_db_instance" "reader" {
   #checkov:skip=CKV_AWS_118:as the writer
   #checkov:skip=CKV_AWS_157:a replica is read from; when it is away the writer stands in
   #checkov:skip=CKV_AWS_161:as the writer
+  #checkov:skip=CKV2_AWS_69:as the writer
   #checkov:skip=CKV_AWS_293:it holds nothing that the writer does not
   #checkov:skip=CKV2_AWS_60:as the writer
   count                           = !local.is_aurora && var.replica ? 1 : 0
@@ -168,6 +182,7 @@ resource "aws_rds_cluster_parameter_group" "this" {
 }
 
 resource "aws_rds_cluster" "this" {
+  #checkov:skip=CKV_AWS_326:backtracking is no restore: it takes the whole cluster back with all that was acknowledged
   #checkov:skip=CKV_AWS_162:the server signs in by password
   #checkov:skip=CKV2_AWS_8:backups are Aurora's own, kept for a week
   count                           = local.is_aurora ? 1 : 0

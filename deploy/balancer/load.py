@@ -134,9 +134,9 @@ class Run:
                 else:
                     paths = (f"/api/updates?cursor={quote(self.cursor)}", "/auth/me", "/health")
                     status, _, body = await connection.ask("GET", paths[number % 3], self.token)
-            # haproxy's own errors are pages.
-            whose = "the balancer's" if body.startswith(b"<html>") else "an instance's"
-            failed = None if status < 500 else f"{whose} {status}"
+            # haproxy's own errors are pages, an instance's say why.
+            why = "by the balancer" if body.startswith(b"<html>") else body.decode()[:80]
+            failed = None if status < 500 else f"{status} {why}"
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             connection.close()
             failed = type(error).__name__

@@ -20,7 +20,6 @@
 //!               ├─ Answer::Now       from memory, on the event loop
 //!               ├─ Answer::Held      from memory, when something happens: held polls, streams
 //!               └─ Answer::Detached  work on the background runtime, never cancelled by a hang-up
-//!                     │
 //!                     ▼
 //!                  db             pooled connection, transaction!, statement or packet from sql/
 //! ```
@@ -53,12 +52,13 @@
 //! | place | what it is | names |
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
-//! | [`services`] | the composition: one line per service | services |
+//! | [`services`] | the composition: one line per service, and one for its page in the browser | services |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, feed, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
+//! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names, db |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`users`] | who there is, as every instance's memory has it | auth, db |
@@ -92,7 +92,7 @@
 //!
 //! One folder, one line, its SQL; nothing in the chassis, and no list of routes, metrics or limits elsewhere:
 //! - `src/<name>/`: `mod.rs` with `new(&Parts)` and `call(route, request)`, `routes.rs` with `find` and `spec`,
-//!   `store.rs` with its `statements!`, `openapi.json`, and handlers by noun;
+//!   `store.rs` with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
 //!
@@ -111,6 +111,7 @@ pub mod datetime;
 pub mod db;
 pub mod feed;
 pub mod helpdesk;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod services;

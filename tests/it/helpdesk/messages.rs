@@ -58,7 +58,8 @@ async fn a_post_asks_the_database_three_times() {
     say(&ann, &id, "two").await;
     let mut after = asked().await;
     after.iter_mut().for_each(|(statement, count)| *count -= before.get(statement).unwrap_or(&0));
-    after.retain(|_, count| *count > 0);
+    // Whoever comes is read from time to time, whatever is posted.
+    after.retain(|statement, count| *count > 0 && statement != "users.newest");
     let expected = ["feed.record", "helpdesk.conversation_bump", "helpdesk.message_insert"];
     assert_eq!(after, BTreeMap::from(expected.map(|statement| (statement.to_owned(), 1))));
 }

@@ -201,6 +201,9 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
 async fn migrate(db: &Db) -> Result<(), Failure> {
     const ATTEMPTS: u32 = 60;
     for attempt in 1.. {
+        if let Ok(Some(why)) = db.unfit().await {
+            return Err(Failure(EXIT_DATA, why.to_owned()));
+        }
         match migrations::apply(db).await {
             Ok(applied) => {
                 tracing::info!(?applied, "the schema is up to date");
@@ -286,6 +289,11 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 /// Looks at the schema until it is the one this program needs; says what it waits for.
 async fn wait_for_schema(db: Arc<Db>, pool_size: usize, ready: Arc<tokio::sync::OnceCell<()>>) {
     loop {
+        if let Ok(Some(why)) = db.unfit().await {
+            tracing::warn!("not ready: {why}");
+            tokio::time::sleep(WAIT_FOR_DATABASE).await;
+            continue;
+        }
         match migrations::missing(&db).await {
             Ok(missing) if missing.is_empty() => break,
             Ok(missing) => tracing::warn!(?missing, "the schema is too old: run `hyperdesk migrate`"),

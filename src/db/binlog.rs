@@ -16,7 +16,7 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`] when it is away.
     pub async fn unfit(&self) -> Result<Option<&'static str>, Error> {
-        let mut conn = self.dedicated().await?;
+        let mut conn = self.connect_unchecked().await?;
         let failed = |error| Error::from_driver(&error);
         let values: Vec<(String, String)> = conn.query(FORMAT).await.map_err(failed)?;
         conn.disconnect().await.map_err(failed)?;

@@ -12,6 +12,7 @@ use crate::chassis::response::Pieces;
 use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
 
+use super::lease::Presence;
 use super::{Helpdesk, updates};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
@@ -29,6 +30,8 @@ struct Position {
     cursor: Cursor,
     first: Option<Bytes>,
     is_over: bool,
+    /// Who listens is there.
+    _present: Option<Presence>,
 }
 
 /// A stream from `cursor` on, with a `first` piece before everything else.
@@ -39,7 +42,8 @@ pub(super) fn begin(
     cursor: Cursor,
     first: Option<Bytes>,
 ) -> Pieces {
-    let position = Position { desk, caller, event_loop, cursor, first, is_over: false };
+    let present = desk.holds(event_loop, caller.user_id);
+    let position = Position { desk, caller, event_loop, cursor, first, is_over: false, _present: present };
     Box::pin(stream::unfold(position, |mut position| async move {
         let piece = position.next().await?;
         Some((piece, position))

@@ -60,6 +60,7 @@ pub fn since(
             .ok_or_else(|| Error::bad_request("Invalid timestamp format"))?,
     };
     let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
+    desk.asks(event_loop, user, request.came);
     let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
     let Some(since) = since else { return Ok(poll().everything()) };
     Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
@@ -175,6 +176,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             seconds.ok_or(Error::bad_request("wait must be a number of seconds"))?.min(WAIT_S_MAX)
         }
     };
+    desk.asks(event_loop, caller.user_id, request.came);
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
     };
@@ -183,6 +185,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         let desk = desk.clone();
         let until = Instant::now() + Duration::from_secs(wait);
         return Ok(Answer::held(async move {
+            let _present = desk.holds(event_loop, caller.user_id);
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
             Answer::now(match found {
                 _ if is_over(&desk, &caller) => Err(Error::unauthenticated()),
@@ -282,6 +285,7 @@ pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> 
     let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
     let given = given.filter(|text| !text.is_empty());
     let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
+    desk.asks(event_loop, caller.user_id, request.came);
     let desk = desk.clone();
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {

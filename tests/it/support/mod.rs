@@ -50,6 +50,7 @@ pub mod pair;
 pub mod ports;
 pub mod product;
 pub mod proxy;
+pub mod rails;
 pub mod random;
 pub mod raw;
 pub mod schema;

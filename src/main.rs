@@ -237,6 +237,9 @@ async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), F
 async fn migrate(db: &Db) -> Result<(), Failure> {
     const ATTEMPTS: u32 = 60;
     for attempt in 1.. {
+        if let Ok(Some(why)) = db.unfit().await {
+            return Err(Failure(EXIT_DATA, why.to_owned()));
+        }
         match migrations::apply(db).await {
             Ok(applied) => {
                 tracing::info!(?applied, "the schema is up to date");
@@ -323,6 +326,12 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 /// Looks at the schema until it is the one this program needs; says what it waits for.
 async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
     loop {
+        if let Ok(Some(why)) = db.unfit().await {
+            tracing::warn!("not ready: {why}");
+            db.gate().tell(why);
+            tokio::time::sleep(WAIT_FOR_DATABASE).await;
+            continue;
+        }
         match migrations::look(&db).await {
             Ok(Standing::Right { newer }) => {
                 if !newer.is_empty() {

@@ -5,6 +5,7 @@
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `answers`: what answers take of the memory until clients have taken them.
+//! - [`pages`]: files for browsers, with tags and packed.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
@@ -21,6 +22,7 @@ mod error;
 pub mod head;
 mod identity;
 pub mod list;
+pub mod pages;
 mod pipeline;
 pub mod request;
 pub mod response;

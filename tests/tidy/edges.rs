@@ -40,7 +40,9 @@ const CIRCLES: [(&str, &str, &str); 8] = [
 ];
 
 /// Libraries that belong somewhere: a file, a folder, or the files of a name.
-const LIBRARIES: [(&str, &[&str]); 32] = [
+const LIBRARIES: [(&str, &[&str]); 34] = [
+    ("brotli", &["src/chassis/pages.rs"]),
+    ("flate2", &["src/chassis/pages.rs"]),
     ("hyper", &["src/chassis/"]),
     ("hyper_util", &["src/chassis/"]),
     ("http_body", &["src/chassis/"]),

@@ -186,11 +186,13 @@ mod tests {
         let cursor = Cursor::new(Position { seq: u64::MAX, at: Timestamp::from_micros(1) }, 7);
         let updates = Updates {
             cursor,
+            shown: Shown::ALL,
             conversations: List::Pieces(&two),
             messages: List::Array(b"[\"m\"]"),
             waiting: List::Pieces(&none),
             left: &[u64::MAX, 8],
             total: 3,
+            positions: &[],
             next_poll_ms: 5_000,
         };
         let text = String::from_utf8(cursor.text().to_vec()).unwrap();

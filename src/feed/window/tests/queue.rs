@@ -1,5 +1,6 @@
 //! The queue by time: it is given whole, or nothing of it has changed.
 
+use super::super::places::Waiting;
 use super::*;
 
 /// An expert who shows the queue, and echoes the newest time in it.
@@ -137,7 +138,9 @@ fn what_the_database_said_of_a_queue_stands_until_it_changes() {
 
 #[test]
 fn a_position_is_told_from_one_of_another_history() {
-    let mut window = Window::new(Position { seq: 7, at: Timestamp::from_micros(70) }, LIMITS).with_waiting(3);
+    let waiting = Waiting { conversation: 1, opened_at: Timestamp::from_micros(1), initiator: 1 };
+    let mut window =
+        Window::new(Position { seq: 7, at: Timestamp::from_micros(70) }, LIMITS).with_waiting(&[waiting; 3]);
     assert_eq!(window.waiting(), 3);
     for seq in 8..=9 {
         window.take(&posted(seq, 10 * seq as i64, 0, 1));
@@ -181,7 +184,7 @@ fn changed(seq: u64, change: impl FnOnce(&mut Entry)) -> Arc<Entry> {
 }
 
 fn told(window: &Window, user: u64, seq: u64) -> (usize, Vec<u64>) {
-    match window.after(user, seq) {
+    match window.after(user, seq, TELLS) {
         After::News(news) => (news.messages.len(), news.left),
         other => panic!("{other:?}"),
     }
@@ -196,7 +199,7 @@ fn as_much_is_evicted_as_must_be_and_nothing_else() {
         entries.iter().for_each(|entry| window.take(entry));
         window.shrink();
         assert_eq!((window.size().0, window.size().1), (2, bytes), "{limits:?}");
-        assert_eq!((window.after(1, 1), told(&window, 1, 2).0), (After::TooOld, 2));
+        assert_eq!((window.after(1, 1, TELLS), told(&window, 1, 2).0), (After::TooOld, 2));
     }
 
     // What is first in a list need not be what is evicted.

@@ -63,11 +63,12 @@ fn tenures(events: &[Event]) -> HashMap<(u64, u64), (u64, u64)> {
     all
 }
 
+type ConversationRow = (u64, String, String, u64, Option<u64>, String, String);
 type EventRow = (u64, String, Option<u64>, Option<u64>, Option<u64>);
 
 impl Truth {
     pub async fn read(world: &World) -> Truth {
-        let rows: Vec<(u64, String, String, u64, Option<u64>, String, String)> = world
+        let rows: Vec<ConversationRow> = world
             .schema
             .query(
                 "SELECT id, title, status, initiator_id, assigned_expert_id,

@@ -14,7 +14,7 @@ use crate::db::{Columns, Connection, Db, Error, Literal, Record, Statement, exch
 
 use super::event::{Change, Event, Kind, NewEvent};
 use super::resource::{Conversation, Message};
-use super::window::Position;
+use super::window::{Position, Waiting};
 
 crate::statements! { "feed":
     HEAD = "head";
@@ -188,6 +188,12 @@ impl Record for Current {
     }
 }
 
+impl Record for Waiting {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self { conversation: columns.take()?, opened_at: columns.take()?, initiator: columns.take()? })
+    }
+}
+
 /// The feed's own connection: outside the pool, so that requests never keep it waiting.
 ///
 /// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
@@ -277,14 +283,15 @@ impl Session {
         let _best_effort = limited(self.conn.disconnect()).await;
     }
 
-    /// The ids of all conversations that wait.
+    /// All conversations that wait.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn waiting_ids(&mut self) -> Result<Vec<u64>, Error> {
+    pub async fn waiting_ids(&mut self) -> Result<Vec<Waiting>, Error> {
         let mut all = Vec::new();
         loop {
-            let page: Vec<u64> = self.rows(&WAITING_IDS, (all.last().copied().unwrap_or(0),)).await?;
+            let last = all.last().map_or(0, |one: &Waiting| one.conversation);
+            let page: Vec<Waiting> = self.rows(&WAITING_IDS, (last,)).await?;
             let last = page.len() < PAGE_ROWS;
             all.extend(page);
             if last {

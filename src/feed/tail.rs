@@ -226,7 +226,8 @@ impl Tail {
             );
         }
         (self.last, self.claim) = (floor, None);
-        self.assembly = Assembly::new(session.waiting_ids().await?);
+        let waiting = session.waiting_ids().await?;
+        self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
         let mut after = SessionId::from_bytes([0; 16]);
         loop {
             let (sessions, more) = session.revoked(after).await?;
@@ -238,7 +239,7 @@ impl Tail {
                 _ => break,
             }
         }
-        feed.restart(floor, self.assembly.waiting());
+        feed.restart(floor, &waiting);
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use futures_util::stream;
 
 use crate::chassis::request::Caller;
 use crate::chassis::response::Pieces;
-use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
+use crate::feed::{Cursor, CursorAsk};
 
 use super::lease::Presence;
 use super::{Helpdesk, updates};
@@ -27,23 +27,23 @@ struct Position {
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
-    cursor: Cursor,
+    ask: CursorAsk,
     first: Option<Bytes>,
     is_over: bool,
     /// Who listens is there.
     _present: Option<Presence>,
 }
 
-/// A stream from `cursor` on, with a `first` piece before everything else.
+/// A stream from the cursor of `ask` on, with a `first` piece before everything else.
 pub(super) fn begin(
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
-    cursor: Cursor,
+    ask: CursorAsk,
     first: Option<Bytes>,
 ) -> Pieces {
-    let present = desk.holds(event_loop, caller.user_id);
-    let position = Position { desk, caller, event_loop, cursor, first, is_over: false, _present: present };
+    let _present = desk.holds(event_loop, caller.user_id);
+    let position = Position { desk, caller, event_loop, ask, first, is_over: false, _present };
     Box::pin(stream::unfold(position, |mut position| async move {
         let piece = position.next().await?;
         Some((piece, position))
@@ -61,17 +61,18 @@ impl Position {
         }
         let until = Instant::now() + HEARTBEAT;
         let feed = &self.desk.feed;
-        let found = feed.held_poll(self.event_loop, self.caller.user_id, self.cursor, until).await;
+        let found = feed.held_poll(self.event_loop, self.caller.user_id, self.ask, until).await;
+        self.ask = self.ask.patient();
         if updates::is_over(&self.desk, &self.caller) {
             return None;
         }
         match found {
             Ok(CursorPoll::Changed(json, cursor)) => {
-                self.cursor = cursor;
+                self.ask.cursor = cursor;
                 Some(event(&json, cursor))
             }
             Ok(CursorPoll::Unchanged(cursor)) => {
-                self.cursor = cursor;
+                self.ask.cursor = cursor;
                 Some(HEARTBEAT_TEXT)
             }
             Ok(CursorPoll::Reset | CursorPoll::Later) => {

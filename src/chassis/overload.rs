@@ -4,9 +4,11 @@
 //! every answer late once it is long. So a loop that has had no rest for [`BUSY_MS_MAX`] shuts its [`Gate`]:
 //!
 //! - **Requests wait unread**, in the kernel, which costs nothing: of the connections that have one, a few are read
-//!   each turn, the one that asked last first. Every now and then it is the oldest.
+//!   each turn. In their order, as long as nobody waits for [`LATE_MS_MIN`]: then everybody is served in time, also those
+//!   who ask seldom beside a crowd that asks all the while. From then on, until all are served, the one that asked last
+//!   comes first, and every now and then it is the oldest.
 //! - **Who has left is not worked for**: a connection that its client closed meanwhile ends unread.
-//! - **Some are told**: where the line does not get empty, one for every [`REFUSED_EVERY`] served is read to be
+//! - **Some are told**: where they are late, one for every [`REFUSED_EVERY`] served is read to be
 //!   refused, by 503 and `Retry-After`, on a connection that stays open. No more of them, because reading and writing is
 //!   what a poll costs: a refusal of each would leave time for hardly any answer. It is one that came just now,
 //!   since an older one could not be told soon.
@@ -43,8 +45,8 @@ const OLDEST_EVERY: usize = 64;
 const ACCEPTED_EVERY: usize = 32;
 /// For so many that are served one is refused.
 const REFUSED_EVERY: usize = 64;
-/// Nobody is refused before the line has been there for so long: a burst is served.
-const STANDING_MS_MIN: u64 = 1_000;
+/// Somebody who has waited for so long is late, and others would be: less than the patience of any client that is known.
+const LATE_MS_MIN: u64 = 2_000;
 /// Who is refused has waited at most so long, so that they are told within a tenth of a second.
 const REFUSED_MS_MAX: u64 = 30;
 /// The gate opens after so many turns without anybody to serve.
@@ -136,10 +138,10 @@ impl Gate {
         }
     }
 
-    /// Whether a request that just came may be read in this turn: it is the newest.
+    /// Whether a request that just came may be read in this turn.
     pub(super) fn pass(&self) -> bool {
         let passed = self.passed.load(Relaxed);
-        let may_pass = passed < SERVED_PER_TURN;
+        let may_pass = passed < SERVED_PER_TURN && self.inner().line.lets_pass(Instant::now());
         self.passed.store(passed + usize::from(may_pass), Relaxed);
         may_pass
     }
@@ -181,14 +183,12 @@ impl Gate {
 /// Who waits, the one that came last at the end.
 struct Line<T> {
     waiting: VecDeque<(Instant, T)>,
-    /// Since when somebody has always been waiting.
-    standing_since: Option<Instant>,
     served: usize,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), standing_since: None, served: 0 }
+        Self { waiting: VecDeque::new(), served: 0 }
     }
 }
 
@@ -200,11 +200,11 @@ impl<T> Line<T> {
     /// Tells whose turn it is and what they get, where `passed` were served already; how many connections may be
     /// accepted.
     fn turn(&mut self, passed: usize, now: Instant, mut tell: impl FnMut(T, Turn)) -> usize {
-        let (before, mut served) = (self.served, passed);
+        let (before, mut served, are_late) = (self.served, passed, self.are_late(now));
         while served < SERVED_PER_TURN
-            && let Some((_, newest)) = self.waiting.pop_back()
+            && let Some((_, next)) = if are_late { self.waiting.pop_back() } else { self.waiting.pop_front() }
         {
-            tell(newest, Turn::Pass);
+            tell(next, Turn::Pass);
             served += 1;
         }
         self.served += served;
@@ -215,21 +215,21 @@ impl<T> Line<T> {
             }
         }
         for _ in 0..are_due(REFUSED_EVERY, self) {
-            if self.is_standing(now) {
+            if are_late {
                 self.refuse(now, &mut tell);
             }
-        }
-        if self.waiting.is_empty() {
-            self.standing_since = None;
-        } else {
-            self.standing_since.get_or_insert(now);
         }
         if served == 0 { ACCEPTED_PER_TURN } else { are_due(ACCEPTED_EVERY, self) }
     }
 
-    fn is_standing(&self, now: Instant) -> bool {
-        self.standing_since
-            .is_some_and(|since| now.duration_since(since) >= Duration::from_millis(STANDING_MS_MIN))
+    fn are_late(&self, now: Instant) -> bool {
+        let is_late = |since: Instant| now.duration_since(since) >= Duration::from_millis(LATE_MS_MIN);
+        self.waiting.front().is_some_and(|(since, _)| is_late(*since))
+    }
+
+    /// Whether somebody who comes now is the next.
+    fn lets_pass(&self, now: Instant) -> bool {
+        self.waiting.is_empty() || self.are_late(now)
     }
 
     /// Refuses the newest of those who are left, if they can still be told soon.
@@ -262,9 +262,26 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_served_first_and_the_oldest_now_and_then() {
+    fn nobody_is_late_where_all_are_served_in_their_order() {
         let (now, mut line) = (Instant::now(), Line::default());
+        assert!(line.lets_pass(now), "nobody waits");
         (0..100).for_each(|who| line.join(who, now));
+        let soon = now + ms(LATE_MS_MIN - 1);
+        assert!(!line.lets_pass(soon));
+        assert_eq!(turn(&mut line, 0, soon), ((0..16).collect(), vec![], 0));
+        let (served, refused, places) = turn(&mut line, 10, soon);
+        assert_eq!(served, (16..22).collect::<Vec<_>>(), "ten were served already");
+        assert_eq!((refused, places), (vec![], 1), "one connection for {ACCEPTED_EVERY}");
+        while turn(&mut line, 0, soon).2 < ACCEPTED_PER_TURN {}
+        assert!(line.lets_pass(soon));
+    }
+
+    #[test]
+    fn where_they_are_late_the_newest_are_served_first_and_the_oldest_now_and_then() {
+        let (begun, mut line) = (Instant::now(), Line::default());
+        let now = begun + ms(LATE_MS_MIN);
+        (0..100).for_each(|who| line.join(who, begun));
+        assert!(line.lets_pass(now));
         assert_eq!(turn(&mut line, 0, now), ((84..100).rev().collect(), vec![], 0));
         line.join(100, now);
         let (served, _, places) = turn(&mut line, 10, now);
@@ -272,24 +289,17 @@ mod tests {
         assert_eq!(places, 1, "one connection for {ACCEPTED_EVERY}");
         assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![], vec![], 0));
         assert_eq!(turn(&mut line, SERVED_PER_TURN, now), (vec![0], vec![], 1), "one in {OLDEST_EVERY}");
-        for _ in 0..4 {
-            turn(&mut line, 0, now);
-        }
-        let (served, _, places) = turn(&mut line, 0, now);
-        assert_eq!((served.len(), places), (13, 0), "the rest of 101 in turns of {SERVED_PER_TURN}");
-        assert_eq!(turn(&mut line, 0, now), (vec![], vec![], ACCEPTED_PER_TURN));
     }
 
     #[test]
-    fn only_where_the_line_stands_some_are_refused_who_came_just_now() {
+    fn only_where_they_are_late_some_are_refused_who_came_just_now() {
         let (begun, mut line) = (Instant::now(), Line::default());
         (0..1_000).for_each(|who| line.join(who, begun));
-        for _ in 0..4 {
-            assert!(turn(&mut line, 0, begun + ms(10)).1.is_empty(), "it is a burst");
+        for _ in 0..8 {
+            assert!(turn(&mut line, 0, begun + ms(10)).1.is_empty(), "nobody is late");
         }
-        // They have waited too long to be told soon.
-        let later = begun + ms(10 + STANDING_MS_MIN);
-        assert!((0..4).all(|_| turn(&mut line, 0, later).1.is_empty()));
+        let later = begun + ms(LATE_MS_MIN);
+        assert!((0..4).all(|_| turn(&mut line, 0, later).1.is_empty()), "they could not be told soon");
         (1_000..2_000).for_each(|who| line.join(who, later));
         let (mut served, mut refused) = (Vec::new(), Vec::new());
         for _ in 0..4 {
@@ -302,10 +312,6 @@ mod tests {
             (65, vec![1_935]),
             "one in {REFUSED_EVERY}, and one was the oldest"
         );
-        // When the line was empty, it is a new one.
-        while turn(&mut line, 0, later).2 < ACCEPTED_PER_TURN {}
-        (0..100).for_each(|who| line.join(who, later));
-        assert!((0..4).all(|_| turn(&mut line, 0, later).1.is_empty()));
     }
 
     #[tokio::test]

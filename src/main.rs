@@ -449,9 +449,4 @@ impl admin::Probe for Probe {
     fn plant_panic(&self, task: &str) {
         self.tasks.plant_panic(task);
     }
-
-    #[cfg(debug_assertions)]
-    fn plant_stall(&self, thread: &str) {
-        self.tasks.plant_stall(thread);
-    }
 }

@@ -12,14 +12,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream};
+use futures_util::Stream;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::answers::Answers;
-use super::overload::Gate;
 use super::response::{Body, Pieces, Response};
 use super::unparsed;
 
@@ -65,8 +63,6 @@ const _: () = assert!(WRITE_STALL_MS_MAX + 2 * SWEEP_MS <= 20_000);
 pub(super) enum Phase {
     /// Nothing: before the first request or after an answer.
     Idle,
-    /// A request is there and is not read yet: it waits for its turn.
-    Deferred,
     /// Receiving a request's head.
     Head,
     /// A request is being answered; the pipeline has its own limits.
@@ -79,37 +75,14 @@ pub(super) enum Phase {
     Lingering,
 }
 
-const PHASES: [Phase; 7] = [
-    Phase::Idle,
-    Phase::Deferred,
-    Phase::Head,
-    Phase::Busy,
-    Phase::Answered,
-    Phase::Streaming,
-    Phase::Lingering,
-];
-
-/// What becomes of a connection's next request while there is too much to do, see [`super::overload`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Turn {
-    /// It is served as soon as it comes: the first of a connection, one whose turn it is, or probably `/health`.
-    #[default]
-    Pass,
-    /// It waits for its turn.
-    Wait,
-    /// It is read, and refused.
-    Refuse,
-}
-
-const TURNS: [Turn; 3] = [Turn::Pass, Turn::Wait, Turn::Refuse];
+const PHASES: [Phase; 6] =
+    [Phase::Idle, Phase::Head, Phase::Busy, Phase::Answered, Phase::Streaming, Phase::Lingering];
 
 /// Shared by the connection's socket, its requests, and the sweep; all on one event loop, so plain stores
 /// do. Times are ticks of the sweep.
 #[derive(Default)]
 pub(super) struct Activity {
     phase: AtomicU8,
-    turn: AtomicU8,
     since: AtomicU32,
     /// The tick at which the client stopped taking bytes; 0 while it takes them.
     stalled: AtomicU32,
@@ -127,22 +100,6 @@ impl Activity {
     pub(super) fn enter(&self, phase: Phase, tick: u32) {
         self.phase.store(phase as u8, Relaxed);
         self.since.store(tick, Relaxed);
-    }
-
-    pub(super) fn turn(&self) -> Turn {
-        TURNS[usize::from(self.turn.load(Relaxed)) % TURNS.len()]
-    }
-
-    pub(super) fn give(&self, turn: Turn) {
-        self.turn.store(turn as u8, Relaxed);
-    }
-
-    /// Takes the turn for the request that was read; whether it is to be refused. Who asked for `/health` will ask for
-    /// it again, and that does not wait.
-    pub(super) fn take_turn(&self, is_health: bool) -> bool {
-        let is_refused = self.turn() == Turn::Refuse && !is_health;
-        self.give(if is_health { Turn::Pass } else { Turn::Wait });
-        is_refused
     }
 
     /// Whether nothing is going on that closing the connection would spoil.
@@ -164,7 +121,7 @@ impl Activity {
         }
         let since = self.since.load(Relaxed);
         match self.phase() {
-            Phase::Idle | Phase::Deferred => longer_than(since, IDLE_MS_MAX),
+            Phase::Idle => longer_than(since, IDLE_MS_MAX),
             Phase::Head => longer_than(since, HEAD_MS_MAX),
             Phase::Lingering => longer_than(since, LINGER_SILENT_MS_MAX),
             Phase::Busy | Phase::Answered | Phase::Streaming => false,
@@ -244,7 +201,6 @@ pub(super) struct Watched {
     io: TokioIo<TcpStream>,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
-    gate: Arc<Gate>,
     lingering: Option<Lingering>,
     /// What goes out in place of hyper's own answer to a head that it cannot read.
     refusal: Option<Box<Refusal>>,
@@ -262,13 +218,8 @@ struct Lingering {
 }
 
 impl Watched {
-    pub(super) fn new(
-        stream: TcpStream,
-        activity: Arc<Activity>,
-        tick: Arc<AtomicU32>,
-        gate: Arc<Gate>,
-    ) -> Self {
-        Self { io: TokioIo::new(stream), activity, tick, gate, lingering: None, refusal: None }
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, tick: Arc<AtomicU32>) -> Self {
+        Self { io: TokioIo::new(stream), activity, tick, lingering: None, refusal: None }
     }
 
     fn tick(&self) -> u32 {
@@ -307,45 +258,16 @@ impl Watched {
     }
 }
 
-impl Watched {
-    /// Whether the next request may be read; else it is in the line, and this task is woken for its turn.
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (is_deferred, waits) =
-            (self.activity.phase() == Phase::Deferred, self.activity.turn() == Turn::Wait);
-        if is_deferred && waits {
-            return Poll::Pending;
-        }
-        ready!(self.io.inner().poll_read_ready(cx))?;
-        let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
-        if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
-            // What closes in the meantime left a request behind; what is found closed had its answer, nearly always.
-            self.gate.gone.inc_by(u64::from(is_deferred));
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        if waits && !self.gate.pass() {
-            self.activity.enter(Phase::Deferred, self.tick());
-            self.gate.defer(&self.activity, cx.waker());
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl Read for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let is_next = matches!(self.activity.phase(), Phase::Idle | Phase::Deferred);
-        if is_next && self.gate.is_shut() {
-            ready!(self.poll_turn(cx))?;
-        }
         let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
         // The first bytes after a pause begin a request. (An end of file looks the same and does no harm.)
-        if outcome.is_ready() && is_next {
+        if outcome.is_ready() && self.activity.phase() == Phase::Idle {
             self.activity.enter(Phase::Head, self.tick());
-            self.gate.begin();
         }
         outcome
     }

@@ -25,8 +25,6 @@ pub enum Error {
     Invalid(Vec<Cow<'static, str>>),
     /// Too much of something for now, by name: 503 with `Retry-After`.
     Busy(&'static str),
-    /// Too much of everything for now: 503 with `Retry-After`. Counted and not logged, because that would be more work.
-    Overloaded,
     /// 429: this client does too much of something, and may go on after so long.
     TooMany(Duration),
     /// The database's fault: 503 when it is away, 500 when a statement does not fit.
@@ -113,7 +111,7 @@ impl Error {
             Self::Invalid(texts) => {
                 response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": texts }))
             }
-            Self::Busy(_) | Self::Overloaded => later(UNAVAILABLE),
+            Self::Busy(_) => later(UNAVAILABLE),
             Self::TooMany(wait) => too_many(wait),
             Self::Database(db::Error::Duplicate(_) | db::Error::Internal(_)) | Self::Internal(_) => {
                 response::json_text(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"Internal server error"}"#)

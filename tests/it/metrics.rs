@@ -56,7 +56,6 @@ async fn promtool_accepts_the_page() {
         "http_connections",
         "http_connections_refused_total",
         "http_accept_errors_total",
-        "requests_shed_total",
         "build_info",
         "config_limit",
         "process_resident_memory_bytes",

@@ -28,18 +28,13 @@ const EDGES: [(&str, &[&str]); 17] = [
 ];
 
 /// Circles there are, by name. Another one needs another reason.
-const CIRCLES: [(&str, &str, &str); 9] = [
+const CIRCLES: [(&str, &str, &str); 8] = [
     ("services", "helpdesk", "`services!` lists it, and it is made from `services::Parts`"),
     ("services", "bookstore", "the same"),
     ("services", "stock", "the same"),
     ("services", "board", "the same"),
     ("services", "datetime", "the same"),
     ("chassis::accept", "chassis::pipeline", "a loop serves requests, and a request belongs to its loop"),
-    (
-        "chassis::connection",
-        "chassis::overload",
-        "a connection waits in the line, and the line tells it its turn",
-    ),
     ("feed::event", "feed::window", "the window holds events, and an event has its place in it"),
     ("helpdesk::stream", "helpdesk::updates", "a poll may begin a stream, which ends as polls do"),
 ];

@@ -9,7 +9,6 @@ mod framing;
 mod heads;
 mod lab;
 mod limits;
-mod overload;
 mod panics;
 mod patience;
 mod readers;

@@ -326,8 +326,12 @@ impl Truth {
             let due = conversation.initiator == user
                 || conversation.expert == Some(user)
                     && self.tenure(row.conversation, user).is_some_and(|(claimed, _)| posted > claimed);
+            // In what was lost somebody else may have had the conversation, and times tell nobody that it is theirs again.
+            let is_theirs_again = self.keeps_the_lost(book)
+                && conversation.initiator != user
+                && self.restored_at.as_ref().is_some_and(|at| row.timestamp < *at);
             let Some(held) = book.messages.get(id) else {
-                if due {
+                if due && !is_theirs_again {
                     wrong.push(format!("{book}: lacks message {id} (change {posted})"));
                 }
                 continue;

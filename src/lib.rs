@@ -54,15 +54,16 @@
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
 //! | [`services`] | the composition: one line per service | services |
+//! | [`parts`] | what services are made from: the database, the feed, the looks at users, once for all who want them | chassis, users, feed, db |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
-//! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, feed, db |
+//! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
-//! | [`users`] | who there is, as every instance's memory has it | auth, db |
-//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
+//! | [`users`] | who there is and who was signed out, as every instance's memory has it | auth, db |
+//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
 //! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
@@ -113,6 +114,7 @@ pub mod feed;
 pub mod helpdesk;
 pub mod log;
 pub mod metrics;
+pub mod parts;
 pub mod services;
 pub mod stock;
 pub mod tasks;

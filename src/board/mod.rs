@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
-use crate::services::Parts;
+use crate::parts::Parts;
 use crate::tasks::Kind;
 
 use model::Known;

@@ -3,7 +3,7 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `accept`: connections; `event_loop`: what one loop has; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
@@ -18,6 +18,7 @@ mod connection;
 pub mod cors;
 pub mod drain;
 mod error;
+mod event_loop;
 pub mod head;
 mod identity;
 pub mod list;

@@ -6,6 +6,7 @@
 mod backoff;
 mod capacity;
 mod connection;
+mod dedicated;
 pub mod error;
 mod metrics;
 pub mod migrations;
@@ -26,8 +27,8 @@ use crate::config::{Config, DatabaseTarget};
 
 pub use backoff::Backoff;
 pub use capacity::Capacity;
-pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
+pub use dedicated::Dedicated;
 pub use error::Error;
 pub use metrics::DbMetrics;
 pub use reader::{Reading, within};
@@ -121,7 +122,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn dedicated(&self) -> Result<Conn, Error> {
+    pub(crate) async fn dedicated(&self) -> Result<Conn, Error> {
         self.writer.manager().connect().await
     }
 

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 
 use super::event::{Batch, Entry, Kind, QueueChange};
+pub use super::position::Position;
 pub use ids::IdMap;
 use view::{Echoed, Newest, Start, View, echo, newer, view_of};
 
@@ -54,15 +55,6 @@ pub enum Class {
 }
 
 const CLASSES: [Class; 3] = [Class::Conversations, Class::Messages, Class::Queue];
-
-/// A place in the feed, by number and by time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The change's number.
-    pub seq: u64,
-    /// Its time.
-    pub at: Timestamp,
-}
 
 /// An answer to a `since` poll.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::chassis::request::Caller;
-use crate::chassis::response::Pieces;
+use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
+use crate::chassis::response::{Body, Pieces};
+use crate::chassis::{Answer, Error, Request, Response};
 use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
 
+use super::updates::{BAD_CURSOR, found_by_cursor, read_state};
 use super::{Helpdesk, updates};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
@@ -20,6 +23,45 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const HEARTBEAT_TEXT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 /// Tells a client to take the full state anew.
 const RESET_TEXT: Bytes = Bytes::from_static(b"event: reset\ndata: {\"reset\":true}\n\n");
+
+/// `GET /api/updates/stream`: what [`updates::poll`] tells, as server-sent events.
+pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
+    const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+    let caller = request.caller()?;
+    let event_loop = request.event_loop;
+    let (mut buffer, [cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["cursor"]));
+    let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
+    let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
+    let given = given.filter(|text| !text.is_empty());
+    let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
+    let desk = desk.clone();
+    let Some(cursor) = cursor else {
+        return Ok(Answer::detached(async move {
+            let (state, cursor) = read_state(&desk, event_loop, caller.user_id).await?;
+            let first = event(&state, cursor);
+            Ok(events(begin(desk, caller, event_loop, cursor, Some(first))))
+        }));
+    };
+    Ok(Answer::held(async move {
+        // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
+        match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
+            Err(error) => Answer::now(Err(error.into())),
+            Ok(CursorPoll::Reset) => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
+            Ok(_) => Answer::now(Ok(events(begin(desk, caller, event_loop, cursor, None)))),
+        }
+    }))
+}
+
+/// The answer whose body they are.
+fn events(pieces: Pieces) -> Response {
+    let mut response = Response::new(Body::Pieces(pieces));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would hold the events back until its buffer is full.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
 
 /// Where a stream is.
 struct Position {
@@ -32,7 +74,7 @@ struct Position {
 }
 
 /// A stream from `cursor` on, with a `first` piece before everything else.
-pub(super) fn begin(
+fn begin(
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
@@ -52,13 +94,13 @@ impl Position {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        if self.is_over || self.desk.feed.is_released() || updates::is_over(&self.desk, &self.caller) {
+        if self.is_over || self.desk.feed.is_released() {
             return None;
         }
         let until = Instant::now() + HEARTBEAT;
         let feed = &self.desk.feed;
         let found = feed.held_poll(self.event_loop, self.caller.user_id, self.cursor, until).await;
-        if updates::is_over(&self.desk, &self.caller) {
+        if !matches!(updates::is_over(&self.desk, &self.caller).await, Ok(false)) {
             return None;
         }
         match found {
@@ -80,7 +122,7 @@ impl Position {
 }
 
 /// One event. The JSON has no line break in it.
-pub(super) fn event(json: &[u8], cursor: Cursor) -> Bytes {
+fn event(json: &[u8], cursor: Cursor) -> Bytes {
     let mut text = BytesMut::with_capacity(json.len() + 64);
     for part in [&b"id: "[..], &cursor.text(), b"\nevent: updates\ndata: ", json, b"\n\n"] {
         text.extend_from_slice(part);

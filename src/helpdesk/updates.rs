@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
@@ -25,7 +25,7 @@ pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor"
 /// Longest hold of a poll, in seconds: below the 60 s after which balancers and home routers give up.
 const WAIT_S_MAX: u64 = 55;
 const NOTHING: Bytes = Bytes::from_static(b"[]");
-const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
+pub(super) const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
 
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
@@ -184,13 +184,14 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         let until = Instant::now() + Duration::from_secs(wait);
         return Ok(Answer::held(async move {
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
-            Answer::now(match found {
-                _ if is_over(&desk, &caller) => Err(Error::unauthenticated()),
-                Ok(CursorPoll::Unchanged(cursor)) => {
+            Answer::now(match (found, is_over(&desk, &caller).await) {
+                (_, Ok(true)) => Err(Error::unauthenticated()),
+                (Err(error), _) => Err(error.into()),
+                (_, Err(error)) => Err(error),
+                (Ok(CursorPoll::Unchanged(cursor)), _) => {
                     Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
                 }
-                Ok(found) => Ok(found_by_cursor(&desk, event_loop, found)),
-                Err(error) => Err(error.into()),
+                (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found)),
             })
         }));
     }
@@ -211,7 +212,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     })
 }
 
-fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Response {
+pub(super) fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Response {
     match found {
         CursorPoll::Changed(json, cursor) => {
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
@@ -234,7 +235,11 @@ async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resu
     Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
 }
 
-async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<(Bytes, Cursor), Error> {
+pub(super) async fn read_state(
+    desk: &Arc<Helpdesk>,
+    event_loop: usize,
+    caller: u64,
+) -> Result<(Bytes, Cursor), Error> {
     desk.feed.want_queue(event_loop, caller)?;
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
     // Of one moment, and the messages of the conversations that are there: what is beyond the list's end is left out
@@ -266,46 +271,14 @@ async fn read_state(desk: &Arc<Helpdesk>, event_loop: usize, caller: u64) -> Res
 }
 
 /// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.
-pub(super) fn is_over(desk: &Helpdesk, caller: &Caller) -> bool {
-    desk.auth.revocations.is_revoked(&caller.session)
+///
+/// # Errors
+/// Where what is known of that is too old, and the next look does not come in time.
+pub(super) async fn is_over(desk: &Helpdesk, caller: &Caller) -> Result<bool, Error> {
+    if !desk.auth.registrations.looks.become_current().await {
+        return Err(Error::Unavailable("who may come in could not be looked up".to_owned()));
+    }
+    Ok(desk.auth.revocations.is_revoked(&caller.session)
         || !desk.auth.registrations.still_knows(caller.user_id, caller.user_created_at)
-        || caller.expires_at <= Timestamp::now().unix_seconds()
-}
-
-/// `GET /api/updates/stream`: the same as server-sent events.
-pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
-    const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-    let caller = request.caller()?;
-    let event_loop = request.event_loop;
-    let (mut buffer, [cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["cursor"]));
-    let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
-    let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
-    let given = given.filter(|text| !text.is_empty());
-    let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
-    let desk = desk.clone();
-    let Some(cursor) = cursor else {
-        return Ok(Answer::detached(async move {
-            let (state, cursor) = read_state(&desk, event_loop, caller.user_id).await?;
-            let first = super::stream::event(&state, cursor);
-            Ok(events(super::stream::begin(desk, caller, event_loop, cursor, Some(first))))
-        }));
-    };
-    Ok(Answer::held(async move {
-        // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
-        match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
-            Err(error) => Answer::now(Err(error.into())),
-            Ok(CursorPoll::Reset) => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
-            Ok(_) => Answer::now(Ok(events(super::stream::begin(desk, caller, event_loop, cursor, None)))),
-        }
-    }))
-}
-
-fn events(pieces: crate::chassis::response::Pieces) -> Response {
-    let mut response = Response::new(crate::chassis::response::Body::Pieces(pieces));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would hold the events back until its buffer is full.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+        || caller.expires_at <= Timestamp::now().unix_seconds())
 }

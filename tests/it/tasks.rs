@@ -27,7 +27,8 @@ const NEEDED: [&str; 7] = [
     "users_look",
 ];
 /// Those whose work can wait.
-const HOUSEKEEPING: [&str; 4] = ["feed_purge", "feed_release", "idempotency_forget", "board_sweep"];
+const HOUSEKEEPING: [&str; 5] =
+    ["users_purge", "feed_purge", "feed_release", "idempotency_forget", "board_sweep"];
 
 async fn plant(desk: &Hyperdesk, task: &str) {
     desk.admin_client().get(&format!("/panic/{task}")).send().await.expect_status(200);

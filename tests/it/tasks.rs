@@ -143,7 +143,13 @@ async fn the_look_for_the_schema_is_started_anew() {
 async fn an_event_loop_that_panics_ends_the_process() {
     for name in ["loop-0", "loop-1"] {
         let desk = crate::chassis::builder().start().await;
-        plant(&desk, name).await;
+        // Again until the loop is there to be hit: the port listens before the loops run.
+        let has_ended = || async {
+            let _the_last_may_be_unanswered =
+                desk.admin_client().get(&format!("/panic/{name}")).try_send().await;
+            desk.exited().is_some()
+        };
+        eventually(SOON, has_ended).await;
         assert_eq!(desk.wait_exit(SOON).await.code(), Some(SOFTWARE), "{name}");
         desk.logs().finish();
         let last = desk.logs().lines().pop().unwrap();

@@ -53,8 +53,7 @@
 //! | place | what it is | names |
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
-//! | [`services`] | the composition: one line per service | services |
-//! | [`parts`] | what services are made from: the database, the feed, the looks at users, once for all who want them | chassis, users, feed, db |
+//! | [`services`], [`parts`] | the composition, one line per service, and what services are made from | services |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
@@ -69,8 +68,8 @@
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
-//! Imports point down this table only, services name no other service; `tests/tidy.rs` checks it. `mysql_async` is
-//! named in [`db`] and in a `store.rs`, `hyper` in [`chassis`], the environment in [`config`] and `main.rs`.
+//! Imports point down this table only, and in no circle; `tests/tidy.rs` checks it. `mysql_async` is named in [`db`] and
+//! in a `store.rs`, `hyper` in [`chassis`], the environment in [`config`] and `main.rs`.
 //!
 //! # Invariants
 //!

@@ -1,6 +1,6 @@
 //! A connection that a task keeps for itself, outside the pool: requests never keep it waiting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as Driver, Params, Row};
@@ -8,13 +8,14 @@ use tokio::time::timeout;
 
 use super::connection::exchange;
 use super::pool::STATEMENT_MS_MAX;
-use super::{Columns, Db, Error, Record, Statement};
+use super::{Columns, Db, DbMetrics, Error, Record, Statement};
 
 /// A connection of a task's own.
 ///
 /// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
 pub struct Dedicated {
     conn: Conn,
+    metrics: DbMetrics,
 }
 
 impl Dedicated {
@@ -23,7 +24,7 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn open(db: &Db) -> Result<Self, Error> {
-        Ok(Self { conn: db.dedicated().await? })
+        Ok(Self { conn: db.dedicated().await?, metrics: db.metrics.clone() })
     }
 
     /// All rows.
@@ -35,7 +36,10 @@ impl Dedicated {
         statement: &Statement,
         params: impl Into<Params>,
     ) -> Result<Vec<T>, Error> {
+        let begun = Instant::now();
         let rows: Vec<Row> = limited(self.conn.exec(statement.sql, params.into())).await?;
+        // Errors are counted by whoever owns the connection.
+        self.metrics.statement(statement.name, begun.elapsed(), None);
         rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
     }
 

@@ -36,6 +36,7 @@ migrations! {
     101 "helpdesk";
     102 "feed";
     103 "expert_status";
+    104 "sign_outs";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -56,7 +56,7 @@ const LIBRARIES: [(&str, &[&str]); 30] = [
     ("form_urlencoded", &["src/chassis/", "src/stock/token.rs"]),
     ("std::env", &["src/config.rs", "src/main.rs"]),
     ("std::fs", &["src/config/", "src/log.rs", "src/board/storage.rs"]),
-    ("std::process", &["src/main.rs", "src/chassis/accept.rs"]),
+    ("std::process", &["src/main.rs", "src/chassis/event_loop.rs"]),
     ("std::os", &["src/log.rs", "src/chassis/"]),
     ("tokio::net", &["src/chassis/", "src/db/", "src/main.rs"]),
     ("tokio::io", &["src/chassis/", "src/db/", "src/main.rs"]),

@@ -228,13 +228,16 @@ class ActiveUser(Person):
         _, conversations = self.call("GET", "/conversations", 200)
         return conversations or []
 
-    def post(self, conversation_id, content):
-        """Posts; the conversation may have been given back since it was listed."""
+    def post(self, conversation_id, content, **fields):
+        """Posts; the conversation may have been given back since it was listed.
+
+        With `lastSeenMessageId` a reply that crosses somebody else's is refused (409), which is what it is for.
+        """
         self.call(
             "POST",
             "/messages",
-            (201, 404),
-            json={"conversationId": conversation_id, "content": content},
+            (201, 404, 409) if fields else (201, 404),
+            json={"conversationId": conversation_id, "content": content, **fields},
         )
 
     @tag("helpdesk", "ask")
@@ -252,6 +255,22 @@ class ActiveUser(Person):
         under_way = [one for one in self.conversations() if one["status"] != "resolved"]
         if under_way:
             self.post(random.choice(under_way)["id"], "I tried that, and it still does not work.")
+
+    @tag("helpdesk", "post")
+    @task(2)
+    def answer_what_was_read(self):
+        """Reads, thinks, and answers what was read: somebody else may have answered meanwhile."""
+        under_way = [one for one in self.conversations() if one["status"] != "resolved"]
+        if not under_way:
+            return
+        conversation_id = random.choice(under_way)["id"]
+        path = f"/conversations/{conversation_id}/messages"
+        _, messages = self.call("GET", path, (200, 404), name="/conversations/[id]/messages")
+        if not isinstance(messages, list):
+            return
+        self.wait()
+        last_seen = messages[-1]["id"] if messages else 0
+        self.post(conversation_id, "That is what I mean.", lastSeenMessageId=last_seen)
 
     @tag("helpdesk", "browse")
     @task(6)
@@ -278,6 +297,8 @@ class ActiveUser(Person):
         if not waiting:
             return
         conversation_id = random.choice(waiting)["id"]
+        # Experts read before they claim; by then somebody else may have claimed it.
+        self.call("GET", f"/conversations/{conversation_id}", (200, 404), name="/conversations/[id]")
         path = f"/expert/conversations/{conversation_id}"
         status, _ = self.call(
             "POST", f"{path}/claim", (200, 404, 422), name="/expert/conversations/[id]/claim"
@@ -288,6 +309,21 @@ class ActiveUser(Person):
         end = random.choices(["resolve", "unclaim", None], weights=[5, 1, 4])[0]
         if end:
             self.call("POST", f"{path}/{end}", (200, 403, 404), name=f"/expert/conversations/[id]/{end}")
+
+    @tag("helpdesk", "expert")
+    @task(1)
+    def fall_silent(self):
+        """Claims one, and is never heard of again: it goes back to the queue if claims have a lease.
+
+        Whoever takes this seat next has a name of their own, so nobody polls for the one who is gone.
+        """
+        _, queue = self.call("GET", "/expert/queue", 200)
+        waiting = queue["waitingConversations"] if queue else []
+        if not waiting:
+            return
+        path = f"/expert/conversations/{random.choice(waiting)['id']}/claim"
+        self.call("POST", path, (200, 404, 422), name="/expert/conversations/[id]/claim")
+        self.sign_in(a_known_name())
 
     @tag("helpdesk", "expert")
     @task(1)

@@ -60,6 +60,7 @@ fn conversation(seq: u64) -> Conversation {
         unread: 1,
         unread_from_initiator: 0,
         unread_from_expert: 1,
+        message_count: 1,
     }
 }
 

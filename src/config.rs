@@ -5,12 +5,11 @@
 //! The table in the README is compared with [`VARIABLES`] by a test.
 
 mod database;
+mod environment;
 mod pictures;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::env::VarError;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -22,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 pub use database::{DatabaseTarget, SslMode};
+pub use environment::{Environment, Vars};
 pub use pictures::{Bucket, Pictures};
 
 /// One environment variable.
@@ -63,6 +63,8 @@ variables! {
     DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
     WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
     HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
+    REHASH = "on", "on or off; off keeps the bcrypt digests that the Rails original can read, while both run";
+    USERNAMES = "exact", "exact (byte for byte) or case_insensitive: case and accents make no other name, as in the Rails original";
     ADDRESS_ATTEMPTS_MAX = "30", "Wrong sign-ins from one address in a minute, and as many registrations, then 429; a load test needs more";
     SECRET_KEY_BASE = "", "Key that signs the tokens, at least 32 bytes, each of which counts; required in production";
     SECRET_KEY_BASE_PREVIOUS = "", "The key before this one: still accepted, no longer used to sign";
@@ -80,6 +82,7 @@ variables! {
     UPLOAD_DIR = "./.local/uploads", "Folder of the board's pictures where S3_BUCKET is not set";
     UPLOAD_ORPHAN_SECONDS = "3600", "A picture whose upload failed half-way is deleted after this many seconds";
     DRAIN_SECONDS = "8", "Seconds from SIGTERM to exit at the latest; below every platform's kill";
+    CLAIM_LEASE_SECONDS = "0", "Seconds after which an expert who neither writes nor asks for updates loses a claim; 0 for never";
     FEED_WINDOW_EVENTS = "50000", "Recent changes kept in memory for polls, at most";
     FEED_WINDOW_BYTES = "67108864", "Bytes that these changes may take, at most";
     FEED_RETENTION_SECONDS = "3600", "Seconds a change stays in the events table, for instances that start";
@@ -98,62 +101,6 @@ const WEB_CONCURRENCY_MAX: usize = 256;
 pub const DESCRIPTORS_RESERVED: u64 = 512;
 /// Connections allowed where the descriptor limit is unlimited: 100,000 idle ones take about 1 GB.
 const CONNECTIONS_DEFAULT_MAX: u64 = 100_000;
-
-/// Where variables come from: the process, or a map in tests.
-pub trait Vars {
-    /// The value of `name`, if it is set.
-    fn get(&self, name: &str) -> Option<String>;
-}
-
-impl Vars for HashMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).cloned()
-    }
-}
-
-/// The process's environment, under it a `.env` file where this is development.
-pub struct Environment {
-    dotenv: HashMap<String, String>,
-}
-
-impl Environment {
-    /// Reads `.env` of the working directory, unless `APP_ENV` says production. What is set in the
-    /// process wins over the file.
-    ///
-    /// # Errors
-    /// Texts for the user when the file is there and cannot be read, and when a variable is no UTF-8: it would
-    /// count as unset.
-    pub fn read() -> Result<Self, Vec<String>> {
-        let is_text =
-            |variable: &&Variable| !matches!(std::env::var(variable.name), Err(VarError::NotUnicode(_)));
-        let mistakes = VARIABLES.iter().filter(|variable| !is_text(variable));
-        let mut mistakes: Vec<String> =
-            mistakes.map(|variable| format!("{}: must be UTF-8", variable.name)).collect();
-        let production = std::env::var(APP_ENV.name).is_ok_and(|value| value.trim() == "production");
-        let mut dotenv = HashMap::new();
-        if !production {
-            match dotenvy::from_filename_iter(".env") {
-                Ok(lines) => {
-                    for line in lines {
-                        match line {
-                            Ok((name, value)) => drop(dotenv.insert(name, value)),
-                            Err(error) => mistakes.push(format!(".env: {error}")),
-                        }
-                    }
-                }
-                Err(error) if error.not_found() => {}
-                Err(error) => mistakes.push(format!(".env: {error}")),
-            }
-        }
-        if mistakes.is_empty() { Ok(Self { dotenv }) } else { Err(mistakes) }
-    }
-}
-
-impl Vars for Environment {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().or_else(|| self.dotenv.get(name).cloned())
-    }
-}
 
 /// A value that never reaches a log: its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -191,6 +138,15 @@ pub enum LogFormat {
     Text,
 }
 
+/// Which usernames are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usernames {
+    /// Those of the same bytes.
+    Exact,
+    /// Those that differ only in case and accents, too.
+    CaseInsensitive,
+}
+
 /// The whole validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -216,6 +172,10 @@ pub struct Config {
     pub web_concurrency: usize,
     /// Passwords hashed at once.
     pub hash_concurrency: usize,
+    /// Whether an old password hash is replaced at sign-in.
+    pub rehash: bool,
+    /// Which usernames are the same.
+    pub usernames: Usernames,
     /// Wrong sign-ins from one address in a minute, and as many registrations.
     pub address_attempts_max: u32,
     /// Signing key.
@@ -234,6 +194,8 @@ pub struct Config {
     pub pictures: Pictures,
     /// Seconds from SIGTERM to exit.
     pub drain_seconds: u64,
+    /// Seconds after which an expert who is gone loses a claim; 0 for never.
+    pub claim_lease_seconds: u64,
     /// Recent changes in memory.
     pub feed_window_events: usize,
     /// Their bytes.
@@ -274,6 +236,11 @@ impl Config {
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),
             web_concurrency: read.number_or(WEB_CONCURRENCY, cores, 1..=WEB_CONCURRENCY_MAX),
             hash_concurrency: read.number_or(HASH_CONCURRENCY, (cores / 2).max(1), 1..=64),
+            rehash: read.choice(REHASH, &[("on", true), ("off", false)]),
+            usernames: read.choice(
+                USERNAMES,
+                &[("exact", Usernames::Exact), ("case_insensitive", Usernames::CaseInsensitive)],
+            ),
             address_attempts_max: read.number(ADDRESS_ATTEMPTS_MAX, 1..=1_000_000_000),
             secret: read.signing_key(app_env),
             secret_previous: read.secret(SECRET_KEY_BASE_PREVIOUS),
@@ -283,6 +250,7 @@ impl Config {
             connections_max,
             pictures: read.pictures(),
             drain_seconds: read.number(DRAIN_SECONDS, 1..=3600),
+            claim_lease_seconds: read.number(CLAIM_LEASE_SECONDS, 0..=31_536_000),
             feed_window_events: read.number(FEED_WINDOW_EVENTS, 16..=10_000_000),
             feed_window_bytes: read.number(FEED_WINDOW_BYTES, 65_536..=usize::MAX),
             feed_retention_seconds: read.number(FEED_RETENTION_SECONDS, 60..=31_536_000),

@@ -20,7 +20,6 @@
 //!               ├─ Answer::Now       from memory, on the event loop
 //!               ├─ Answer::Held      from memory, when something happens: held polls, streams
 //!               └─ Answer::Detached  work on the background runtime, never cancelled by a hang-up
-//!                     │
 //!                     ▼
 //!                  db             pooled connection, transaction!, statement or packet from sql/
 //! ```
@@ -59,6 +58,7 @@
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
+//! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names, db |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`users`] | who there is and who was signed out, as every instance's memory has it | auth, db |
@@ -111,6 +111,7 @@ pub mod datetime;
 pub mod db;
 pub mod feed;
 pub mod helpdesk;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod parts;

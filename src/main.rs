@@ -12,14 +12,15 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, admin};
-use hyperdesk::config::{Config, Environment};
+use hyperdesk::config::{Config, DatabaseTarget, Environment};
+use hyperdesk::db::migrations::{Refusal, Standing};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
 use hyperdesk::parts::Parts;
 use hyperdesk::services::{self, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
-use hyperdesk::{helpdesk, metrics};
+use hyperdesk::{helpdesk, import, metrics};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,6 +61,15 @@ enum Command {
     Migrate,
     /// Add demo users and conversations, once.
     Seed,
+    /// Bring the database of a Rails help desk over; safe to break off and to repeat. The source is only read.
+    Import {
+        /// Where it is: mysql://user:password@host:port/name
+        #[arg(long)]
+        from: String,
+        /// Say what would be done, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Make, list and revoke the client programs of the stock counter.
     #[command(subcommand)]
     OauthClient(clients::Command),
@@ -118,6 +128,9 @@ struct Failure(u8, String);
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
+        if let Some(advice) = error.advice() {
+            return Self(EXIT_DATA, format!("{error}: {advice}"));
+        }
         let code = match error {
             db::Error::Internal(_) | db::Error::Duplicate(_) => EXIT_SOFTWARE,
             _ => EXIT_UNAVAILABLE,
@@ -132,6 +145,16 @@ impl From<clients::Failure> for Failure {
             clients::Failure::Database(error) => error.into(),
             clients::Failure::Refused(why) => Self(EXIT_DATA, why.to_owned()),
             clients::Failure::NoRandomness(error) => Self(EXIT_OS, error.to_string()),
+        }
+    }
+}
+
+impl From<import::Failure> for Failure {
+    fn from(failure: import::Failure) -> Self {
+        match failure {
+            import::Failure::Database(error) => error.into(),
+            import::Failure::Refused(why) => Self(EXIT_DATA, why),
+            import::Failure::Output(error) => Self(EXIT_IO, error.to_string()),
         }
     }
 }
@@ -181,6 +204,7 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         Command::Serve => serve(process).await,
         Command::Migrate => migrate(&process.db).await,
         Command::Seed => {
+            right_schema(&process.db).await?;
             for line in
                 helpdesk::seed(&process.db, process.config.hash_concurrency).await.map_err(software)?
             {
@@ -188,7 +212,9 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
             }
             Ok(())
         }
+        Command::Import { from, dry_run } => bring_over(&process, &from, dry_run).await,
         Command::OauthClient(command) => {
+            right_schema(&process.db).await?;
             for line in clients::run(&process.db, &command).await? {
                 say(&line)?;
             }
@@ -196,6 +222,15 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         }
         Command::CheckConfig => Ok(()),
     }
+}
+
+/// Brings a Rails database over.
+async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), Failure> {
+    let from = DatabaseTarget::from_url(from)
+        .map_err(|mistake| Failure(EXIT_CONFIG, format!("--from: {mistake}")))?;
+    right_schema(&process.db).await?;
+    let mut say = |line: &str| writeln!(std::io::stdout(), "{line}");
+    import::run(&from, &process.config.database_ssl, &process.db, is_dry, &mut say).await.map_err(Into::into)
 }
 
 /// Waits for the database, so that a fresh instance and a fresh database may start together, then migrates.
@@ -207,11 +242,12 @@ async fn migrate(db: &Db) -> Result<(), Failure> {
                 tracing::info!(?applied, "the schema is up to date");
                 return Ok(());
             }
-            Err(db::Error::Unavailable(cause)) if attempt < ATTEMPTS => {
+            Err(Refusal::Database(db::Error::Unavailable(cause))) if attempt < ATTEMPTS => {
                 tracing::warn!(cause, "waiting for the database");
                 tokio::time::sleep(WAIT_FOR_DATABASE).await;
             }
-            Err(error) => return Err(error.into()),
+            Err(Refusal::Database(error)) => return Err(error.into()),
+            Err(Refusal::Schema(why)) => return Err(Failure(EXIT_DATA, why)),
         }
     }
     Ok(())
@@ -219,6 +255,8 @@ async fn migrate(db: &Db) -> Result<(), Failure> {
 
 async fn serve(process: Process) -> Result<(), Failure> {
     let Process { config, registry, db, auth, tasks } = process;
+    // Until the look that begins below: before anything has a connection.
+    db.gate().close();
     // A limit that cannot be raised is lived with: connections_max follows what there is.
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let before_scrape = Arc::new(metrics::BeforeScrape::default());
@@ -243,12 +281,9 @@ async fn serve(process: Process) -> Result<(), Failure> {
 
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
-    let schema = Arc::new(tokio::sync::OnceCell::new());
-    let (looked_for, pool_size) = (schema.clone(), config.db_pool_size);
-    let look = move || wait_for_schema(db.clone(), pool_size, looked_for.clone());
-    tasks.spawn("schema_look", Kind::Needed, look);
-    let probe =
-        Probe::new(&registry, before_scrape, chassis.clone(), schema, tasks.clone()).map_err(software)?;
+    let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
+    tasks.spawn("schema_look", Kind::Needed, move || wait_for_schema(looked_at.clone(), pool_size));
+    let probe = Probe::new(&registry, before_scrape, chassis.clone(), db, tasks.clone()).map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
     tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
@@ -285,18 +320,36 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 }
 
 /// Looks at the schema until it is the one this program needs; says what it waits for.
-async fn wait_for_schema(db: Arc<Db>, pool_size: usize, ready: Arc<tokio::sync::OnceCell<()>>) {
+async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
     loop {
-        match migrations::missing(&db).await {
-            Ok(missing) if missing.is_empty() => break,
-            Ok(missing) => tracing::warn!(?missing, "the schema is too old: run `hyperdesk migrate`"),
-            Err(error) => tracing::warn!(%error, "waiting for the database (and `hyperdesk migrate`)"),
+        match migrations::look(&db).await {
+            Ok(Standing::Right { newer }) => {
+                if !newer.is_empty() {
+                    tracing::info!(?newer, "the schema is a newer version's, which only added to this one's");
+                }
+                break;
+            }
+            Ok(Standing::Wrong(why)) => {
+                tracing::warn!("not ready: {why}");
+                db.gate().tell(&why);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "waiting for the database (and `hyperdesk migrate`)");
+                db.gate().tell("waiting for the database");
+            }
         }
         tokio::time::sleep(WAIT_FOR_DATABASE).await;
     }
     tracing::info!("the database is there");
-    let _first = ready.set(());
     tell_capacity(&db, pool_size).await;
+}
+
+/// For the commands that change what is there: nothing of a schema that is not right.
+async fn right_schema(db: &Db) -> Result<(), Failure> {
+    match migrations::look(db).await? {
+        Standing::Right { .. } => Ok(()),
+        Standing::Wrong(why) => Err(Failure(EXIT_DATA, why)),
+    }
 }
 
 /// Says for how many instances such as this one the database has room; loudly where not even for this one.
@@ -323,7 +376,7 @@ struct Probe {
     registry: Registry,
     before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
-    schema: Arc<tokio::sync::OnceCell<()>>,
+    db: Arc<Db>,
     tasks: Tasks,
 }
 
@@ -332,7 +385,7 @@ impl Probe {
         registry: &Registry,
         before_scrape: Arc<metrics::BeforeScrape>,
         chassis: Arc<Chassis<Services>>,
-        schema: Arc<tokio::sync::OnceCell<()>>,
+        db: Arc<Db>,
         tasks: Tasks,
     ) -> Result<Self, prometheus::Error> {
         let build =
@@ -340,7 +393,7 @@ impl Probe {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry: registry.clone(), before_scrape, chassis, schema, tasks })
+        Ok(Self { registry: registry.clone(), before_scrape, chassis, db, tasks })
     }
 }
 
@@ -352,15 +405,15 @@ impl admin::Probe for Probe {
 
     /// A database that is away makes no instance unready: every instance would be, and a balancer without
     /// targets helps nobody. Only one that never saw its schema is not ready yet.
-    fn ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<(), String> {
         if self.chassis.drain().stage() != Stage::Serving {
-            return Err("draining\n");
+            return Err("draining\n".to_owned());
         }
-        if !self.schema.initialized() {
-            return Err("waiting for the database\n");
+        if let Some(why) = self.db.gate().why_closed() {
+            return Err(format!("{why}\n"));
         }
         if !self.tasks.are_up() {
-            return Err("a background task is being started anew\n");
+            return Err("a background task is being started anew\n".to_owned());
         }
         Ok(())
     }

@@ -94,7 +94,7 @@ impl LoopMetrics {
         cells.statuses[at].add(1);
         // 64 bits hold 500 years of them.
         let ns = took.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(took.subsec_nanos()));
-        let bucket = BUCKETS_NS.iter().position(|&bound| ns <= bound).unwrap_or(BUCKETS);
+        let bucket = BUCKETS_NS.partition_point(|&bound| bound < ns);
         cells.buckets[bucket].add(1);
         cells.sum_ns.add(ns);
     }

@@ -50,10 +50,28 @@ as_root() {
   fi
 }
 
+# apt asks a mirror that does not answer again by itself; what it gives up on is begun again by `persist`.
+APT=(-o Acquire::Retries=3 -o Acquire::http::Timeout=60)
+DOWNLOAD_ATTEMPTS_MAX=3
+DOWNLOAD_PAUSE_SECONDS=5
+
+# persist COMMAND...  runs what downloads, again if it failed.
+persist() {
+  local attempt
+  for attempt in $(seq "$DOWNLOAD_ATTEMPTS_MAX"); do
+    "$@" && return 0
+    [ "$attempt" -lt "$DOWNLOAD_ATTEMPTS_MAX" ] || break
+    warn "this failed, and is tried again in $((attempt * DOWNLOAD_PAUSE_SECONDS)) s: $*"
+    sleep $((attempt * DOWNLOAD_PAUSE_SECONDS))
+  done
+  warn "this failed $DOWNLOAD_ATTEMPTS_MAX times: $*"
+  return 1
+}
+
 # Once per run: a fresh machine or container has no package lists at all.
 apt_update() {
   [ -z "${APT_UPDATED:-}" ] || return 0
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq || return 1
+  persist as_root env DEBIAN_FRONTEND=noninteractive apt-get "${APT[@]}" update -qq || return 1
   APT_UPDATED=yes
 }
 
@@ -64,8 +82,8 @@ apt_install() {
   have apt-get || return 1
   say "installing with apt: $*"
   apt_update || return 1
-  as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends --no-remove "$@"
+  persist as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get "${APT[@]}" install -y -qq --no-install-recommends --no-remove "$@"
 }
 
 # apt_extract PACKAGE PATH_OF_PROGRAM
@@ -84,7 +102,7 @@ apt_extract() {
   rm -rf "$TOOLS/debs"
   mkdir -p "$TOOLS/debs" "$root" "$TOOLS/bin"
   # shellcheck disable=SC2086  # a list of package names
-  (cd "$TOOLS/debs" && apt-get download -qq -o APT::Sandbox::User=root $wanted) || return 1
+  (cd "$TOOLS/debs" && persist apt-get "${APT[@]}" download -qq -o APT::Sandbox::User=root $wanted) || return 1
   local deb
   for deb in "$TOOLS"/debs/*.deb; do dpkg-deb -x "$deb" "$root" || return 1; done
   rm -rf "$TOOLS/debs"
@@ -300,8 +318,9 @@ mysql_unpack() {
     debian_unstable >"$apt/sources.list" || return 1
     options+=(-o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null)
   fi
-  apt-get "${options[@]}" -qq update || return 1
-  apt-get "${options[@]}" -qq -y --no-install-recommends --download-only install "$package" || return 1
+  persist apt-get "${APT[@]}" "${options[@]}" -qq update || return 1
+  persist apt-get "${APT[@]}" "${options[@]}" -qq -y --no-install-recommends --download-only install "$package" ||
+    return 1
   local deb
   for deb in "$apt"/archives/*.deb; do
     # Of its scripts in Perl none is used.

@@ -5,6 +5,7 @@
 //! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
 //! - [`registrations`]: the users who registered of late, to whom a token may have come by a restored backup.
 //! - [`looks`]: how old what is known of callers is, and whether anybody may be let in by it.
+//! - [`names`]: which usernames are alike.
 //! - [`oauth`]: the secrets and the access tokens of client programs.
 //!
 //! A request is authenticated by verifying its token and asking whether its session was signed out and its user
@@ -15,6 +16,7 @@
 //! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.
 
 pub mod looks;
+pub mod names;
 pub mod oauth;
 pub mod password;
 pub mod registrations;

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,7 +29,7 @@ pub trait Probe: Send + Sync + 'static {
     /// The whole exposition.
     fn metrics(&self) -> Result<Vec<u8>, String>;
     /// Whether requests should be sent here; else why not.
-    fn ready(&self) -> Result<(), &'static str>;
+    fn ready(&self) -> Result<(), String>;
     /// Makes a background task panic, for a test: [`crate::tasks::Tasks::plant_panic`].
     #[cfg(debug_assertions)]
     fn plant_panic(&self, task: &str);
@@ -89,6 +90,6 @@ fn answer(probe: &dyn Probe, method: &Method, path: &str) -> Response {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response {
     response::with_body(status, TEXT, text)
 }

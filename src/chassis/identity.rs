@@ -102,8 +102,10 @@ fn by_other_headers(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Ide
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
 fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = authorization.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    let (scheme, token) = authorization.as_bytes().split_first_chunk::<7>()?;
+    // As nearly everybody writes it, at a glance.
+    let is_bearer = scheme == b"Bearer " || scheme.eq_ignore_ascii_case(b"bearer ");
+    is_bearer.then(|| token.trim_ascii())
 }
 
 fn by_cookies(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Identity>) -> Option<Identity> {

@@ -143,6 +143,8 @@ fn query_values<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option
         let (pair, after) = rest.split_at(memchr(b'&', rest).unwrap_or(rest.len()));
         for (found, name) in found.iter_mut().zip(names) {
             if found.is_none()
+                // Most names differ in their first letter already.
+                && pair.first() == name.as_bytes().first()
                 && let Some(value) = pair.strip_prefix(name.as_bytes())
                 && let [] | [b'=', ..] = value
             {

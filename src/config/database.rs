@@ -27,6 +27,16 @@ pub struct DatabaseTarget {
     pub name: String,
 }
 
+impl DatabaseTarget {
+    /// Reads a URL as `DATABASE_URL` holds one.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn from_url(text: &str) -> Result<Self, String> {
+        from_url(text)
+    }
+}
+
 /// How the connection to the database is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SslMode {

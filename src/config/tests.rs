@@ -1,5 +1,7 @@
 //! Right and wrong environments.
 
+use std::collections::HashMap;
+
 use super::*;
 
 const KNOWN: &[&str] = &["helpdesk", "stock"];

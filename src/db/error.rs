@@ -133,6 +133,20 @@ fn class(code: u16) -> Option<Class> {
     CODES.iter().find(|(known, ..)| *known == code).map(|(_, class, _)| *class)
 }
 
+const GRANT: &str = "grant the user of DATABASE_URL all rights on its schema";
+const ACCOUNT: &str = "DATABASE_URL has to name a user and the password that the server knows";
+
+/// What is to be done where the server refuses, whatever is asked.
+const ADVICE: [(u16, &str); 7] = [
+    (1044, GRANT),
+    (1045, ACCOUNT),
+    (1049, "make the schema that DATABASE_URL names first, with CREATE DATABASE"),
+    (1142, GRANT),
+    (1143, GRANT),
+    (1227, GRANT),
+    (1698, ACCOUNT),
+];
+
 /// What errors are counted as.
 pub(super) const ERROR_KINDS: [&str; 5] = ["busy", "unavailable", "conflict", "duplicate", "internal"];
 
@@ -159,6 +173,16 @@ impl Error {
             ) => Self::Unavailable(cause.to_string()),
             other => Self::Internal(other.to_string()),
         }
+    }
+
+    /// What an administrator has to do, where the server refuses the account or does not know the schema.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let (Self::Internal(text) | Self::Unavailable(text)) = self else { return None };
+        ADVICE.iter().find_map(|(code, advice)| {
+            let says = text.starts_with(&format!("{code}: ")) || text.contains(&format!("({code}): "));
+            says.then_some(*advice)
+        })
     }
 
     /// The name under which errors are counted: one of `ERROR_KINDS`.

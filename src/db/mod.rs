@@ -8,6 +8,7 @@ mod capacity;
 mod connection;
 mod dedicated;
 pub mod error;
+mod gate;
 mod metrics;
 pub mod migrations;
 pub mod pool;
@@ -23,13 +24,14 @@ use mysql_async::Conn;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::config::{Config, DatabaseTarget};
+use crate::config::{Config, DatabaseTarget, SslMode};
 
 pub use backoff::Backoff;
 pub use capacity::Capacity;
 pub use connection::{Connection, Done};
 pub use dedicated::Dedicated;
 pub use error::Error;
+pub use gate::Gate;
 pub use metrics::DbMetrics;
 pub use reader::{Reading, within};
 pub use statement::{Literal, Packet, Statement};
@@ -55,6 +57,7 @@ pub struct Db {
     writer: Pool,
     reader: Option<Reader>,
     heavy: Arc<Semaphore>,
+    gate: Gate,
     metrics: DbMetrics,
 }
 
@@ -70,7 +73,13 @@ impl Db {
         let reader = config.database_reader.as_ref().map(|target| pool(target, false)).transpose()?;
         let reader = reader.map(|pool| Reader::new(pool, tasks.clone()));
         let heavy = Arc::new(Semaphore::new(config.db_pool_size.div_ceil(HEAVY_SHARE)));
-        Ok(Self { writer: pool(&config.database, true)?, reader, heavy, metrics })
+        Ok(Self { writer: pool(&config.database, true)?, reader, heavy, gate: Gate::default(), metrics })
+    }
+
+    /// What lets nobody have a connection before the schema is right.
+    #[must_use]
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// A connection to the writer.
@@ -78,6 +87,7 @@ impl Db {
     /// # Errors
     /// [`Error::Busy`] or [`Error::Unavailable`].
     pub async fn writer(&self) -> Result<Connection, Error> {
+        self.gate.pass().await?;
         connection::take(&self.writer, &self.metrics).await
     }
 
@@ -123,6 +133,12 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub(crate) async fn dedicated(&self) -> Result<Conn, Error> {
+        self.gate.pass().await?;
+        self.connect_unchecked().await
+    }
+
+    /// The same before the schema is known to be right, for whoever looks at it and brings it up to date.
+    async fn connect_unchecked(&self) -> Result<Conn, Error> {
         self.writer.manager().connect().await
     }
 
@@ -142,6 +158,14 @@ impl Db {
             self.metrics.refresh("reader", &reader.pool);
         }
     }
+}
+
+/// A connection to another database than ours, to be read.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub(crate) async fn connect_elsewhere(target: &DatabaseTarget, ssl: &SslMode) -> Result<Conn, Error> {
+    Manager::new(target, ssl, false).connect().await
 }
 
 /// Runs a block in a transaction on the writer and commits it: `transaction!(db, tx => { … Ok(value) })`.

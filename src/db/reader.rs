@@ -176,6 +176,7 @@ impl Db {
     /// # Errors
     /// As [`Db::writer`].
     pub async fn reading(&self) -> Result<Reading<'_>, Error> {
+        self.gate.pass().await?;
         if let Some(reader) = &self.reader
             && let Some(connection) = reader.take(&self.metrics).await
         {

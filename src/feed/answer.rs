@@ -1,8 +1,10 @@
 //! The texts of answers: a JSON array of what is new, and the object of `GET /api/updates`. Pure.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, TEXT_BYTES};
 
 /// These items as one array.
 pub(super) fn array(pieces: &[Bytes]) -> Bytes {
@@ -65,6 +67,10 @@ pub struct Updates<'a> {
 }
 
 impl Updates<'_> {
+    const BEGIN: &'static [u8] = b"{\"cursor\":\"";
+    /// Where the cursor stands in the JSON.
+    pub(super) const CURSOR: Range<usize> = Self::BEGIN.len()..Self::BEGIN.len() + TEXT_BYTES;
+
     /// What the JSON takes at most.
     pub(super) fn bytes_max(&self) -> usize {
         let lists = [self.conversations, self.messages, self.waiting];
@@ -80,7 +86,7 @@ impl Updates<'_> {
     }
 
     pub(super) fn put(&self, json: &mut BytesMut) {
-        json.extend_from_slice(b"{\"cursor\":\"");
+        json.extend_from_slice(Self::BEGIN);
         json.extend_from_slice(&self.cursor.text());
         json.extend_from_slice(b"\",\"conversations\":");
         self.conversations.put(json);

@@ -91,6 +91,7 @@ mod tests {
     use futures_util::poll;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::config::Config;
     use crate::db::{Db, DbMetrics};
     use crate::feed::position::Position;
@@ -108,6 +109,23 @@ mod tests {
         let feed = Feed::start(parts, &registry).unwrap();
         feed.restart(Position::default(), 0);
         feed
+    }
+
+    /// Another instance was faster, or a backup was restored: the time tells, also while nobody can look.
+    #[tokio::test]
+    async fn a_position_beyond_memory_is_good_or_of_another_history() {
+        let feed = feed();
+        let position = |seq, micros| Position { seq, at: Timestamp::from_micros(micros) };
+        feed.restart(position(5, 1_000), 0);
+        feed.away.store(true, Relaxed);
+        let poll = |seq, micros| {
+            feed.fresh.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
+            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7))
+        };
+        assert!(matches!(poll(5, 1_000), CursorPoll::Unchanged(_)), "the same");
+        assert!(matches!(poll(7, 1_001), CursorPoll::Unchanged(same) if same.seq == 7), "ahead");
+        assert!(matches!(poll(7, 999), CursorPoll::Reset), "lost");
+        assert!(matches!(poll(5, 999), CursorPoll::Reset), "lost");
     }
 
     /// Each look has to wait for the tail, and each time the tail comes it has woken the waiter as well: so it has at

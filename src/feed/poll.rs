@@ -116,10 +116,13 @@ impl Feed {
         (came, now, at): (Instant, Instant, Timestamp),
         least: Option<u64>,
     ) -> SincePoll {
-        self.note_interest(self.micros_since_born(now));
+        let now_micros = self.micros_since_born(now);
+        self.note_interest(now_micros);
         let mut shard = self.shard(event_loop);
         // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
-        let (fresh, came) = (self.fresh.load(Relaxed), self.micros_since_born(came));
+        // Nearly every poll is answered when it comes.
+        let came = if came == now { now_micros } else { self.micros_since_born(came) };
+        let fresh = self.fresh.load(Relaxed);
         let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= came;
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
@@ -289,7 +292,9 @@ impl Feed {
             next_poll_ms: self.pace(shard),
         };
         let json = shard.text(updates.bytes_max(), |text| updates.put(text));
-        Nothing { json, cursor: shard.text_of(cursor) }
+        // It stands in there already.
+        let cursor = json.slice(Updates::CURSOR);
+        Nothing { json, cursor }
     }
 
     /// Answers a cursor poll of the caller `user`.
@@ -355,10 +360,14 @@ impl Feed {
         }
     }
 
-    /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays.
+    /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays. One that
+    /// is ahead by its number and not by its time is of a history that is no more (times never come again), and lacks
+    /// what memory has of the one that took its place.
     fn cursor_unread(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
-        if shard.window.as_ref().is_none_or(|window| cursor.seq > window.seq()) {
-            return CursorPoll::Unchanged(cursor);
+        match shard.window.as_ref().map(super::window::Window::position) {
+            Some(end) if cursor.seq <= end.seq => {}
+            Some(end) if cursor.position().at < end.at => return CursorPoll::Reset,
+            _ => return CursorPoll::Unchanged(cursor),
         }
         match self.cursor_now(shard, cursor) {
             CursorPoll::Unchanged(_) => CursorPoll::Unchanged(cursor),

@@ -34,6 +34,8 @@ pub struct Conversation {
     pub unread_from_initiator: u64,
     /// Those of them that the assigned expert sent.
     pub unread_from_expert: u64,
+    /// All messages, by anyone.
+    pub message_count: u64,
 }
 
 impl Conversation {
@@ -91,6 +93,7 @@ impl Conversation {
             None => out.extend_from_slice(b",\"lastMessageAt\":null"),
         }
         field(out, b",\"unreadCount\":", unread_count);
+        field(out, b",\"messageCount\":", self.message_count);
         out.push(b'}');
     }
 }
@@ -112,6 +115,7 @@ impl Record for Conversation {
             unread: columns.take()?,
             unread_from_initiator: columns.take()?,
             unread_from_expert: columns.take()?,
+            message_count: columns.take()?,
         })
     }
 }
@@ -205,6 +209,7 @@ mod tests {
             unread: 5,
             unread_from_initiator: 2,
             unread_from_expert: 1,
+            message_count: 6,
         };
         let json = |conversation: &Conversation, viewer| {
             let mut out = Vec::new();
@@ -216,7 +221,7 @@ mod tests {
             "{\"id\":\"1\",\"title\":\"a \\\"b\\\" \u{1f600}\\n\",\"status\":\"waiting\",\"questionerId\":\"7\",\
              \"questionerUsername\":\"ann\",\"assignedExpertId\":null,\"assignedExpertUsername\":null,\
              \"createdAt\":\"1970-01-01T00:00:00.000000Z\",\"updatedAt\":\"1970-01-01T00:00:00.000001Z\",\
-             \"lastMessageAt\":null,\"unreadCount\":3}"
+             \"lastMessageAt\":null,\"unreadCount\":3,\"messageCount\":6}"
         );
         conversation.expert_id = Some(8);
         conversation.expert_username = Some("bob".to_owned());
@@ -224,7 +229,9 @@ mod tests {
         let text = json(&conversation, 8);
         assert!(text.contains(r#""assignedExpertId":"8","assignedExpertUsername":"bob""#), "{text}");
         assert!(
-            text.ends_with(r#""lastMessageAt":"1970-01-01T00:00:00.000002Z","unreadCount":4}"#),
+            text.ends_with(
+                r#""lastMessageAt":"1970-01-01T00:00:00.000002Z","unreadCount":4,"messageCount":6}"#
+            ),
             "{text}"
         );
         assert_eq!(conversation.unread_count(9), 5);

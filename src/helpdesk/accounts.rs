@@ -55,12 +55,12 @@ pub async fn register(
 
 async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Result<Response, Error> {
     let name = credentials.username.as_str();
-    if store::user_exists(&mut desk.db.writer().await?, name).await? {
+    if desk.names.is_taken(&mut desk.db.writer().await?, name).await? {
         return Err(Error::invalid(TAKEN));
     }
     let digest = desk.hasher.turn(network).await?.hash(credentials.password).await?;
     let made = transaction!(desk.db, db => {
-        let id = store::user_insert(db, name, &digest).await?;
+        let id = store::user_insert(db, name, &digest, desk.names.key(name)).await?;
         store::profile_insert(db, id).await?;
         store::user_by_id(db, id).await
     });
@@ -91,12 +91,13 @@ pub async fn login(
         return Err(WRONG);
     }
     let name = credentials.username.as_str();
-    desk.attempts.may_sign_in(name, network).map_err(Error::TooMany)?;
-    let known = store::user_credentials(&mut desk.db.writer().await?, name).await?;
+    let counted = desk.names.counted(name);
+    desk.attempts.may_sign_in(&counted, network).map_err(Error::TooMany)?;
+    let known = desk.names.credentials(&mut desk.db.writer().await?, name).await?;
     let stored = known.as_ref().map(|(_, digest)| digest.clone());
     let turn = desk.hasher.turn(network).await?;
     // Counted only now: of many who wait here behind one address, those who are right are no guessers.
-    let attempt = desk.attempts.sign_in(name, network).await.map_err(Error::TooMany)?;
+    let attempt = desk.attempts.sign_in(&counted, network).await.map_err(Error::TooMany)?;
     let verdict = match turn.verify(credentials.password.clone(), stored).await {
         Ok(verdict) => verdict,
         Err(password::Error::Stored(why)) => {
@@ -119,7 +120,7 @@ pub async fn login(
     attempt.forgive();
     // The old hash is good until the next sign-in: nobody is kept out because hashing is busy.
     let rehashed = match verdict {
-        Verdict::RightButRehash => rehash(&desk, credentials.password, network).await,
+        Verdict::RightButRehash if desk.rehash => rehash(&desk, credentials.password, network).await,
         _ => None,
     };
     let mut db = desk.db.writer().await?;

@@ -21,7 +21,7 @@ pub async fn list(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
     Ok(response::json_text(StatusCode::OK, json(&list, caller)))
 }
 
-/// One conversation of the caller's.
+/// One conversation of the caller's, or as an expert one that waits.
 pub async fn show(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response, Error> {
     let conversation = store::conversation_by_id(&mut desk.db.writer().await?, id, caller).await?;
     Ok(response::json_text(StatusCode::OK, one(&conversation.ok_or(NOT_FOUND)?, caller)))

@@ -1,25 +1,46 @@
 //! Messages: reading, posting, marking as read.
+//!
+//! # The reply guard
+//! A reply that says what its sender had seen last (`lastSeenMessageId`) is refused where somebody else has posted since.
+//! That is decided once the conversation's row is locked, by a statement that begins after that: whoever posted before
+//! has committed, and nobody posts until this reply is in or refused. An `Idempotency-Key` is looked at first: a repeat of
+//! a reply that was posted gets its answer, whatever came since; what was refused used no key up.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::chassis::list::List;
 use crate::chassis::{Error, Response, response};
+use crate::clock::Timestamp;
+use crate::db::Connection;
 use crate::feed::{self, NewEvent};
 use crate::transaction;
 
 use super::conversations::NOT_FOUND;
 use super::idempotency::{self, Once};
+use super::merge::Key;
+use super::model::{LAST_SEEN_UNKNOWN, Reply};
+use super::timeline::Texts;
 use super::{Helpdesk, refusal, store, timeline};
+
+/// Messages in the answer to a reply that was refused. The next one that has seen these is refused for the rest.
+const NEWER_MAX: usize = 100;
+/// Their bytes: some of the largest.
+const NEWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The newest messages of one conversation, oldest first.
 pub async fn list(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
     let mut db = desk.db.heavy().await?;
-    if !store::conversation_is_mine(&mut db, conversation, caller).await? {
+    // Of one moment: who may read it while it waits gets nothing of what follows its claim.
+    db.begin_snapshot().await?;
+    let is_readable = store::conversation_is_readable(&mut db, conversation, caller).await?;
+    let keys = if is_readable { timeline::newest_of(&mut db, conversation).await? } else { Vec::new() };
+    let list = timeline::list(&mut db, &keys, |_| true).await?;
+    db.end_snapshot().await?;
+    if !is_readable {
         return Err(NOT_FOUND);
     }
-    let keys = timeline::newest_of(&mut db, conversation).await?;
-    let list = timeline::list(&mut db, &keys, |_| true).await?;
     Ok(response::json_text(StatusCode::OK, list.json()))
 }
 
@@ -37,11 +58,10 @@ pub(super) async fn newest(desk: &Helpdesk, caller: u64) -> Result<Response, Err
 pub async fn post(
     desk: Arc<Helpdesk>,
     caller: u64,
-    conversation: Option<u64>,
-    content: Result<String, &'static str>,
+    reply: Reply,
     once: Option<Once>,
 ) -> Result<Response, Error> {
-    let conversation = conversation.ok_or(NOT_FOUND)?;
+    let conversation = reply.conversation.ok_or(NOT_FOUND)?;
     let (text, event) = transaction!(desk.db, db => {
         if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
             return Ok((first, None));
@@ -49,7 +69,13 @@ pub async fn post(
         let Some(posting) = store::conversation_bump(db, conversation, caller).await? else {
             return Err(refusal(db, caller, NOT_FOUND).await);
         };
-        let content = content.clone().map_err(Error::invalid)?;
+        let (content, last_seen) = reply.checked().map_err(Error::Invalid)?;
+        if let Some(last_seen) = last_seen
+            && let Some(newer) = newer(db, conversation, caller, last_seen).await?
+        {
+            desk.metrics.replies_refused.inc();
+            return Err(Error::Answer(Box::new(newer)));
+        }
         let message = store::message_insert(db, posting, content).await?;
         let text = idempotency::finish(db, once.as_ref(), timeline::json(&message)).await?;
         let event = feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
@@ -57,6 +83,42 @@ pub async fn post(
     })?;
     desk.wrote(caller, event);
     Ok(response::json_text(StatusCode::CREATED, text))
+}
+
+/// The answer to a reply that crosses messages of others, where there are any after the one that its sender `caller` had
+/// seen last: the oldest of them, as far as they fit, so that what was left out is after the newest one given.
+async fn newer(
+    db: &mut Connection,
+    conversation: u64,
+    caller: u64,
+    last_seen: u64,
+) -> Result<Option<Response>, Error> {
+    let last = match (last_seen, store::message_at(db, last_seen, conversation).await?) {
+        (id, Some(at)) => Key { at, id },
+        (0, None) => Key::begin_of(Timestamp::MIN),
+        (_, None) => return Err(Error::invalid(LAST_SEEN_UNKNOWN)),
+    };
+    let keys = store::message_keys_of_others(db, conversation, caller, last, NEWER_MAX).await?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let (mut list, mut texts) = (List::default(), Texts::of(&keys));
+    'full: loop {
+        let page = texts.next(db).await?;
+        if page.is_empty() {
+            break;
+        }
+        for json in page.iter().map(timeline::json) {
+            let fits = list.is_empty() || list.bytes() + json.len() <= NEWER_BYTES_MAX;
+            if !fits || !list.push_back(json) {
+                break 'full;
+            }
+        }
+    }
+    let mut json = br#"{"error":"There are newer messages","messages":"#.to_vec();
+    json.append(&mut list.json());
+    json.push(b'}');
+    Ok(Some(response::json_text(StatusCode::CONFLICT, json)))
 }
 
 /// Marks a message of the other side's as read.

@@ -9,7 +9,8 @@
 //! | `/api/…` | `updates`, and `stream` for server-sent events; `catch_up` for what memory cannot answer |
 //! | `/health`, `/up` | here |
 //!
-//! `timeline` reads messages across conversations, in the order of time; [`merge`] is how.
+//! `timeline` reads messages across conversations, in the order of time; [`merge`] is how. `lease` takes back what an
+//! expert who is gone has claimed, `counts` sees to it that `messageCount` is right.
 //!
 //! Invariants:
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
@@ -25,8 +26,10 @@ mod accounts;
 mod attempts;
 mod catch_up;
 mod conversations;
+mod counts;
 mod experts;
 mod idempotency;
+mod lease;
 pub mod merge;
 mod messages;
 pub mod model;
@@ -36,8 +39,10 @@ pub mod store;
 mod stream;
 mod timeline;
 mod updates;
+mod usernames;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
@@ -45,6 +50,7 @@ use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
+use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
 use crate::parts::Parts;
@@ -54,8 +60,10 @@ use crate::users;
 use attempts::{Attempts, network};
 use catch_up::Cuts;
 use idempotency::Once;
-use model::{Credentials, ProfileChange};
+use lease::{Lease, Presence};
+use model::{Credentials, ProfileChange, Reply};
 use routes::Route;
+use usernames::Names;
 
 pub use seed::seed;
 
@@ -67,12 +75,39 @@ pub struct Helpdesk {
     hasher: Hasher,
     attempts: Attempts,
     cuts: Cuts,
+    /// None where claims have no lease.
+    lease: Option<Arc<Lease>>,
+    names: Names,
+    rehash: bool,
     metrics: Metrics,
 }
 
 /// What only the help desk counts.
 struct Metrics {
     sign_ins_failed: IntCounter,
+    replies_refused: IntCounter,
+    claims_lapsed: IntCounter,
+}
+
+impl Metrics {
+    fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Self {
+            sign_ins_failed: counter("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")?,
+            replies_refused: counter(
+                "helpdesk_replies_refused_total",
+                "Replies refused because somebody else had posted since what their sender had seen.",
+            )?,
+            claims_lapsed: counter(
+                "helpdesk_claims_lapsed_total",
+                "Claims taken back by this instance because their expert was gone.",
+            )?,
+        })
+    }
 }
 
 impl Helpdesk {
@@ -83,16 +118,20 @@ impl Helpdesk {
     pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
         let text = |error: prometheus::Error| error.to_string();
         let hasher = Hasher::new(parts.config.hash_concurrency).map_err(|error| error.to_string())?;
-        let sign_ins_failed =
-            IntCounter::new("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")
-                .map_err(text)?;
-        parts.registry.register(Box::new(sign_ins_failed.clone())).map_err(text)?;
+        let metrics = Metrics::new(&parts.registry).map_err(text)?;
         register_hasher(&hasher, &parts.registry).map_err(text)?;
         let attempts = Attempts::new(parts.config.address_attempts_max, &parts.registry).map_err(text)?;
         let feed = parts.feed()?;
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
+        let counted = db.clone();
+        if parts.config.usernames == Usernames::CaseInsensitive {
+            let db = db.clone();
+            parts.tasks.spawn("username_keys", Kind::Housekeeping, move || usernames::give_keys(db.clone()));
+        }
         parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
+        parts.tasks.spawn("message_counts", Kind::Housekeeping, move || counts::run(counted.clone()));
+        let lease = lease(parts, &feed, &metrics);
         Ok(Arc::new(Self {
             db: parts.db.clone(),
             feed,
@@ -100,7 +139,10 @@ impl Helpdesk {
             hasher,
             attempts,
             cuts: Cuts::default(),
-            metrics: Metrics { sign_ins_failed },
+            lease,
+            names: Names(parts.config.usernames),
+            rehash: parts.config.rehash,
+            metrics,
         }))
     }
 
@@ -114,6 +156,18 @@ impl Helpdesk {
         if let Some(event) = event {
             self.feed.wrote(user, event);
         }
+    }
+
+    /// Notes that a caller asks for updates.
+    fn asks(&self, event_loop: usize, user: u64, at: Instant) {
+        if let Some(lease) = &self.lease {
+            lease.note(event_loop, user, at);
+        }
+    }
+
+    /// The same for as long as they are held or listen: until what this returns is dropped.
+    fn holds(&self, event_loop: usize, user: u64) -> Option<Presence> {
+        self.lease.as_ref().map(|lease| lease.hold(event_loop, user))
     }
 
     /// Reads what a request says, and hands it to its handler.
@@ -154,8 +208,7 @@ impl Helpdesk {
             Route::MessagePost => {
                 let fields = request.fields("message")?;
                 let once = Once::of("/messages", caller()?, &request.headers, &request.body)?;
-                let (conversation, content) = (fields.id("conversationId"), model::content(&fields));
-                Answer::detached(messages::post(desk(), caller()?, conversation, content, once))
+                Answer::detached(messages::post(desk(), caller()?, Reply::of(&fields), once))
             }
             Route::MessageRead { id } => Answer::detached(messages::read(desk(), caller()?, id)),
             Route::Queue => Answer::detached(experts::queue(desk(), request.event_loop, caller()?)),
@@ -176,6 +229,19 @@ impl Helpdesk {
             Route::AssignmentHistory => Answer::detached(experts::history(desk(), caller()?)),
         })
     }
+}
+
+/// The lease of claims, where they have one, and its task.
+fn lease(parts: &Parts, feed: &Arc<Feed>, metrics: &Metrics) -> Option<Arc<Lease>> {
+    let length = Duration::from_secs(parts.config.claim_lease_seconds);
+    if length.is_zero() {
+        return None;
+    }
+    let of = (parts.db.clone(), feed.clone());
+    let lease = Arc::new(Lease::new(length, parts.config.web_concurrency, of, metrics.claims_lapsed.clone()));
+    let held = Arc::downgrade(&lease);
+    parts.tasks.spawn("claim_lease", Kind::Housekeeping, move || lease::run(held.clone()));
+    Some(lease)
 }
 
 /// The queue of passwords, as Prometheus sees it.

@@ -22,6 +22,9 @@ pub const TITLE_CHARS_MAX: usize = 255;
 /// Bytes of a message, of a biography, and of all links together; the columns hold as many.
 pub const TEXT_BYTES_MAX: usize = 65_535;
 
+/// Where a reply's `lastSeenMessageId` names nothing that can have been seen there.
+pub const LAST_SEEN_UNKNOWN: &str = "lastSeenMessageId must be the id of a message of the conversation";
+
 /// An id that is a string in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(pub u64);
@@ -162,6 +165,41 @@ pub fn content(fields: &Fields) -> Result<String, &'static str> {
         return Err("Content is too long (maximum is 65535 bytes)");
     }
     Ok(content)
+}
+
+/// A message to be posted.
+pub struct Reply {
+    /// Where; `None` for what can be nowhere.
+    pub conversation: Option<u64>,
+    content: Result<String, &'static str>,
+    last_seen: Result<Option<u64>, &'static str>,
+}
+
+impl Reply {
+    /// Reads all of it.
+    #[must_use]
+    pub fn of(fields: &Fields) -> Self {
+        let last_seen = match fields.value("lastSeenMessageId") {
+            None => Ok(None),
+            Some(_) => fields.id("lastSeenMessageId").map(Some).ok_or(LAST_SEEN_UNKNOWN),
+        };
+        Self { conversation: fields.id("conversationId"), content: content(fields), last_seen }
+    }
+
+    /// The content, and the newest message that its sender had seen, 0 where there was none; `None` where they do not
+    /// say.
+    ///
+    /// # Errors
+    /// All that is wrong with both.
+    pub fn checked(&self) -> Result<(String, Option<u64>), Mistakes> {
+        match (&self.content, self.last_seen) {
+            (Ok(content), Ok(last_seen)) => Ok((content.clone(), last_seen)),
+            (content, last_seen) => {
+                let mistakes = [content.as_ref().err().copied(), last_seen.err()];
+                Err(mistakes.into_iter().flatten().map(Cow::Borrowed).collect())
+            }
+        }
+    }
 }
 
 /// What an expert changes of their profile; what is absent stays.

@@ -54,7 +54,7 @@ pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, 
 
 async fn user(db: &Db, name: &str, digest: &str) -> Result<u64, Error> {
     transaction!(db, db => {
-        let id = store::user_insert(db, name, digest).await?;
+        let id = store::user_insert(db, name, digest, None).await?;
         store::profile_insert(db, id).await?;
         Ok::<_, Error>(id)
     })

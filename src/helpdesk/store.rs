@@ -10,7 +10,10 @@ use super::model::{Assignment, Id, LIST_MAX, Profile, User};
 crate::statements! { "helpdesk":
     USER_INSERT = "user_insert";
     USER_CREDENTIALS = "user_credentials";
+    USER_CREDENTIALS_BY_KEY = "user_credentials_by_key";
     USER_EXISTS = "user_exists";
+    USER_LIST_WITHOUT_KEY = "user_list_without_key";
+    USER_GIVE_KEY = "user_give_key";
     USER_BY_ID = "user_by_id";
     USER_SIGNED_IN = "user_signed_in";
     USER_REHASH = "user_rehash";
@@ -24,7 +27,8 @@ crate::statements! { "helpdesk":
     QUEUE_LIST = "queue_list";
     CONVERSATION_KEYS_CHANGED = "conversation_keys_changed";
     CONVERSATION_KEYS_NEWEST = "conversation_keys_newest";
-    CONVERSATION_IS_MINE = "conversation_is_mine";
+    CONVERSATION_IS_READABLE = "conversation_is_readable";
+    CONVERSATION_LOCK = "conversation_lock";
     CONVERSATION_READ = "conversation_read";
     CONVERSATION_UNREAD_FROM_EXPERT = "conversation_unread_from_expert";
     CONVERSATION_CLAIM = "conversation_claim";
@@ -38,6 +42,8 @@ crate::statements! { "helpdesk":
     MESSAGE_FOR_READING = "message_for_reading";
     MESSAGE_READ = "message_read";
     MESSAGE_COUNT_UNREAD = "message_count_unread";
+    MESSAGE_AT = "message_at";
+    MESSAGE_KEYS_OF_OTHERS = "message_keys_of_others";
     IDEMPOTENCY_CLAIM = "idempotency_claim";
     IDEMPOTENCY_FIND = "idempotency_find";
     IDEMPOTENCY_ANSWER = "idempotency_answer";
@@ -47,9 +53,15 @@ crate::statements! { "helpdesk":
 
 crate::packets! { "helpdesk":
     CONVERSATION_BUMP = "conversation_bump";
+    CONVERSATION_LIST_UNCOUNTED = "conversation_list_uncounted";
+    CONVERSATION_RECOUNT = "conversation_recount";
+    EXPERT_LIST_AT_WORK = "expert_list_at_work";
+    LEASE_IS_OVER = "lease_is_over";
+    LEASE_LIST_OVER = "lease_list_over";
     MESSAGE_KEYS_AFTER = "message_keys_after";
     MESSAGE_KEYS_BEFORE = "message_keys_before";
     MESSAGE_LIST_BY_IDS = "message_list_by_ids";
+    USER_ASKED = "user_asked";
     USER_LIST_NAMES = "user_list_names";
 }
 
@@ -94,9 +106,30 @@ impl Record for Assignment {
     }
 }
 
-/// Makes a user; its id. [`Error::Duplicate`] when the name is taken.
-pub async fn user_insert(db: &mut Connection, username: &str, digest: &str) -> Outcome<u64> {
-    Ok(db.run(&USER_INSERT, (username, digest)).await?.last_id)
+/// Makes a user; its id. [`Error::Duplicate`] when the name, or its key, is taken.
+pub async fn user_insert(
+    db: &mut Connection,
+    username: &str,
+    digest: &str,
+    key: Option<[u8; 32]>,
+) -> Outcome<u64> {
+    let key = key.as_ref().map(<[u8; 32]>::as_slice);
+    Ok(db.run(&USER_INSERT, (username, digest, key)).await?.last_id)
+}
+
+/// Id and password hash of who has this key.
+pub async fn user_credentials_by_key(db: &mut Connection, key: &[u8; 32]) -> Outcome<Option<(u64, String)>> {
+    db.first(&USER_CREDENTIALS_BY_KEY, (key.as_slice(),)).await
+}
+
+/// Users after `after` without a key: ids and names.
+pub async fn user_list_without_key(db: &mut Connection, after: u64) -> Outcome<Vec<(u64, String)>> {
+    db.rows(&USER_LIST_WITHOUT_KEY, (after,)).await
+}
+
+/// Gives a user the key of their name; [`Error::Duplicate`] when somebody has it.
+pub async fn user_give_key(db: &mut Connection, id: u64, key: &[u8; 32]) -> Outcome<()> {
+    db.run(&USER_GIVE_KEY, (key.as_slice(), id)).await.map(drop)
 }
 
 /// Id and password hash of a name.
@@ -149,9 +182,9 @@ pub async fn conversation_insert(db: &mut Connection, title: &str, initiator: u6
     Ok(db.run(&CONVERSATION_INSERT, (title, initiator)).await?.last_id)
 }
 
-/// One conversation of the viewer's.
+/// One conversation that the viewer may read: their own, and as an expert one that waits.
 pub async fn conversation_by_id(db: &mut Connection, id: u64, viewer: u64) -> Outcome<Option<Conversation>> {
-    db.first(&CONVERSATION_BY_ID, (id, viewer, viewer)).await
+    db.first(&CONVERSATION_BY_ID, (id, viewer, viewer, viewer)).await
 }
 
 /// The viewer's conversations, newest update first.
@@ -240,9 +273,52 @@ pub async fn queue_list(db: &mut Connection, expert: u64) -> Outcome<(Vec<Conver
     Ok((waiting, assigned))
 }
 
-/// Whether a user takes part in a conversation.
-pub async fn conversation_is_mine(db: &mut Connection, id: u64, viewer: u64) -> Outcome<bool> {
-    Ok(db.first::<u64>(&CONVERSATION_IS_MINE, (id, viewer, viewer)).await?.is_some())
+/// Whether a user may read a conversation: one that they take part in, and as an expert one that waits.
+pub async fn conversation_is_readable(db: &mut Connection, id: u64, viewer: u64) -> Outcome<bool> {
+    Ok(db.first::<u64>(&CONVERSATION_IS_READABLE, (id, viewer, viewer, viewer)).await?.is_some())
+}
+
+/// Locks a conversation's row, which whoever changes it has to have; its status and expert.
+pub async fn conversation_lock(db: &mut Connection, id: u64) -> Outcome<Option<(String, Option<u64>)>> {
+    db.first(&CONVERSATION_LOCK, (id,)).await
+}
+
+/// Of the next conversations after `id` those whose count of messages is not to be trusted, and the last one looked
+/// at; `None` after the last of all.
+pub async fn conversation_list_uncounted(db: &mut Connection, id: u64) -> Outcome<Option<(u64, Vec<u64>)>> {
+    let found: Vec<(Option<u64>, Option<u64>)> =
+        db.rows_of_packets(&CONVERSATION_LIST_UNCOUNTED, [[Literal::from(id), id.into()]]).await?;
+    let last = found.first().and_then(|(last, _)| *last);
+    Ok(last.map(|last| (last, found.into_iter().filter_map(|(_, uncounted)| uncounted).collect())))
+}
+
+/// Counts a conversation's messages. Only in a transaction that has locked its row before.
+pub async fn conversation_recount(db: &mut Connection, id: u64) -> Outcome<()> {
+    db.packet::<u64>(&CONVERSATION_RECOUNT, &[id.into(), id.into()]).await.map(drop)
+}
+
+/// Those of these users who are the expert of a conversation that is not done.
+pub async fn expert_list_at_work(db: &mut Connection, users: &[u64]) -> Outcome<Vec<u64>> {
+    db.rows_of_packets(&EXPERT_LIST_AT_WORK, [[Literal::Numbers(users)]]).await
+}
+
+/// Notes that these users asked for updates so many microseconds ago, if at all.
+pub async fn user_asked(db: &mut Connection, users: &[u64], micros_ago: u64) -> Outcome<()> {
+    let ago = Literal::from(micros_ago);
+    db.packet::<u64>(&USER_ASKED, &[ago, ago, Literal::Numbers(users)]).await.map(drop)
+}
+
+/// Conversations whose experts gave no sign of life for so many microseconds, with those experts, at most 100.
+pub async fn lease_list_over(db: &mut Connection, micros: u64) -> Outcome<Vec<(u64, u64)>> {
+    db.rows_of_packets(&LEASE_LIST_OVER, [[Literal::from(micros); 3]]).await
+}
+
+/// Whether that is so of this one. Only in a transaction that has locked its row before.
+pub async fn lease_is_over(db: &mut Connection, conversation: u64, micros: u64) -> Outcome<bool> {
+    let micros = Literal::from(micros);
+    let found: Option<(u64, u64)> =
+        db.packet(&LEASE_IS_OVER, &[conversation.into(), micros, micros, micros]).await?;
+    Ok(found.is_some())
 }
 
 /// Who posts, and when.
@@ -253,6 +329,9 @@ pub struct Posting {
     sender_username: String,
     is_initiator: bool,
     at: Timestamp,
+    /// The conversation's count has this message. Otherwise somebody posted without counting: a server of the version
+    /// before does.
+    is_counted: bool,
 }
 
 /// A message of `sender`'s changes the conversation, if they take part in it. First comes the row that both sides'
@@ -264,12 +343,13 @@ pub async fn conversation_bump(
 ) -> Outcome<Option<Posting>> {
     let (id, by) = (conversation.into(), sender.into());
     let found = db.packet(&CONVERSATION_BUMP, &[by, by, id, by, by, by, id]).await?;
-    Ok(found.map(|(at, is_initiator, sender_username): (i64, bool, String)| Posting {
+    Ok(found.map(|(at, is_initiator, sender_username, is_counted): (i64, bool, String, bool)| Posting {
         conversation,
         sender,
         sender_username,
         is_initiator,
         at: Timestamp::from_micros(at),
+        is_counted,
     }))
 }
 
@@ -324,9 +404,12 @@ pub async fn assignment_list(db: &mut Connection, expert: u64) -> Outcome<Vec<As
 
 /// Adds a message to a conversation that was bumped in the same transaction: both have the same time.
 pub async fn message_insert(db: &mut Connection, posting: Posting, content: String) -> Outcome<Message> {
-    let Posting { conversation, sender, sender_username, is_initiator, at } = posting;
+    let Posting { conversation, sender, sender_username, is_initiator, at, is_counted } = posting;
     let role = if is_initiator { "initiator" } else { "expert" };
     let done = db.run(&MESSAGE_INSERT, (conversation, sender, &content, role, at, at)).await?;
+    if !is_counted {
+        conversation_recount(db, conversation).await?;
+    }
     Ok(Message {
         id: done.last_id,
         conversation_id: conversation,
@@ -337,6 +420,23 @@ pub async fn message_insert(db: &mut Connection, posting: Posting, content: Stri
         created_at: at,
         is_read: false,
     })
+}
+
+/// When a message of a conversation was posted.
+pub async fn message_at(db: &mut Connection, id: u64, conversation: u64) -> Outcome<Option<Timestamp>> {
+    db.first(&MESSAGE_AT, (id, conversation)).await
+}
+
+/// The keys of the messages of a conversation after `last` that others than `sender` posted, oldest first.
+pub async fn message_keys_of_others(
+    db: &mut Connection,
+    conversation: u64,
+    sender: u64,
+    last: Key,
+    wanted: usize,
+) -> Outcome<Vec<Key>> {
+    let Key { at, id } = last;
+    db.rows(&MESSAGE_KEYS_OF_OTHERS, (conversation, at, at, id, sender, wanted)).await
 }
 
 /// The keys that `reads` ask for, with their conversations.

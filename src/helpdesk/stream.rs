@@ -14,6 +14,7 @@ use crate::chassis::{Answer, Error, Request, Response};
 use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
 
+use super::lease::Presence;
 use super::updates::{BAD_CURSOR, found_by_cursor, read_state};
 use super::{Helpdesk, updates};
 
@@ -34,6 +35,7 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
     let given = given.filter(|text| !text.is_empty());
     let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
+    desk.asks(event_loop, caller.user_id, request.came);
     let desk = desk.clone();
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {
@@ -71,6 +73,8 @@ struct Position {
     cursor: Cursor,
     first: Option<Bytes>,
     is_over: bool,
+    /// Who listens is there.
+    _present: Option<Presence>,
 }
 
 /// A stream from `cursor` on, with a `first` piece before everything else.
@@ -81,7 +85,8 @@ fn begin(
     cursor: Cursor,
     first: Option<Bytes>,
 ) -> Pieces {
-    let position = Position { desk, caller, event_loop, cursor, first, is_over: false };
+    let present = desk.holds(event_loop, caller.user_id);
+    let position = Position { desk, caller, event_loop, cursor, first, is_over: false, _present: present };
     Box::pin(stream::unfold(position, |mut position| async move {
         let piece = position.next().await?;
         Some((piece, position))

@@ -60,6 +60,7 @@ pub fn since(
             .ok_or_else(|| Error::bad_request("Invalid timestamp format"))?,
     };
     let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
+    desk.asks(event_loop, user, request.came);
     let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
     let Some(since) = since else { return Ok(poll().everything()) };
     Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
@@ -175,6 +176,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             seconds.ok_or(Error::bad_request("wait must be a number of seconds"))?.min(WAIT_S_MAX)
         }
     };
+    desk.asks(event_loop, caller.user_id, request.came);
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
     };
@@ -183,6 +185,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         let desk = desk.clone();
         let until = Instant::now() + Duration::from_secs(wait);
         return Ok(Answer::held(async move {
+            let _present = desk.holds(event_loop, caller.user_id);
             let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
             Answer::now(match (found, is_over(&desk, &caller).await) {
                 (_, Ok(true)) => Err(Error::unauthenticated()),

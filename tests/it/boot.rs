@@ -205,10 +205,10 @@ async fn a_database_that_is_not_there_yet_is_waited_for() {
     // There, but empty: not ready either, and the log says what to do.
     server.restart().await;
     let too_old = |line: &crate::support::logs::Line| {
-        line.message().contains("`hyperdesk migrate`") && line.text.contains("schema_migrations")
+        line.message().contains("the schema is empty: run `hyperdesk migrate`")
     };
     eventually(SOON, || async { desk.logs().last(|line| too_old(line)).is_some() }).await;
-    assert_eq!(ready(&desk).await.0, 503);
+    assert_eq!(ready(&desk).await, (503, "the schema is empty: run `hyperdesk migrate`\n".to_owned()));
 
     let done = run_command(&["migrate"], &[("DATABASE_URL", &schema.url())]).await;
     assert_eq!(done.status.code(), Some(0), "{}", all_of(&done));

@@ -6,6 +6,7 @@ use std::path::Path;
 use hyperdesk::db::migrations::MIGRATIONS;
 use hyperdesk::db::pool::STATEMENT_CACHE;
 use hyperdesk::db::{Packet, Statement};
+use hyperdesk::import::store as import;
 use hyperdesk::services::{PACKETS, STATEMENTS};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row, Value};
@@ -15,11 +16,11 @@ use crate::support::schema::numbers;
 use crate::support::{Hyperdesk, Schema, run_command};
 
 fn statements() -> impl Iterator<Item = &'static Statement> {
-    STATEMENTS.iter().flat_map(|store| store.iter())
+    STATEMENTS.iter().chain(&[import::STATEMENTS]).flat_map(|store| store.iter())
 }
 
 fn packets() -> impl Iterator<Item = &'static Packet> {
-    PACKETS.iter().flat_map(|store| store.iter())
+    PACKETS.iter().chain(&[import::PACKETS]).flat_map(|store| store.iter())
 }
 
 /// Names and texts: those of a packet are its statements'.
@@ -131,17 +132,25 @@ const HOT: &[(&str, &str)] = &[
     ("helpdesk.user_by_id", "7"),
     ("users.is_signed_out", "s"),
     ("helpdesk.profile_by_user", "7"),
-    ("helpdesk.conversation_by_id", "7 7 7"),
+    ("helpdesk.conversation_by_id", "7 7 7 7"),
     ("helpdesk.conversation_list", "7 1000 7 1000"),
     ("helpdesk.conversation_list_since", "7 t 1000 7 t 1000"),
     ("helpdesk.conversation_keys_changed", "7 t t t 7 1000 7 t t t 7 1000"),
     ("helpdesk.conversation_keys_newest", "7 t t 7 1000 7 t t 7 1000"),
     ("helpdesk.queue_list", "7 1000"),
     ("feed.waiting_page", "7"),
-    ("helpdesk.conversation_is_mine", "7 7 7"),
+    ("helpdesk.conversation_is_readable", "7 7 7 7"),
+    ("helpdesk.conversation_lock", "7"),
+    ("helpdesk.conversation_list_uncounted", "7 7"),
     ("helpdesk.conversation_bump", "7 7 7 7 7; 7 7"),
     ("helpdesk.conversation_read", "7 7 7"),
     ("helpdesk.message_count_unread", "7 7"),
+    ("helpdesk.message_at", "7 7"),
+    ("helpdesk.message_keys_of_others", "7 t t 7 7 100"),
+    ("helpdesk.expert_list_at_work", "507"),
+    ("helpdesk.user_asked", "7 7 7"),
+    ("helpdesk.lease_list_over", "7 7 7"),
+    ("helpdesk.lease_is_over", "7 7 7 7"),
     ("helpdesk.conversation_claim", "7 7"),
     ("helpdesk.conversation_unclaim", "7 7"),
     ("helpdesk.conversation_resolve", "7 7"),
@@ -216,7 +225,7 @@ async fn migrating_twice_and_at_once_is_safe() {
     }
     let applied = async || -> Vec<(u32, String, String)> {
         let columns = "version, name, CAST(applied_at AS CHAR)";
-        schema.query(format!("SELECT {columns} FROM schema_migrations ORDER BY version")).await
+        schema.query(format!("SELECT {columns} FROM hyperdesk_migrations ORDER BY version")).await
     };
     let before = applied().await;
     let expected: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.version).collect();
@@ -228,7 +237,7 @@ async fn migrating_twice_and_at_once_is_safe() {
     assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);
 
     // Broken off after the first file's statements, before it was remembered: applied again from its start.
-    schema.execute("DELETE FROM schema_migrations").await;
+    schema.execute("DELETE FROM hyperdesk_migrations").await;
     assert!(run_command(&["migrate"], &env).await.status.success());
     assert_eq!(applied().await.len(), expected.len());
     assert_eq!(schema.query_one::<u64>("SELECT COUNT(*) FROM users").await, 1);

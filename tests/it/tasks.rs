@@ -27,8 +27,15 @@ const NEEDED: [&str; 7] = [
     "users_look",
 ];
 /// Those whose work can wait.
-const HOUSEKEEPING: [&str; 5] =
-    ["users_purge", "feed_purge", "feed_release", "idempotency_forget", "board_sweep"];
+const HOUSEKEEPING: [&str; 7] = [
+    "users_purge",
+    "feed_purge",
+    "feed_release",
+    "idempotency_forget",
+    "message_counts",
+    "claim_lease",
+    "board_sweep",
+];
 
 async fn plant(desk: &Hyperdesk, task: &str) {
     desk.admin_client().get(&format!("/panic/{task}")).send().await.expect_status(200);
@@ -77,7 +84,8 @@ async fn each_task_that_panics_is_started_anew() {
     let schema = Schema::fresh().await;
     // A reader that is away is looked for by a task, too.
     let reader = schema.url_via("127.0.0.1:1".parse().unwrap());
-    let desk = Hyperdesk::builder(&schema).env("DATABASE_READER_URL", reader).start().await;
+    let desk = Hyperdesk::builder(&schema).env("DATABASE_READER_URL", reader);
+    let desk = desk.env("CLAIM_LEASE_SECONDS", 3_600).start().await;
     is_ready(&desk).await;
     let ann = User::register(desk.addr(), "ann").await;
     let id = ask(&ann, "printer").await;

@@ -80,6 +80,7 @@ impl Model {
             unread: 0,
             unread_from_initiator: 0,
             unread_from_expert: 0,
+            message_count: 0,
         };
         self.conversations.insert(id, row);
         self.event(Kind::Opened, id, None, None);
@@ -125,6 +126,7 @@ impl Model {
             }
             (_, expert) => {
                 (row.updated_at, row.last_message_at) = (now, Some(now));
+                row.message_count += 1;
                 let sender_id = expert.filter(|_| self.random.bool()).unwrap_or(row.initiator_id);
                 let message = self.messages.len() as u64 + 1;
                 self.messages.insert(
@@ -263,6 +265,10 @@ impl CursorClient {
             if model.is_party(user, row.id) {
                 let held = self.conversations.get(&row.id);
                 assert_eq!(held, Some(&write(row.unread_count(user))), "user {user}");
+                // By the count alone, as a front end can, an asker knows that they have every message.
+                let own = row.id.to_string();
+                let held = self.messages.values().filter(|message| message["conversationId"] == *own);
+                assert!(row.initiator_id != user || held.count() as u64 == row.message_count, "user {user}");
             }
             let waits = row.is_waiting().then(|| write(row.unread_by_others()));
             assert_eq!(self.waiting.get(&row.id), waits.as_ref(), "user {user}");

@@ -253,6 +253,6 @@ async fn migrations_run_twice_at_once_beside_a_server() {
         }
     }
     assert_ledger(&schema, &acknowledged).await;
-    let versions: u64 = schema.query_one("SELECT COUNT(*) FROM schema_migrations").await;
+    let versions: u64 = schema.query_one("SELECT COUNT(*) FROM hyperdesk_migrations").await;
     assert_eq!(versions, hyperdesk::db::migrations::MIGRATIONS.len() as u64);
 }

@@ -2,9 +2,13 @@
 
 mod accounts;
 mod conversations;
+mod counts;
 mod experts;
+mod guard;
 mod idempotency;
+mod lease;
 mod messages;
+mod preview;
 mod requests;
 mod updates;
 

@@ -110,6 +110,7 @@ struct Poller {
     cursor: Option<String>,
     /// The last question.
     asked: Asked,
+    asked_of: Option<usize>,
     told: Told,
 }
 
@@ -124,6 +125,7 @@ pub async fn run(world: Arc<World>, number: usize, person: usize, kind: Kind) ->
         since: [begin; 3],
         cursor: None,
         asked: world.due.ask(),
+        asked_of: None,
         told: Told::default(),
         world,
     };
@@ -182,7 +184,11 @@ impl Poller {
         for item in items {
             let untold = self.world.due.untold(&mut self.told, &self.book, *item, self.asked, before);
             if let Some(untold) = untold {
-                self.book.wrong.push(format!("{}: was told that nothing is new: {untold}", self.book));
+                let (now, cursor) = (Timestamp::now(), &self.cursor);
+                let place = format!("at {now}, by {:?}, after {cursor:?}", self.asked_of);
+                self.book
+                    .wrong
+                    .push(format!("{}: was told that nothing is new: {untold} ({place})", self.book));
             }
         }
     }
@@ -194,6 +200,7 @@ impl Poller {
             _ => self.world.some_addr(&mut self.random),
         });
         self.asked = self.world.due.ask();
+        self.asked_of = self.world.addrs.lock().unwrap().iter().position(|a| *a == client.addr());
         match client.get(path).bearer(&self.token).limit(limit).try_send().await {
             Ok(answer) if answer.status == 503 => {
                 self.world.refused.fetch_add(1, SeqCst);

@@ -137,6 +137,12 @@ impl Server {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
+    /// What is in a file of its data folder so far; nothing where there is none.
+    pub fn data_file(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.folder.join("data").join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     fn child<T>(&self, act: impl FnOnce(&Child) -> T) -> T {
         act(self.child.lock().unwrap().as_ref().expect("the database runs"))
     }

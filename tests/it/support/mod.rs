@@ -49,6 +49,7 @@ pub mod logs;
 pub mod ports;
 pub mod product;
 pub mod proxy;
+pub mod rails;
 pub mod random;
 pub mod raw;
 pub mod schema;

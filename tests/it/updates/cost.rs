@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::cut::numbers;
 use crate::helpdesk::{ask, say};
-use crate::support::{Hyperdesk, Proxy, Schema, Server, User, eventually};
+use crate::support::{Hyperdesk, Proxy, Response, Schema, Server, User, eventually};
 
 /// Rows examined for each row given.
 const EXAMINED_MAX: u64 = 5;
@@ -31,8 +31,10 @@ async fn fill(schema: &Schema, (ann, eve): (i64, i64), conversations: u64, messa
     };
     for insert in [
         format!(
-            "conversations (title, status, initiator_id, assigned_expert_id, created_at, updated_at, last_message_at)
-             SELECT 't', 'resolved', {ann}, {eve}, '2026-01-01', '2026-01-03' + INTERVAL i SECOND, '2026-01-03'
+            "conversations (title, status, initiator_id, assigned_expert_id, created_at, updated_at, last_message_at,
+                message_count, message_counted_at)
+             SELECT 't', 'resolved', {ann}, {eve}, '2026-01-01', '2026-01-03' + INTERVAL i SECOND, '2026-01-03',
+                {messages}, '2026-01-03'
              FROM {each}"
         ),
         format!(
@@ -51,6 +53,22 @@ async fn fill(schema: &Schema, (ann, eve): (i64, i64), conversations: u64, messa
     for table in ["conversations", "messages", "expert_assignments", "users"] {
         schema.execute(format!("ANALYZE TABLE {table}")).await;
     }
+}
+
+/// The answer to `GET path`, and the rows that the server examines for it: the least of some times, because background
+/// tasks read, too, and MySQL's status is itself a table.
+async fn examined_by(schema: &Schema, user: &User, path: &str) -> (u64, Response) {
+    // Once before, so that the statements are prepared and the connection is open.
+    let mut answer = user.get(path).await.expect_status(200);
+    let (mut cost, mut own) = (u64::MAX, u64::MAX);
+    for _ in 0..5 {
+        let begun = examined(schema).await;
+        let before = examined(schema).await;
+        answer = user.get(path).await.expect_status(200);
+        let after = examined(schema).await;
+        (own, cost) = (own.min(before - begun), cost.min(after - before));
+    }
+    (cost.saturating_sub(own), answer)
 }
 
 /// Rows that the server has examined.
@@ -89,11 +107,8 @@ async fn a_list_examines_a_few_rows_for_each_that_it_gives_however_long_the_hist
             "/expert/queue",
             "/expert/assignments/history",
         ] {
-            // Once before, so that the statements are prepared and the connection is open.
-            eve.get(path).await.expect_status(200);
-            let before = examined(&schema).await;
-            let answer = eve.get(path).await.expect_status(200).json();
-            let cost = examined(&schema).await - before;
+            let (cost, answer) = examined_by(&schema, &eve, path).await;
+            let answer = answer.json();
             let rows = answer.as_array().map_or(0, |list| list.len() as u64);
             assert!(rows >= ROWS_MIN.min(conversations) || path == "/expert/queue", "{name} {path}: {rows}");
             assert!(cost <= EXAMINED_MAX * rows + BESIDES, "{name} {path}: {cost} examined for {rows}");
@@ -127,10 +142,7 @@ async fn the_queue_costs_what_it_shows_not_what_waits_nor_what_was_done() {
     let desk = Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").start().await;
     let eve = super::at(&eve, &desk);
     for path in ["/expert/queue", "/api/expert-queue/updates"] {
-        eve.get(path).await.expect_status(200);
-        let before = examined(&schema).await;
-        let answer = eve.get(path).await.expect_status(200);
-        let cost = examined(&schema).await - before;
+        let (cost, answer) = examined_by(&schema, &eve, path).await;
         assert!(cost <= EXAMINED_MAX * 103 + BESIDES, "{path}: {cost} examined for 103");
         let queue = answer.json();
         let queue = if queue.is_array() { queue[0].clone() } else { queue };

@@ -1,0 +1,2 @@
+-- import.conversation_count: of the source
+SELECT COUNT(*) FROM conversations

@@ -1,0 +1,2 @@
+-- import.message_count: of the source
+SELECT COUNT(*) FROM messages

@@ -1,0 +1,2 @@
+-- import.profile_count: of the source
+SELECT COUNT(*) FROM expert_profiles

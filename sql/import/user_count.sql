@@ -1,0 +1,2 @@
+-- import.user_count: of the source
+SELECT COUNT(*) FROM users

@@ -1,0 +1,365 @@
+//! One table after the other, a page at a time: what each row becomes, whether it is here already, and what to tell.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::field::{Field, Fields};
+use super::row::{Initiators, Row, judge, named};
+use super::store::{Page, Source, Target};
+use super::table::Table;
+use super::{Failure, Say};
+
+/// Users and conversations that are not taken, in memory, for what names them. With more the source is another one.
+const REFUSED_MAX: usize = 1_000_000;
+/// Names kept by a dry run, which cannot find them in the target.
+const NAMES_MAX: usize = 1_000_000;
+/// Between two lines that say how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// Columns of users that are no part of a comparison: ours, and the one that a sign-in changes and nothing else.
+const NOT_COMPARED: [&str; 2] = ["username_key", "last_active_at"];
+
+/// What a pass does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Adds what is not here.
+    Copy,
+    /// Only says what it would do.
+    DryRun,
+    /// Compares what is here with the source.
+    Verify,
+}
+
+/// What a pass over a table found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Rows of the source.
+    pub rows: u64,
+    /// Added now; in a dry run those that would be.
+    pub added: u64,
+    /// Here already.
+    pub there: u64,
+    /// Not taken.
+    pub refused: u64,
+    /// Changed here since they were brought over.
+    pub changed_here: u64,
+    /// What a verification found wrong.
+    pub wrong: u64,
+}
+
+/// A pass over all tables.
+pub struct Copier<'a> {
+    /// Where the rows come from.
+    pub source: &'a mut Source,
+    /// Where they go.
+    pub target: &'a mut Target,
+    /// Where the lines for the user go.
+    pub say: Say<'a>,
+    // In memory, because what names them is refused, too.
+    refused_users: HashSet<u64>,
+    refused_conversations: HashSet<u64>,
+    names: HashSet<String>,
+}
+
+/// How far a pass is.
+struct Progress {
+    begun: Instant,
+    said: Instant,
+    total: u64,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        let now = Instant::now();
+        Self { begun: now, said: now, total }
+    }
+
+    /// The next line, when it is time for one.
+    fn line(&mut self, table: Table, mode: Mode, done: u64) -> Option<String> {
+        if self.said.elapsed() < PROGRESS_EVERY || done == 0 || done >= self.total {
+            return None;
+        }
+        self.said = Instant::now();
+        let left = self.begun.elapsed().as_secs_f64() * (self.total - done) as f64 / done as f64;
+        let verb = if mode == Mode::Verify { "compared" } else { "read" };
+        let (name, total) = (table.name(), self.total);
+        Some(format!("{name}: {done} of {total} {verb}, about {left:.0} s left"))
+    }
+}
+
+impl<'a> Copier<'a> {
+    /// Before the first pass.
+    pub fn new(source: &'a mut Source, target: &'a mut Target, say: Say<'a>) -> Self {
+        Self {
+            source,
+            target,
+            say,
+            refused_users: HashSet::new(),
+            refused_conversations: HashSet::new(),
+            names: HashSet::new(),
+        }
+    }
+
+    /// Goes over one table.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn pass(&mut self, table: Table, mode: Mode) -> Result<Tally, Failure> {
+        let mut tally = Tally::default();
+        let mut progress = Progress::new(self.source.count(table).await?);
+        let mut after = i64::MIN;
+        loop {
+            let page = self.source.page(table, after).await?;
+            let Some(last) = last_id(&page) else { break };
+            after = last;
+            tally.rows += page.1.len() as u64;
+            let rows = self.judge_page(table, mode, &page, &mut tally).await?;
+            self.settle(table, mode, rows, &mut tally).await?;
+            if let Some(line) = progress.line(table, mode, tally.rows) {
+                (self.say)(&line)?;
+            }
+        }
+        if tally.rows != progress.total {
+            return Err(Failure::Refused(format!(
+                "{} has {} rows, and {} could be read by their ids",
+                table.name(),
+                progress.total,
+                tally.rows
+            )));
+        }
+        Ok(tally)
+    }
+
+    /// The rows of a page that can be taken, as they are to be here.
+    async fn judge_page(
+        &mut self,
+        table: Table,
+        mode: Mode,
+        (names, rows): &Page,
+        tally: &mut Tally,
+    ) -> Result<Vec<Row>, Failure> {
+        let sources: Vec<Fields<'_>> = rows.iter().map(|values| Fields { names, values }).collect();
+        let (mut users, mut conversations) = (Vec::new(), Vec::new());
+        for source in &sources {
+            let (of_row, conversation) = named(table, source);
+            users.extend(of_row);
+            conversations.extend(conversation);
+        }
+        let users: HashSet<u64> = self.source.users(&distinct(users)).await?.into_iter().collect();
+        let initiators = self.source.initiators(&distinct(conversations)).await?;
+        let mut taken = Vec::new();
+        for source in &sources {
+            let judged =
+                judge(table, source, &initiators).and_then(|row| self.with_its_own(row, &users, &initiators));
+            match judged {
+                Ok(row) => taken.push(row),
+                Err(why) => {
+                    let id = source.id("id").ok().flatten();
+                    self.refuse(table, mode, id, &why, tally)?;
+                }
+            }
+        }
+        if table == Table::Users {
+            taken = self.distinct_names(taken, mode, tally).await?;
+        }
+        Ok(taken)
+    }
+
+    /// A row, if what it names is there and is taken.
+    fn with_its_own(&self, row: Row, users: &HashSet<u64>, initiators: &Initiators) -> Result<Row, String> {
+        for user in &row.users {
+            if !users.contains(user) {
+                return Err(format!("it names user {user}, who is not there"));
+            }
+            if self.refused_users.contains(user) {
+                return Err(format!("it names user {user}, who is not taken"));
+            }
+        }
+        if let Some(conversation) = row.conversation {
+            if !initiators.contains_key(&conversation) {
+                return Err(format!("it names conversation {conversation}, which is not there"));
+            }
+            if self.refused_conversations.contains(&conversation) {
+                return Err(format!("it names conversation {conversation}, which is not taken"));
+            }
+        }
+        Ok(row)
+    }
+
+    fn refuse(
+        &mut self,
+        table: Table,
+        mode: Mode,
+        id: Option<u64>,
+        why: &str,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        tally.refused += 1;
+        if mode == Mode::Verify {
+            return Ok(());
+        }
+        match (table, id) {
+            (Table::Users, Some(id)) => drop(self.refused_users.insert(id)),
+            (Table::Conversations, Some(id)) => drop(self.refused_conversations.insert(id)),
+            _ => {}
+        }
+        if self.refused_users.len() + self.refused_conversations.len() > REFUSED_MAX {
+            return Err(Failure::Refused("more than a million rows cannot be taken".to_owned()));
+        }
+        let id = id.map_or_else(|| "with an id below 1".to_owned(), |id| id.to_string());
+        (self.say)(&format!("{} {id} not taken: {why}", table.name()))?;
+        Ok(())
+    }
+
+    /// Users under names that nobody else has here. One whose name is another's is taken under a name with its id.
+    async fn distinct_names(
+        &mut self,
+        rows: Vec<Row>,
+        mode: Mode,
+        tally: &mut Tally,
+    ) -> Result<Vec<Row>, Failure> {
+        let names: Vec<&str> = rows.iter().map(name).collect();
+        let mut owners = self.target.names(&names).await?;
+        let others: Vec<String> = rows.iter().map(|row| format!("{}-{}", name(row), row.id)).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        owners.extend(self.target.names(&others).await?);
+        let keys: Vec<&[u8]> = rows.iter().filter_map(key).collect();
+        let mut key_owners = self.target.keys(&keys).await?;
+        let mut distinct = Vec::with_capacity(rows.len());
+        for mut row in rows {
+            let stored = name(&row).to_owned();
+            let is_others = |name: &str, owners: &HashMap<String, u64>, known: &HashSet<String>| {
+                owners.get(name).is_some_and(|owner| *owner != row.id)
+                    || (!owners.contains_key(name) && known.contains(name))
+            };
+            let mut own = stored.clone();
+            if is_others(&stored, &owners, &self.names) {
+                own = format!("{stored}-{}", row.id);
+                if is_others(&own, &owners, &self.names) || own.chars().count() > 255 {
+                    let why = format!("the names {stored:?} and {own:?} are taken");
+                    self.refuse(Table::Users, mode, Some(row.id), &why, tally)?;
+                    continue;
+                }
+                row.notes.push(format!("is {own:?} here: somebody else is {stored:?}"));
+                row.fields[1] = own.as_str().into();
+                row.fields[3] = Field::Bytes(crate::auth::names::key(&own).to_vec());
+            }
+            // Of several names that are alike the first has the key.
+            let has_key =
+                key(&row).is_none_or(|key| *key_owners.entry(key.to_vec()).or_insert(row.id) == row.id);
+            if !has_key {
+                row.fields[3] = Field::Null;
+            }
+            if mode == Mode::DryRun && self.names.len() < NAMES_MAX {
+                self.names.insert(own.clone());
+            }
+            owners.insert(own, row.id);
+            distinct.push(row);
+        }
+        Ok(distinct)
+    }
+
+    /// Adds what is not here, or says how what is here differs.
+    async fn settle(
+        &mut self,
+        table: Table,
+        mode: Mode,
+        rows: Vec<Row>,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let (Some(first), Some(last)) = (rows.first().map(|row| row.id), rows.last().map(|row| row.id))
+        else {
+            return Ok(());
+        };
+        let there = self.target.there(table, first, last).await?;
+        let mut missing = Vec::new();
+        for row in rows {
+            match there.get(&row.id) {
+                Some(found) => self.compare(table, mode, &row, found, tally)?,
+                None if mode == Mode::Verify => {
+                    tally.wrong += 1;
+                    (self.say)(&format!("{} {} is not here", table.name(), row.id))?;
+                }
+                None => {
+                    for note in &row.notes {
+                        (self.say)(&format!("{} {} {note}", table.name(), row.id))?;
+                    }
+                    missing.push(row);
+                }
+            }
+        }
+        tally.added += missing.len() as u64;
+        if mode == Mode::Copy && !missing.is_empty() {
+            self.target.insert(table, &missing).await?;
+        }
+        Ok(())
+    }
+
+    /// A row that is here already.
+    fn compare(
+        &mut self,
+        table: Table,
+        mode: Mode,
+        row: &Row,
+        found: &[Field],
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let columns = table.columns();
+        let stamps = columns.len() - 2;
+        if found.get(stamps) != row.fields.get(stamps) {
+            return self.refuse(table, mode, Some(row.id), "another row here has its id", tally);
+        }
+        tally.there += 1;
+        let time = |fields: &[Field]| match fields.last() {
+            Some(Field::Time(time)) => Some(*time),
+            _ => None,
+        };
+        let (theirs, ours) = (time(&row.fields), time(found));
+        if ours > theirs {
+            tally.changed_here += 1;
+            return Ok(());
+        }
+        let differs = |place: &usize| found.get(*place) != row.fields.get(*place);
+        let other: Vec<&str> = (0..columns.len())
+            .filter(differs)
+            .map(|place| columns[place])
+            .filter(|column| table != Table::Users || !NOT_COMPARED.contains(column))
+            .collect();
+        if other.is_empty() || mode != Mode::Verify {
+            return Ok(());
+        }
+        tally.wrong += 1;
+        let why = if ours < theirs { "was changed in the source since it was brought over, " } else { "" };
+        let other = other.join(", ");
+        (self.say)(&format!("{} {} {why}differs in {other}: what is here stays", table.name(), row.id))?;
+        Ok(())
+    }
+}
+
+fn name(row: &Row) -> &str {
+    match &row.fields[1] {
+        Field::Text(name) => name,
+        _ => "",
+    }
+}
+
+fn key(row: &Row) -> Option<&[u8]> {
+    match &row.fields[3] {
+        Field::Bytes(key) => Some(key),
+        _ => None,
+    }
+}
+
+fn distinct(mut ids: Vec<u64>) -> Vec<u64> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The id that a page ends with.
+fn last_id((names, rows): &Page) -> Option<i64> {
+    let place = names.iter().position(|name| name == "id")?;
+    match rows.last()?.get(place)? {
+        Field::Number(id) => Some(*id),
+        _ => None,
+    }
+}

@@ -1,0 +1,172 @@
+//! The tables that are brought over, and what a source must have of them. Pure.
+
+/// A table, in the order in which they are brought over: none names one that comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// `users`
+    Users,
+    /// `expert_profiles`
+    Profiles,
+    /// `conversations`
+    Conversations,
+    /// `messages`
+    Messages,
+    /// `expert_assignments`
+    Assignments,
+}
+
+/// All of them.
+pub const TABLES: [Table; 5] =
+    [Table::Users, Table::Profiles, Table::Conversations, Table::Messages, Table::Assignments];
+
+impl Table {
+    /// Its name, in both databases.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Profiles => "expert_profiles",
+            Self::Conversations => "conversations",
+            Self::Messages => "messages",
+            Self::Assignments => "expert_assignments",
+        }
+    }
+
+    /// The columns here, in the order in which all statements have them: the id first, the two times last.
+    #[must_use]
+    pub const fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Users => &[
+                "id",
+                "username",
+                "password_digest",
+                "username_key",
+                "last_active_at",
+                "created_at",
+                "updated_at",
+            ],
+            Self::Profiles => &["id", "user_id", "bio", "knowledge_base_links", "created_at", "updated_at"],
+            Self::Conversations => &[
+                "id",
+                "title",
+                "status",
+                "initiator_id",
+                "assigned_expert_id",
+                "last_message_at",
+                "created_at",
+                "updated_at",
+            ],
+            Self::Messages => &[
+                "id",
+                "conversation_id",
+                "sender_id",
+                "sender_role",
+                "content",
+                "is_read",
+                "created_at",
+                "updated_at",
+            ],
+            Self::Assignments => &[
+                "id",
+                "conversation_id",
+                "expert_id",
+                "status",
+                "assigned_at",
+                "resolved_at",
+                "rating",
+                "created_at",
+                "updated_at",
+            ],
+        }
+    }
+
+    /// What the source must have of it, one name of each group. All else may be missing.
+    const fn needs(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Users => &[&["id"], &["username"], &["password_digest"], &["created_at"]],
+            Self::Profiles => &[&["id"], &["user_id"], &["created_at"]],
+            Self::Conversations => &[
+                &["id"],
+                &["title"],
+                &["status"],
+                &["initiator_id"],
+                &["assigned_expert_id"],
+                &["created_at"],
+            ],
+            Self::Messages => {
+                &[&["id"], &["conversation_id"], &["sender_id", "user_id"], &["content"], &["created_at"]]
+            }
+            Self::Assignments => {
+                &[&["id"], &["conversation_id"], &["expert_id"], &["status"], &["created_at"]]
+            }
+        }
+    }
+}
+
+/// A column of the source.
+pub struct Column {
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Such as `bigint`.
+    pub kind: String,
+}
+
+/// Whether a source is a Rails help desk.
+///
+/// # Errors
+/// A sentence that says what it lacks.
+pub fn judge(columns: &[Column]) -> Result<(), String> {
+    if columns.iter().any(|column| column.table == "hyperdesk_migrations") {
+        return Err("--from names a database of hyperdesk itself: there is nothing to bring over".to_owned());
+    }
+    let mut lacks = Vec::new();
+    for table in TABLES {
+        let of_table: Vec<&Column> = columns.iter().filter(|column| column.table == table.name()).collect();
+        if of_table.is_empty() {
+            lacks.push(format!("there is no table {}", table.name()));
+            continue;
+        }
+        for names in table.needs() {
+            let found = of_table.iter().find(|column| names.contains(&column.name.as_str()));
+            match found {
+                None => lacks.push(format!("table {} has no {}", table.name(), names.join(" or "))),
+                Some(id) if id.name == "id" && !id.kind.ends_with("int") => {
+                    lacks.push(format!("the ids of table {} are no whole numbers", table.name()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    Err(format!("--from names no help desk of Rails: {}", lacks.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_none_says_what_it_lacks() {
+        let column = |table: &str, name: &str| Column {
+            table: table.to_owned(),
+            name: name.to_owned(),
+            kind: "bigint".to_owned(),
+        };
+        let mut all: Vec<Column> = Vec::new();
+        for table in TABLES {
+            all.extend(table.needs().iter().map(|names| column(table.name(), names[names.len() - 1])));
+        }
+        assert_eq!(judge(&all), Ok(()));
+        all.retain(|column| column.name != "user_id" || column.table != "messages");
+        assert_eq!(
+            judge(&all),
+            Err("--from names no help desk of Rails: table messages has no sender_id or user_id".to_owned())
+        );
+        all.push(column("hyperdesk_migrations", "version"));
+        assert!(judge(&all).unwrap_err().contains("hyperdesk itself"));
+    }
+}

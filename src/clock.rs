@@ -18,6 +18,8 @@ use serde::{Serialize, Serializer};
 
 /// The length of the one text form of a time, in bytes.
 pub const TEXT_BYTES: usize = 27;
+/// The text form, with zeros for its digits.
+const FORM: &[u8; TEXT_BYTES] = b"0000-00-00T00:00:00.000000Z";
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -127,7 +129,7 @@ impl Timestamp {
     /// The text form, `2026-01-15T10:30:00.123456Z`, in ASCII and without allocating.
     pub const fn format(self) -> [u8; TEXT_BYTES] {
         let civil = self.to_civil();
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut text = *FORM;
         put_digits(&mut text, 0, 4, civil.year as u32);
         put_digits(&mut text, 5, 2, civil.month as u32);
         put_digits(&mut text, 8, 2, civil.day as u32);
@@ -143,6 +145,21 @@ impl Timestamp {
         out.extend_from_slice(&self.format());
     }
 
+    /// Reads what [`Timestamp::format`] writes, which nearly every poll sends back; `None` for anything else.
+    fn parse(text: &[u8; TEXT_BYTES]) -> Option<Self> {
+        // What is left of a digit is its value, and of all other characters nothing.
+        let values: [u8; TEXT_BYTES] = std::array::from_fn(|at| text[at] ^ FORM[at]);
+        let is_beyond = |value: u8, form: u8| value > if form == b'0' { 9 } else { 0 };
+        let beyond = values.iter().zip(FORM).fold(false, |any, (&value, &form)| any | is_beyond(value, form));
+        let number = |from: usize, to: usize| {
+            values[from..to].iter().fold(0, |number, &digit| number * 10 + u32::from(digit))
+        };
+        let two = |from: usize| number(from, from + 2) as u8;
+        let (year, micros) = (number(0, 4) as i32, number(20, 26));
+        let at = Self::from_civil(year, two(5), two(8), two(11), two(14), two(17), micros);
+        at.filter(|_| !beyond)
+    }
+
     /// Reads a time as existing clients of the `since` parameter write it; `text` is already
     /// percent-decoded. A date, then optionally `T` or a space and a time of hours and minutes,
     /// optionally seconds, optionally one to nine decimals (what is finer than a microsecond is cut
@@ -152,7 +169,13 @@ impl Timestamp {
     /// `None` for anything else: other text before or after, a date that does not exist, a moment
     /// that falls outside the years 0 to 9999 once its offset is applied.
     pub fn parse_lenient(text: impl AsRef<[u8]>) -> Option<Self> {
-        let (date, rest) = text.as_ref().split_first_chunk()?;
+        let text = text.as_ref();
+        if let Ok(text) = text.try_into()
+            && let Some(at) = Self::parse(text)
+        {
+            return Some(at);
+        }
+        let (date, rest) = text.split_first_chunk()?;
         let &[y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2] = date else { return None };
         let (year, month, day) = (number([y1, y2, y3, y4])?, number([o1, o2])?, number([d1, d2])?);
         if rest.is_empty() {

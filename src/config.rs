@@ -50,6 +50,7 @@ variables! {
     METRICS_PORT = "9464", "Port of /metrics, /live and /ready; keep it off the load balancer";
     APP_ENV = "development", "development or production; production refuses weak settings and sets secure cookies";
     SERVICES = "", "Comma-separated services to serve; default all in development, helpdesk in production";
+    PAGES = "on", "on or off: pages for browsers, at / and one for each service that people use";
     DATABASE_URL = "", "mysql://user:password@host:port/name of the writer, percent-encoded, without parameters; wins over the RDS_ variables";
     RDS_HOSTNAME = "", "Writer's host, as Elastic Beanstalk sets it";
     RDS_PORT = "3306", "Writer's and reader's port, with RDS_HOSTNAME";
@@ -160,6 +161,8 @@ pub struct Config {
     pub app_env: AppEnv,
     /// Names of the services to serve.
     pub services: Vec<String>,
+    /// Whether they have pages.
+    pub pages: bool,
     /// The writer.
     pub database: DatabaseTarget,
     /// The reader, if there is one.
@@ -230,6 +233,7 @@ impl Config {
             metrics_port: read.metrics_port(port),
             app_env,
             services: read.services(app_env, known_services),
+            pages: read.choice(PAGES, &[("on", true), ("off", false)]),
             database: read.writer(),
             database_reader: read.reader(),
             database_ssl: read.ssl_mode(),

@@ -52,7 +52,7 @@
 //! | place | what it is | names |
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
-//! | [`services`], [`parts`] | the composition, one line per service, and what services are made from | services |
+//! | [`services`], [`parts`] | the composition, one line per service and one for its page, and what services are made from | services |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
@@ -92,10 +92,9 @@
 //!
 //! One folder, one line, its SQL; nothing in the chassis, and no list of routes, metrics or limits elsewhere:
 //! - `src/<name>/`: `mod.rs` with `new(&Parts)` and `call(route, request)`, `routes.rs` with `find` and `spec`,
-//!   `store.rs` with its `statements!`, `openapi.json`, and handlers by noun;
+//!   `store.rs` with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
-//!
 //! Routing, 405, access, body limits, metrics, the OpenAPI document, `SERVICES`, and the tests that walk over all
 //! routes and statements (`tests/it/{docs,sql}.rs`, `tests/it/chassis/routes.rs`) follow from that line.
 

@@ -1,9 +1,10 @@
 //! The composition: which services there are. A sixth one is one more line in `services!`.
 //!
 //! A service that is not named in `SERVICES` has no routes, asks no table, and costs nothing. Each has its part of
-//! the OpenAPI document in its folder.
+//! the OpenAPI document in its folder, and its page where people use it ([`pages`]).
 
 mod openapi;
+pub mod pages;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use crate::parts::Parts;
 use crate::stock::{self, Stock};
 use crate::users;
 
+use pages::Pages;
+
 macro_rules! services {
     ($($field:ident: $Service:ident, $name:literal;)+) => {
         /// The names that `SERVICES` may hold.
@@ -37,12 +40,14 @@ macro_rules! services {
         #[allow(missing_docs)] // The variants are the services.
         pub enum Route {
             OpenApi,
+            Page(pages::Route),
             $($Service($field::routes::Route),)+
         }
 
         /// The services that this process serves.
         pub struct Services {
             openapi: Bytes,
+            pages: Option<Pages>,
             $($field: Option<Arc<$Service>>,)+
         }
 
@@ -62,6 +67,7 @@ macro_rules! services {
                 let documents = documents.into_iter().filter(|(name, _)| wanted(name));
                 Ok(Self {
                     openapi: openapi::document(documents.map(|(_, document)| document))?,
+                    pages: parts.config.pages.then(|| Pages::new(&parts.config)).transpose()?,
                     $($field: wanted($name).then(|| $Service::new(parts)).transpose()?,)+
                 })
             }
@@ -80,7 +86,10 @@ macro_rules! services {
                 })+
                 match path {
                     "/openapi.json" => route::by_method(method, route::GET, &[(Method::GET, Route::OpenApi)]),
-                    _ => Err(Miss::Path),
+                    _ => match &self.pages {
+                        Some(pages) => pages.find(method, path).map(Route::Page),
+                        None => Err(Miss::Path),
+                    },
                 }
             }
 
@@ -89,6 +98,10 @@ macro_rules! services {
                     Route::OpenApi => {
                         Answer::now(Ok(response::json_text(StatusCode::OK, self.openapi.clone())))
                     }
+                    Route::Page(route) => match &self.pages {
+                        Some(pages) => pages.call(route, request),
+                        None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
+                    },
                     $(Route::$Service(route) => match &self.$field {
                         Some(service) => service.call(route, request),
                         None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
@@ -101,23 +114,26 @@ macro_rules! services {
             fn spec(self) -> Spec {
                 match self {
                     Self::OpenApi => Spec::get("/openapi.json", Access::Public),
+                    Self::Page(route) => route.spec(),
                     $(Self::$Service(route) => route.spec(),)+
                 }
             }
 
             fn ordinal(self) -> usize {
                 // Each service's routes come after those of the services before it.
-                let after = 1;
+                let after = 1 + pages::Route::COUNT;
                 $(let ($field, after) = (after, after + <$field::routes::Route as strum::EnumCount>::COUNT);)+
                 let _all = after;
                 match self {
                     Self::OpenApi => 0,
+                    Self::Page(route) => 1 + route.ordinal(),
                     $(Self::$Service(route) => $field + route.ordinal(),)+
                 }
             }
 
             fn all() -> Vec<Self> {
                 let mut all = vec![Self::OpenApi];
+                all.extend(pages::Route::all().into_iter().map(Self::Page));
                 $(all.extend($field::routes::Route::all().into_iter().map(Self::$Service));)+
                 all
             }

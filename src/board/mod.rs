@@ -29,14 +29,24 @@ use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::sync::Semaphore;
 
+use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
+use crate::page;
 use crate::parts::Parts;
 use crate::tasks::Kind;
 
 use model::Known;
 use routes::Route;
 use storage::Storage;
+
+/// What a browser gets.
+pub const PAGE: Page = page!(
+    "board",
+    "Message board",
+    "Post a picture with a few words, and see the newest five.",
+    ["board.html", "board.css", "board.js"]
+);
 
 /// Uploads under way, at most; beyond it 503. Each holds up to four copies of its picture for a moment:
 /// the body, the parser's, the field's, and what the store's client has buffered.

@@ -33,14 +33,24 @@ pub mod store;
 use std::sync::Arc;
 
 use crate::auth::Auth;
+use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response};
 use crate::db::{Connection, Db};
+use crate::page;
 use crate::parts::Parts;
 use crate::users;
 
 use marks::{Mark, Marks};
 use model::{Change, NewBook, Search};
 use routes::Route;
+
+/// What a browser gets.
+pub const PAGE: Page = page!(
+    "bookstore",
+    "Bookstore",
+    "Search, buy and sell books.",
+    ["bookstore.html", "bookstore.css", "bookstore.js"]
+);
 
 /// The bookstore service.
 pub struct Bookstore {

@@ -5,6 +5,7 @@
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: connections; `event_loop`: what one loop has; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `answers`: what answers take of the memory until clients have taken them.
+//! - [`pages`]: files for browsers, with tags and packed.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
@@ -22,6 +23,7 @@ mod event_loop;
 pub mod head;
 mod identity;
 pub mod list;
+pub mod pages;
 mod pipeline;
 pub mod request;
 pub mod response;

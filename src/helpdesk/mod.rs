@@ -48,11 +48,13 @@ use prometheus::IntCounter;
 
 use crate::auth::Auth;
 use crate::auth::password::Hasher;
+use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::clock::Timestamp;
 use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
+use crate::page;
 use crate::parts::Parts;
 use crate::tasks::Kind;
 use crate::users;
@@ -66,6 +68,14 @@ use routes::Route;
 use usernames::Names;
 
 pub use seed::seed;
+
+/// What a browser gets.
+pub const PAGE: Page = page!(
+    "helpdesk",
+    "Help desk",
+    "Ask a question and see it answered, or answer those of others.",
+    ["helpdesk.html", "helpdesk.css", "desk.js", "state.js", "feed.js", "outbox.js", "list.js", "views.js"]
+);
 
 /// The help desk service.
 pub struct Helpdesk {

@@ -18,7 +18,8 @@ use crate::support::eventually_some;
 type IsIts = fn(&Route) -> bool;
 
 /// The README's sections with a URL table, and whose URLs they have.
-const SECTIONS: [(&str, IsIts); NAMES.len()] = [
+const SECTIONS: [(&str, IsIts); 1 + NAMES.len()] = [
+    ("## Pages", |route| matches!(route, Route::Page(_))),
     ("## URLs of the help desk", |route| matches!(route, Route::Helpdesk(_))),
     ("### Stock counter: `stock`", |route| matches!(route, Route::Stock(_))),
     ("### Bookstore: `bookstore`", |route| matches!(route, Route::Bookstore(_))),

@@ -32,6 +32,7 @@ mod loss;
 mod metrics;
 mod migrations;
 mod names;
+mod pages;
 mod services;
 mod sql;
 mod stock;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyperdesk::chassis::route::Route as _;
+use hyperdesk::services::pages::Route as Page;
 use hyperdesk::services::{NAMES, Route};
 use serde_json::{Value, json};
 
@@ -18,7 +19,8 @@ const SIGNED_OUT_WITHIN: Duration = Duration::from_secs(2);
 
 fn service_of(route: &Route) -> &'static str {
     match route {
-        Route::OpenApi => "",
+        Route::OpenApi | Route::Page(Page::Home | Page::File) => "",
+        Route::Page(Page::Service(_)) => route.spec().label.trim_matches('/'),
         Route::Helpdesk(_) => "helpdesk",
         Route::Stock(_) => "stock",
         Route::Bookstore(_) => "bookstore",

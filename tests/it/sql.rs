@@ -36,7 +36,7 @@ async fn every_statement_can_be_prepared() {
     for (name, texts) in texts() {
         for text in texts {
             // MySQL prepares no transaction's bounds, and parses a constant array when it prepares.
-            if matches!(text.trim(), "COMMIT") || text.trim().ends_with("START TRANSACTION") {
+            if text.trim() == "COMMIT" || text.contains("START TRANSACTION") {
                 continue;
             }
             if let Err(error) = conn.prep(text.replace("'[?]'", "'[1]'")).await {

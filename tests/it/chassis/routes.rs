@@ -74,9 +74,16 @@ async fn unknown_paths_get_404_with_any_method() {
     let desk = builder().start().await;
     let client = desk.client();
     let long = format!("/{}", "x/".repeat(500));
-    for path in
-        ["/", "/nowhere", "/nowhere/", "/health/x", "/conversations/x", "/conversations/07", "/HEALTH", &long]
-    {
+    for path in [
+        "/pages",
+        "/nowhere",
+        "/nowhere/",
+        "/health/x",
+        "/conversations/x",
+        "/conversations/07",
+        "/HEALTH",
+        &long,
+    ] {
         for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
             let answer = client.request(method, path).send().await.expect_status(404);
             assert_eq!(answer.json(), json!({"error": "Not found"}), "{method} {path}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{migrate, migrates};
+use crate::import::{forget_reader, reader};
 use crate::support::rails::Rails;
 use crate::support::server::all_of;
 use crate::support::{Hyperdesk, Schema, eventually, run_command};
@@ -101,9 +102,11 @@ async fn a_file_that_was_changed_after_it_was_applied_is_named() {
 /// Every command that asks the database, where there is nothing for it.
 #[tokio::test]
 async fn each_command_says_what_to_do() {
-    let commands = [&["seed"][..], &["oauth-client", "list"]];
-    let empty = Schema::fresh().await;
-    let half = Schema::fresh().await;
+    let rails = Rails::fresh().await;
+    rails.fill().await;
+    let from = rails.schema.url();
+    let commands = [&["seed"][..], &["oauth-client", "list"], &["import", "--from", &from]];
+    let (empty, half) = (Schema::fresh().await, Schema::fresh().await);
     migrates(&half).await;
     half.execute("DELETE FROM hyperdesk_migrations WHERE version > 200").await;
     half.execute("DROP TABLE date_times").await;
@@ -112,6 +115,7 @@ async fn each_command_says_what_to_do() {
     for (url, words) in [
         (empty.url(), "run `hyperdesk migrate`"),
         (half.url(), "lacks the migrations 201, "),
+        (from.clone(), "a Rails application's"),
         (none, "database"),
         (closed.to_owned(), "database unavailable"),
     ] {
@@ -124,19 +128,30 @@ async fn each_command_says_what_to_do() {
     }
     is_not_served(&half, &["lacks the migrations 201, ", "there is no table date_times"]).await;
     is_not_served(&empty, &["the schema is empty: run `hyperdesk migrate`"]).await;
-    migrates(&half).await;
 
-    // May read, and nothing else.
-    let name = empty.name();
-    let reader = format!("{}r", &name[3..]);
-    for host in ["%", "localhost"] {
-        empty.execute(format!("CREATE USER '{reader}'@'{host}' IDENTIFIED BY 'r'")).await;
-        empty.execute(format!("GRANT SELECT ON {name}.* TO '{reader}'@'{host}'")).await;
+    // Who may only read is told so, before and after somebody else migrated.
+    let url = reader(&empty).await;
+    let denied = run_command(&["migrate"], &[("DATABASE_URL", &url)]).await;
+    migrates(&empty).await;
+    let mut all = vec![denied];
+    for command in [&["import", "--from", &from][..], &["oauth-client", "create", "--scope", "read"]] {
+        all.push(run_command(command, &[("DATABASE_URL", &url)]).await);
     }
-    let url = empty.url().replace(&format!("{name}:{name}@"), &format!("{reader}:r@"));
-    let done = run_command(&["migrate"], &[("DATABASE_URL", &url)]).await;
-    assert_eq!(done.status.code(), Some(65));
-    let why = reason(&done);
-    empty.execute(format!("DROP USER '{reader}'@'%', '{reader}'@'localhost'")).await;
-    assert!(why.contains("denied") && why.contains("grant the user of DATABASE_URL all rights"), "{why}");
+    forget_reader(&empty).await;
+    for done in all {
+        assert_eq!(done.status.code(), Some(65), "{}", all_of(&done));
+        let why = reason(&done);
+        assert!(why.contains("denied") && why.contains("grant the user of DATABASE_URL all rights"), "{why}");
+    }
+
+    // Half-way is finished, and a newer version's schema is as good.
+    migrates(&half).await;
+    half.execute(
+        "INSERT INTO hyperdesk_migrations (version, name, checksum, applied_at) VALUES (9001, 'x', 'x', NOW(6))",
+    )
+    .await;
+    for command in [&["import", "--from", &from][..], &["seed"], &["oauth-client", "list"], &["migrate"]] {
+        let done = run_command(command, &[("DATABASE_URL", &half.url())]).await;
+        assert!(done.status.success(), "{command:?}: {}", all_of(&done));
+    }
 }

@@ -15,10 +15,10 @@ use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::cache::Cache;
 use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::clock::Timestamp;
-use hyperdesk::feed::Cursor;
 use hyperdesk::feed::event::{Batch, Entry, Kind, Piece, QueueChange, Rendered};
 use hyperdesk::feed::resource::{Conversation, Message};
-use hyperdesk::feed::window::{Class, Limits, Position, Window};
+use hyperdesk::feed::window::{Class, Limits, Position, Tells, Waiting, Window};
+use hyperdesk::feed::{Cursor, Shown};
 use hyperdesk::helpdesk::routes;
 
 /// People with conversations in the window.
@@ -133,11 +133,56 @@ fn routing(criterion: &mut Criterion) {
     }
 }
 
+/// A change of the queue, of the conversation that waits for longest.
+fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> Batch {
+    let mut waits = conversation(1);
+    (waits.id, waits.initiator_id, waits.created_at) = (1, 1, at(1));
+    let entry = Entry {
+        seq,
+        id: seq,
+        at: at(seq),
+        group: seq,
+        kind,
+        conversation_id: 1,
+        initiator_id: 1,
+        expert_id: None,
+        former_expert_id: None,
+        conversation: Some(Arc::new(Rendered::new(&waits, false))),
+        message: None,
+        queue,
+    };
+    Batch { entries: vec![Arc::new(entry)], waiting: 0 }
+}
+
+/// What a claim at the head of the queue costs, which moves everybody's place, and what the last one's polls do.
+fn places(criterion: &mut Criterion, count: u64) {
+    let limits = Limits { events_max: 50_000, bytes_max: usize::MAX };
+    let all = (1..=count).map(|id| Waiting { conversation: id, opened_at: at(id), initiator: id });
+    let all: Vec<Waiting> = all.collect();
+    let mut window = Window::new(Position::default(), limits).with_waiting(&all);
+    let mut seq = 0;
+    criterion.bench_function(&format!("places, {count} wait, a claim at the head and its return"), |bench| {
+        bench.iter(|| {
+            seq += 2;
+            window.apply(&at_the_head(seq - 1, Kind::Claimed, QueueChange::Left));
+            window.apply(&at_the_head(seq, Kind::Unclaimed, QueueChange::Waits));
+        });
+    });
+    let tells = Tells { shown: Shown { queue: false, ..Shown::ALL }, queue: false, places: true };
+    criterion.bench_function(&format!("places, {count} wait, the last one's idle poll"), |bench| {
+        bench.iter(|| window.after(black_box(count), seq, tells));
+    });
+    criterion.bench_function(&format!("places, {count} wait, the last one's poll after a claim"), |bench| {
+        bench.iter(|| window.after(black_box(count), seq - 1, tells));
+    });
+}
+
 fn polls(criterion: &mut Criterion) {
     let window = window();
     let newest = USERS * 3;
     let user = 1 + newest % USERS;
     let idle = at(newest + 1_000);
+    let tells = Tells { shown: Shown::ALL, queue: true, places: true };
     criterion.bench_function("window, idle poll", |bench| {
         bench.iter(|| window.since(black_box(user), Class::Messages, idle));
     });
@@ -145,14 +190,17 @@ fn polls(criterion: &mut Criterion) {
         bench.iter(|| window.since(black_box(user), Class::Queue, idle));
     });
     criterion.bench_function("window, idle cursor poll", |bench| {
-        bench.iter(|| window.after(black_box(user), newest));
+        bench.iter(|| window.after(black_box(user), newest, tells));
     });
+    for waiting in [1_000, 10_000, 100_000] {
+        places(criterion, waiting);
+    }
     // Echoes the time of the change before the newest one.
     criterion.bench_function("window, poll with one new message", |bench| {
         bench.iter(|| window.since(black_box(user), Class::Messages, at(newest - USERS)));
     });
     criterion.bench_function("window, cursor poll with one new message", |bench| {
-        bench.iter(|| window.after(black_box(user), newest - 1));
+        bench.iter(|| window.after(black_box(user), newest - 1, tells));
     });
     let cursor = Cursor { at: hyperdesk::clock::Timestamp::from_micros(7), seq: newest, user };
     criterion.bench_function("cursor, written", |bench| bench.iter(|| black_box(cursor).text()));

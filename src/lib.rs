@@ -84,7 +84,7 @@
 //!   ready; an event loop that ends takes the process with it ([`tasks`]).
 //! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
 //! - **Everything is bounded**: connections, bodies, answers, requests under way, pools, waits, hashes, logs. Each limit
-//!   has a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
+//!   has a name; beyond it is a 503 (or 413, 429, 431), and an overloaded loop reads the newest first (`chassis/overload`).
 //! - **5xx bodies are constant**; the cause is logged once, with the request's id.
 //! - **SQL is never built**: every statement is a file, prepared; a few packets of several have numbers put in, no text.
 //!

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, admin};
+use hyperdesk::config::{CONNECTIONS_MAX, FEED_WAITERS_MAX, FEED_WINDOW_BYTES, FEED_WINDOW_EVENTS};
 use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, Standing};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
@@ -237,6 +238,9 @@ async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), F
 async fn migrate(db: &Db) -> Result<(), Failure> {
     const ATTEMPTS: u32 = 60;
     for attempt in 1.. {
+        if let Ok(Some(why)) = db.unfit().await {
+            return Err(Failure(EXIT_DATA, why.to_owned()));
+        }
         match migrations::apply(db).await {
             Ok(applied) => {
                 tracing::info!(?applied, "the schema is up to date");
@@ -283,7 +287,8 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
     tasks.spawn("schema_look", Kind::Needed, move || wait_for_schema(looked_at.clone(), pool_size));
-    let probe = Probe::new(&registry, before_scrape, chassis.clone(), db, tasks.clone()).map_err(software)?;
+    let probe = Probe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
+        .map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
     tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
@@ -322,6 +327,12 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
 /// Looks at the schema until it is the one this program needs; says what it waits for.
 async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
     loop {
+        if let Ok(Some(why)) = db.unfit().await {
+            tracing::warn!("not ready: {why}");
+            db.gate().tell(why);
+            tokio::time::sleep(WAIT_FOR_DATABASE).await;
+            continue;
+        }
         match migrations::look(&db).await {
             Ok(Standing::Right { newer }) => {
                 if !newer.is_empty() {
@@ -383,6 +394,7 @@ struct Probe {
 impl Probe {
     fn new(
         registry: &Registry,
+        config: &Config,
         before_scrape: Arc<metrics::BeforeScrape>,
         chassis: Arc<Chassis<Services>>,
         db: Arc<Db>,
@@ -392,9 +404,25 @@ impl Probe {
             IntGaugeVec::new(Opts::new("build_info", "The version that runs; always 1."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
+        registry.register(Box::new(limits(config)?))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry: registry.clone(), before_scrape, chassis, db, tasks })
     }
+}
+
+/// The limits that gauges are compared with, so that a rule for an alert need not know an installation's settings.
+fn limits(config: &Config) -> Result<IntGaugeVec, prometheus::Error> {
+    let about = Opts::new("config_limit", "What a setting limits something to, by the setting's name.");
+    let limits = IntGaugeVec::new(about, &["setting"])?;
+    for (setting, limit) in [
+        (CONNECTIONS_MAX, config.connections_max),
+        (FEED_WINDOW_EVENTS, config.feed_window_events),
+        (FEED_WINDOW_BYTES, config.feed_window_bytes),
+        (FEED_WAITERS_MAX, config.feed_waiters_max),
+    ] {
+        limits.with_label_values(&[setting.name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+    Ok(limits)
 }
 
 impl admin::Probe for Probe {
@@ -421,5 +449,10 @@ impl admin::Probe for Probe {
     #[cfg(debug_assertions)]
     fn plant_panic(&self, task: &str) {
         self.tasks.plant_panic(task);
+    }
+
+    #[cfg(debug_assertions)]
+    fn plant_stall(&self, thread: &str) {
+        self.tasks.plant_stall(thread);
     }
 }

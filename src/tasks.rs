@@ -44,8 +44,20 @@ struct Inner {
     down: AtomicUsize,
     failed: watch::Sender<Option<String>>,
     #[cfg(debug_assertions)]
-    faults: tokio::sync::broadcast::Sender<String>,
+    faults: tokio::sync::broadcast::Sender<Fault>,
 }
+
+/// What a test may do to a task or a thread, by its name.
+#[cfg(debug_assertions)]
+#[derive(Clone)]
+enum Fault {
+    Panic(String),
+    Stall(String),
+}
+
+/// How long a stalled thread is slow, and how long it does nothing each time that it looks for what it has to do.
+#[cfg(debug_assertions)]
+const STALL: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(20));
 
 impl Tasks {
     /// None yet.
@@ -86,16 +98,19 @@ impl Tasks {
         });
     }
 
-    /// Runs what `begin` makes, on a thread and a runtime of its own; it must not end.
+    /// Runs what `begin` makes, on a thread and a runtime of its own; it must not end. The thread calls `resting`
+    /// whenever it has nothing to do.
     ///
     /// # Errors
     /// When a thread or a runtime cannot be made.
     pub fn thread<F: Future>(
         &self,
         name: String,
+        resting: impl Fn() + Send + Sync + 'static,
         begin: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().on_thread_park(resting).build()?;
         let tasks = self.clone();
         let thread = std::thread::Builder::new().name(name.clone());
         let run = move || {
@@ -131,17 +146,25 @@ impl Tasks {
         work.await
     }
 
-    /// In a debug build a test may have it panic in the middle.
+    /// In a debug build a test may have it panic in the middle, or be slow.
     #[cfg(debug_assertions)]
     async fn run<F: Future>(&self, name: &str, work: F) -> F::Output {
         let mut faults = self.0.faults.subscribe();
         let planted = async {
-            while faults.recv().await.as_deref() != Ok(name) {}
-            panic!("planted in {name}");
+            loop {
+                match faults.recv().await {
+                    Ok(Fault::Panic(task)) if task == name => panic!("planted in {name}"),
+                    Ok(Fault::Stall(task)) if task == name => {
+                        stall().await;
+                        faults = faults.resubscribe();
+                    }
+                    _ => {}
+                }
+            }
         };
         tokio::select! {
             biased;
-            () = planted => std::future::pending().await,
+            never = planted => never,
             output = work => output,
         }
     }
@@ -149,7 +172,24 @@ impl Tasks {
     /// Makes a task or a thread panic. Release builds have neither this nor the admin port's URL for it.
     #[cfg(debug_assertions)]
     pub fn plant_panic(&self, task: &str) {
-        let _nobody = self.0.faults.send(task.to_owned());
+        let _nobody = self.0.faults.send(Fault::Panic(task.to_owned()));
+    }
+
+    /// Makes a thread slow for [`STALL`], as if it had too much to do. Debug builds only, likewise.
+    #[cfg(debug_assertions)]
+    pub fn plant_stall(&self, thread: &str) {
+        let _nobody = self.0.faults.send(Fault::Stall(thread.to_owned()));
+    }
+}
+
+#[cfg(debug_assertions)]
+async fn stall() {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < STALL.0 {
+        // A wait for what never comes.
+        let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+        let _timeout = nothing.recv_timeout(STALL.1);
+        tokio::task::yield_now().await;
     }
 }
 

@@ -279,4 +279,27 @@ mod tests {
         }
         assert_eq!(of(&[&frame(0xc0, 2)[..8]]), None);
     }
+
+    #[test]
+    fn a_gif_is_read_with_and_without_colour_tables() {
+        let canvas = b"GIF89a\x03\0\x02\0\0\0\0";
+        // Codes of 8 bits: a reader that takes this byte for a length goes too far.
+        let plain = b",\0\0\0\0\x02\0\x02\0\0\x08\x01\x44\0";
+        let table = b",\0\0\0\0\x02\0\x02\0\x81rgbrgbrgbrgb\x08\x01\x44\0";
+        let large = b",\0\0\0\0\x09\0\x08\0\0\x08\0";
+        for frames in [&[plain.as_slice()][..], &[table], &[plain, table, plain], &[]] {
+            assert_eq!(
+                size(&[canvas, frames.concat().as_slice(), large].concat()),
+                Some((9, 8)),
+                "{frames:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_type_has_its_name() {
+        use PictureType::{Bmp, Gif, Jpeg, Png};
+        let names = [Jpeg, Png, Gif, Bmp].map(PictureType::media_type);
+        assert_eq!(names, ["image/jpeg", "image/png", "image/gif", "image/bmp"]);
+    }
 }

@@ -331,4 +331,12 @@ mod tests {
         assert!(message(&"ü".repeat(256)).is_err());
         assert!(message(" \n").is_err());
     }
+
+    #[test]
+    fn a_name_begins_with_a_random_uuid() {
+        let none = "00000000-0000-4000-8000-000000000000_a.png";
+        assert_eq!(picture_name([0; 16], "a.png"), none);
+        assert_eq!(picture_name([0xff; 16], "a.png"), "ffffffff-ffff-4fff-bfff-ffffffffffff_a.png");
+        assert!(is_picture_name(none));
+    }
 }

@@ -403,4 +403,73 @@ mod tests {
         }
         assert!(Search::of(None, Some(&"x".repeat(101))).is_err());
     }
+
+    fn changed(body: &serde_json::Value) -> Result<Change, Mistakes> {
+        let body = body.to_string();
+        Change::of(&Fields::of_json(&body, "book"), body.as_bytes())
+    }
+
+    #[test]
+    fn a_limit_is_the_longest_or_the_largest_that_is_taken() {
+        use serde_json::json;
+        let (name, text) = ("ä".repeat(NAME_CHARS_MAX), "x".repeat(DESCRIPTION_BYTES_MAX));
+        let whole = json!({"title": name, "author": name, "description": text, "price": 999_999.99, "stock": 1_000_000});
+        let change = Change {
+            title: Some(name.clone()),
+            author: Some(name.clone()),
+            description: Some(text.clone()),
+            price: Some(PRICE_MAX),
+            stock: Some(1_000_000),
+        };
+        assert_eq!(changed(&whole), Ok(change));
+        assert_eq!(changed(&json!({})), Ok(Change::default()));
+        assert_eq!(changed(&json!({"stock": 0, "price": 0})).unwrap().stock, Some(0));
+        const PRICE: &str = "Price must be a number with at most 2 decimals, from 0 to 999999.99";
+        const STOCK: &str = "Stock must be an integer from 0 to 1000000";
+        for (body, mistake) in [
+            (json!({"title": format!("{name}x")}), "Title is too long (maximum is 255 characters)"),
+            (json!({"author": format!("{name}x")}), "Author is too long (maximum is 255 characters)"),
+            (json!({"title": " "}), TITLE_BLANK),
+            (json!({"author": []}), AUTHOR_BLANK),
+            (json!({"description": format!("{text}x")}), "Description is too long (maximum is 65535 bytes)"),
+            (json!({"description": true}), "Description must be a string"),
+            (json!({"price": "1000000"}), PRICE),
+            (json!({"price": []}), PRICE),
+            (json!({"stock": 1_000_001}), STOCK),
+            (json!({"stock": "x"}), STOCK),
+        ] {
+            assert_eq!(changed(&body), Err(vec![mistake.into()]), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_quantity_and_a_method_are_of_those_that_there_are() {
+        use serde_json::json;
+        let fields = |body: serde_json::Value| Fields::of_json(&body.to_string(), "purchase");
+        let bought = |number: serde_json::Value| quantity(&fields(json!({ "quantity": number })));
+        assert_eq!((bought(json!(1)), bought(json!("1000"))), (Ok(1), Ok(1_000)));
+        for wrong in [json!(0), json!(1_001), json!("x"), json!(1.5)] {
+            assert_eq!(bought(wrong), Err("Quantity must be an integer from 1 to 1000"));
+        }
+        assert_eq!(bought(json!(null)), Err("Quantity can't be blank"));
+
+        let paid = |method: serde_json::Value| payment_method(&fields(json!({ "method": method })));
+        for known in PAYMENT_METHODS {
+            let shouted = known.to_uppercase().replace('_', "-");
+            assert_eq!((paid(json!(known)), paid(json!(format!(" {shouted} ")))), (Ok(known), Ok(known)));
+        }
+        assert_eq!(paid(json!("beads")), Err("Method is not included in the list"));
+        for blank in [json!(null), json!(" "), json!([])] {
+            assert_eq!(paid(blank), Err("Method can't be blank"));
+        }
+    }
+
+    #[test]
+    fn books_are_counted_some_pages_ahead() {
+        let search = |page| Search::of(Some(page), None).unwrap();
+        assert_eq!(search("1").total_max(), (1 + PAGES_AHEAD) * BOOKS_PAGE);
+        assert_eq!(search("1000").total_max(), (1_000 + PAGES_AHEAD) * BOOKS_PAGE);
+        let longest = "ä".repeat(SEARCH_CHARS_MAX);
+        assert_eq!(Search::of(None, Some(&longest)).unwrap().pattern, Some(format!("%{longest}%")));
+    }
 }

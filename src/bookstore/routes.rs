@@ -5,7 +5,7 @@ use http::Method;
 use strum::{EnumCount, EnumDiscriminants, EnumIter, IntoEnumIterator};
 
 use crate::chassis::route::{self, Access, GET, GET_POST, GET_PUT_DELETE, Miss, POST, SEGMENTS_MAX, Spec};
-use crate::chassis::route::{by_method, id, segments};
+use crate::chassis::route::{by_method, row, segments};
 
 /// A description of 65,535 bytes, most of them escaped.
 const BOOK_BYTES_MAX: usize = 256 * 1024;
@@ -42,7 +42,7 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
         }
         ["books", "mine"] => get(Route::BookListMine),
         ["books", book] => {
-            let id = id(book)?;
+            let id = row(book)?;
             by_method(
                 method,
                 GET_PUT_DELETE,
@@ -53,10 +53,10 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
                 ],
             )
         }
-        ["books", book, "purchases"] => post(Route::Buy { book: id(book)? }),
-        ["purchases", purchase] => get(Route::Purchase { id: id(purchase)? }),
-        ["purchases", purchase, "payment"] => post(Route::Pay { purchase: id(purchase)? }),
-        ["purchases", purchase, "delivery"] => post(Route::Deliver { purchase: id(purchase)? }),
+        ["books", book, "purchases"] => post(Route::Buy { book: row(book)? }),
+        ["purchases", purchase] => get(Route::Purchase { id: row(purchase)? }),
+        ["purchases", purchase, "payment"] => post(Route::Pay { purchase: row(purchase)? }),
+        ["purchases", purchase, "delivery"] => post(Route::Deliver { purchase: row(purchase)? }),
         ["delivery-providers"] => get(Route::ProviderList),
         _ => Err(Miss::Path),
     }

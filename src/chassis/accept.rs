@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,6 +23,7 @@ use crate::tasks::Tasks;
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
+use super::overload::ACCEPTED_PER_TURN;
 use super::pipeline::{self, Serving};
 use super::{Chassis, Service};
 
@@ -29,8 +31,10 @@ use super::{Chassis, Service};
 const HANDOVER_MAX: usize = 1_024;
 /// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
-/// Length of the kernel's queue of connections not accepted yet.
-const BACKLOG: i32 = 4_096;
+/// Connections not accepted yet that the kernel keeps.
+const BACKLOG_MAX: usize = 4_096;
+/// The same while there is too much to do.
+const BACKLOG_MIN: usize = 64;
 /// What the kernel has of an answer and has not sent, at most, for each connection. Its buffers grow to megabytes and take
 /// more only when a third is free: a client that reads 50 kB a second would seem to stall for longer than it may.
 #[cfg(target_os = "linux")]
@@ -56,13 +60,13 @@ impl<S: Service> EventLoop<S> {
         let open = Open { event_loop: self.clone(), key, _seat: seat };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
-            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
+            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone(), event_loop.gate.clone());
             let service = service_fn(|request| {
                 activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
                 let (activity, tick) = (&activity, &event_loop.tick);
                 // Not inside the future: before it polls that, hyper reads on, and would do so into a new buffer
                 // as long as the request's head is in the one it has.
-                match pipeline::serve(event_loop, peer, request) {
+                match pipeline::serve(event_loop, peer, activity, request) {
                     Serving::Now(mut response) => {
                         connection::answered(&mut response, activity, tick, &event_loop.chassis.answers);
                         Either::Left(ready(Ok::<_, Infallible>(response)))
@@ -123,14 +127,14 @@ struct Seat<S: Service> {
 }
 
 impl<S: Service> Seat<S> {
-    /// On the loop that has the fewest connections, where one more may be open at all.
+    /// On the loop that has the fewest connections, of those that have not too much to do, where one more may be open
+    /// at all.
     fn find(chassis: &Arc<Chassis<S>>) -> Option<Self> {
-        let taken = |index: usize| chassis.seats[index].load(Relaxed);
-        let loops = 0..chassis.seats.len();
-        if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
+        if chassis.is_full() {
             return None;
         }
-        let index = loops.min_by_key(|&index| taken(index))?;
+        let burden = |&index: &usize| (!chassis.gates[index].has_room(), chassis.seats[index].load(Relaxed));
+        let index = (0..chassis.seats.len()).min_by_key(burden)?;
         chassis.seats[index].fetch_add(1, Relaxed);
         Some(Self { chassis: chassis.clone(), index })
     }
@@ -177,15 +181,25 @@ pub fn start<S: Service>(
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         senders.push(sender);
         let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
-        tasks.thread(name(index), move || async move { serve_handed(&event_loop, receiver).await })?;
+        let gate = event_loop.gate.clone();
+        tasks.thread(
+            name(index),
+            move || gate.rest(),
+            move || async move { serve_handed(&event_loop, receiver).await },
+        )?;
     }
     let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
-    tasks.thread(name(0), move || async move {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
-            Err(error) => tracing::error!(%error, "the listener cannot be used"),
-        }
-    })
+    let gate = event_loop.gate.clone();
+    tasks.thread(
+        name(0),
+        move || gate.rest(),
+        move || async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
+                Err(error) => tracing::error!(%error, "the listener cannot be used"),
+            }
+        },
+    )
 }
 
 /// The first loop: accepts, serves its share, and hands the rest over.
@@ -195,22 +209,107 @@ async fn serve_accepted<S: Service>(
     others: &[Handover<S>],
 ) {
     let chassis = event_loop.chassis.clone();
-    let mut sweep = sweep_interval();
+    let (mut sweep, mut backlog) = (sweep_interval(), Backlog::default());
+    // Since the last sweep.
+    let (mut accepted, mut overloaded) = (0, false);
     loop {
         tokio::select! {
             biased;
-            _ = sweep.tick() => event_loop.sweep(),
+            _ = sweep.tick() => {
+                event_loop.sweep();
+                overloaded |= chassis.gates.iter().any(|gate| gate.is_shut());
+                backlog.fit(&listener, accepted, overloaded);
+                (accepted, overloaded) = (0, false);
+            }
             () = chassis.drain.reached(Stage::Closing) => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => place(event_loop, others, stream, peer),
+            () = event_loop.gate.shut() => {
+                overloaded = true;
+                accepted += accept_some(event_loop, others, &listener).await;
+            }
+            outcome = accept_one(&chassis, &listener) => match outcome {
+                Ok((stream, peer)) => {
+                    place(event_loop, others, stream, peer);
+                    accepted += 1;
+                    if accepted.is_multiple_of(ACCEPTED_PER_TURN) {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) => refused(&chassis, &error).await,
             },
         }
     }
     close(event_loop, others, listener);
     loop {
-        sweep.tick().await;
-        event_loop.sweep();
+        rest(event_loop, &mut sweep).await;
+    }
+}
+
+/// Accepts a connection when there is a place for it, or for telling it that there is none.
+async fn accept_one<S: Service>(
+    chassis: &Chassis<S>,
+    listener: &TcpListener,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if chassis.is_full() {
+        let _one = chassis.refusals.acquire().await;
+    }
+    listener.accept().await
+}
+
+/// A turn with the gate shut: lets some be served, and accepts as many connections as there is time for.
+async fn accept_some<S: Service>(
+    event_loop: &Arc<EventLoop<S>>,
+    others: &[Handover<S>],
+    listener: &TcpListener,
+) -> usize {
+    let (chassis, mut places, mut accepted) = (&event_loop.chassis, event_loop.gate.turn(), 0);
+    if chassis.gates.iter().any(|gate| gate.has_room()) {
+        places = ACCEPTED_PER_TURN;
+    }
+    while accepted < places
+        && let Some(Ok((stream, peer))) = accept_one(chassis, listener).now_or_never()
+    {
+        place(event_loop, others, stream, peer);
+        accepted += 1;
+    }
+    if accepted > 0 {
+        event_loop.gate.accepted();
+    }
+    event_loop.gate.open_if_idle();
+    tokio::task::yield_now().await;
+    accepted
+}
+
+/// What a loop does besides serving: it looks over its connections, and tells whose turn it is while it has too much to do.
+async fn rest<S: Service>(event_loop: &EventLoop<S>, sweep: &mut tokio::time::Interval) {
+    tokio::select! {
+        biased;
+        _ = sweep.tick() => event_loop.sweep(),
+        () = event_loop.gate.shut() => {
+            event_loop.gate.turn();
+            event_loop.gate.open_if_idle();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Length of the kernel's queue of connections not accepted yet.
+struct Backlog(usize);
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self(BACKLOG_MAX)
+    }
+}
+
+impl Backlog {
+    /// Makes it half as long as what was accepted since the last sweep, while a loop has too much to do: who would wait
+    /// longer has left when it is their turn.
+    fn fit(&mut self, listener: &TcpListener, accepted: usize, is_overloaded: bool) {
+        let fitting =
+            if is_overloaded { (accepted / 2).clamp(BACKLOG_MIN, BACKLOG_MAX) } else { BACKLOG_MAX };
+        if fitting != self.0 && socket2::SockRef::from(listener).listen(fitting as i32).is_ok() {
+            self.0 = fitting;
+        }
     }
 }
 
@@ -232,7 +331,7 @@ async fn serve_handed<S: Service>(event_loop: &Arc<EventLoop<S>>, mut handed: mp
     loop {
         tokio::select! {
             biased;
-            _ = sweep.tick() => event_loop.sweep(),
+            () = rest(event_loop, &mut sweep) => {}
             Some((stream, peer, seat)) = handed.recv() => match TcpStream::from_std(stream) {
                 Ok(stream) => event_loop.take(stream, peer, seat),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
@@ -316,6 +415,6 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_MAX as i32)?;
     Ok(socket.into())
 }

@@ -33,6 +33,9 @@ pub trait Probe: Send + Sync + 'static {
     /// Makes a background task panic, for a test: [`crate::tasks::Tasks::plant_panic`].
     #[cfg(debug_assertions)]
     fn plant_panic(&self, task: &str);
+    /// Makes an event loop slow, for a test: [`crate::tasks::Tasks::plant_stall`].
+    #[cfg(debug_assertions)]
+    fn plant_stall(&self, thread: &str);
 }
 
 /// Serves the port until the process ends.
@@ -65,6 +68,11 @@ fn answer(probe: &dyn Probe, method: &Method, path: &str) -> Response {
     #[cfg(debug_assertions)]
     if let Some(task) = path.strip_prefix("/panic/") {
         probe.plant_panic(task);
+        return plain(StatusCode::OK, "planted\n");
+    }
+    #[cfg(debug_assertions)]
+    if let Some(thread) = path.strip_prefix("/stall/") {
+        probe.plant_stall(thread);
         return plain(StatusCode::OK, "planted\n");
     }
     if !matches!(path, "/metrics" | "/live" | "/ready") {

@@ -2,6 +2,7 @@
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{StatusCode, Uri};
+use serde_json::json;
 
 use crate::auth::Auth;
 use crate::auth::oauth::{self, Grant};
@@ -72,25 +73,38 @@ fn refuse(status: StatusCode, challenge: &'static str, text: &'static str) -> Er
 
 /// No credentials, or of a kind that is not taken: the challenge has no error code.
 fn missing() -> Error {
-    refuse(StatusCode::UNAUTHORIZED, "Bearer", r#"{"error":"Authentication required"}"#)
+    Error::unauthenticated()
 }
 
 /// Two ways to hand over a token at once, or something that cannot be one. Services say the same of a
 /// token in a form's field.
 #[must_use]
 pub fn invalid_request() -> Error {
-    refuse(StatusCode::BAD_REQUEST, r#"Bearer error="invalid_request""#, r#"{"error":"invalid_request"}"#)
+    refuse(
+        StatusCode::BAD_REQUEST,
+        r#"Bearer realm="hyperdesk", error="invalid_request""#,
+        r#"{"error":"invalid_request"}"#,
+    )
 }
 
 /// Expired, revoked, forged, or another kind of token: one answer for all, so that nothing is learnt from it.
 fn invalid_token() -> Error {
-    refuse(StatusCode::UNAUTHORIZED, r#"Bearer error="invalid_token""#, r#"{"error":"invalid_token"}"#)
+    refuse(StatusCode::UNAUTHORIZED, INVALID_TOKEN, r#"{"error":"invalid_token"}"#)
+}
+
+const INVALID_TOKEN: &str = r#"Bearer realm="hyperdesk", error="invalid_token""#;
+
+/// The same where a user's token was given, with the text that its route has for all that is nobody's.
+pub(super) fn wrong_token(text: &'static str) -> Error {
+    let answer = response::json(StatusCode::UNAUTHORIZED, &json!({ "error": text }));
+    let challenge = HeaderValue::from_static(INVALID_TOKEN);
+    Error::Answer(Box::new(response::with_header(answer, WWW_AUTHENTICATE, challenge)))
 }
 
 fn insufficient_scope(scope: &'static str) -> Error {
     let answer = response::json_text(StatusCode::FORBIDDEN, r#"{"message":"Insufficient scope."}"#);
-    let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
+    let challenge = format!(r#"Bearer realm="hyperdesk", error="insufficient_scope", scope="{scope}""#);
     let challenge = HeaderValue::from_str(&challenge)
-        .unwrap_or(HeaderValue::from_static(r#"Bearer error="insufficient_scope""#));
+        .unwrap_or(HeaderValue::from_static(r#"Bearer realm="hyperdesk", error="insufficient_scope""#));
     Error::Answer(Box::new(response::with_header(answer, WWW_AUTHENTICATE, challenge)))
 }

@@ -12,13 +12,16 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::answers::Answers;
+use super::overload::Gate;
 use super::response::{Body, Pieces, Response};
+use super::unparsed;
 
 /// How often connections are looked over, in milliseconds.
 pub(super) const SWEEP_MS: u64 = 250;
@@ -62,6 +65,8 @@ const _: () = assert!(WRITE_STALL_MS_MAX + 2 * SWEEP_MS <= 20_000);
 pub(super) enum Phase {
     /// Nothing: before the first request or after an answer.
     Idle,
+    /// A request is there and is not read yet: it waits for its turn.
+    Deferred,
     /// Receiving a request's head.
     Head,
     /// A request is being answered; the pipeline has its own limits.
@@ -74,14 +79,37 @@ pub(super) enum Phase {
     Lingering,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Idle, Phase::Head, Phase::Busy, Phase::Answered, Phase::Streaming, Phase::Lingering];
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Deferred,
+    Phase::Head,
+    Phase::Busy,
+    Phase::Answered,
+    Phase::Streaming,
+    Phase::Lingering,
+];
+
+/// What becomes of a connection's next request while there is too much to do, see [`super::overload`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Turn {
+    /// It is served as soon as it comes: the first of a connection, one whose turn it is, or probably `/health`.
+    #[default]
+    Pass,
+    /// It waits for its turn.
+    Wait,
+    /// It is read, and refused.
+    Refuse,
+}
+
+const TURNS: [Turn; 3] = [Turn::Pass, Turn::Wait, Turn::Refuse];
 
 /// Shared by the connection's socket, its requests, and the sweep; all on one event loop, so plain stores
 /// do. Times are ticks of the sweep.
 #[derive(Default)]
 pub(super) struct Activity {
     phase: AtomicU8,
+    turn: AtomicU8,
     since: AtomicU32,
     /// The tick at which the client stopped taking bytes; 0 while it takes them.
     stalled: AtomicU32,
@@ -99,6 +127,22 @@ impl Activity {
     pub(super) fn enter(&self, phase: Phase, tick: u32) {
         self.phase.store(phase as u8, Relaxed);
         self.since.store(tick, Relaxed);
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        TURNS[usize::from(self.turn.load(Relaxed)) % TURNS.len()]
+    }
+
+    pub(super) fn give(&self, turn: Turn) {
+        self.turn.store(turn as u8, Relaxed);
+    }
+
+    /// Takes the turn for the request that was read; whether it is to be refused. Who asked for `/health` will ask for
+    /// it again, and that does not wait.
+    pub(super) fn take_turn(&self, is_health: bool) -> bool {
+        let is_refused = self.turn() == Turn::Refuse && !is_health;
+        self.give(if is_health { Turn::Pass } else { Turn::Wait });
+        is_refused
     }
 
     /// Whether nothing is going on that closing the connection would spoil.
@@ -120,7 +164,7 @@ impl Activity {
         }
         let since = self.since.load(Relaxed);
         match self.phase() {
-            Phase::Idle => longer_than(since, IDLE_MS_MAX),
+            Phase::Idle | Phase::Deferred => longer_than(since, IDLE_MS_MAX),
             Phase::Head => longer_than(since, HEAD_MS_MAX),
             Phase::Lingering => longer_than(since, LINGER_SILENT_MS_MAX),
             Phase::Busy | Phase::Answered | Phase::Streaming => false,
@@ -200,7 +244,15 @@ pub(super) struct Watched {
     io: TokioIo<TcpStream>,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
+    gate: Arc<Gate>,
     lingering: Option<Lingering>,
+    /// What goes out in place of hyper's own answer to a head that it cannot read.
+    refusal: Option<Box<Refusal>>,
+}
+
+struct Refusal {
+    text: Vec<u8>,
+    sent: usize,
 }
 
 /// Since which tick we have been waiting for the client to close, and what it sent meanwhile.
@@ -210,8 +262,13 @@ struct Lingering {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, tick: Arc<AtomicU32>) -> Self {
-        Self { io: TokioIo::new(stream), activity, tick, lingering: None }
+    pub(super) fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        tick: Arc<AtomicU32>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self { io: TokioIo::new(stream), activity, tick, gate, lingering: None, refusal: None }
     }
 
     fn tick(&self) -> u32 {
@@ -221,6 +278,57 @@ impl Watched {
     fn note_write(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize) {
         self.activity.wrote(outcome, offered, self.tick());
     }
+
+    /// Writes what stands for `head`, which hyper wrote by itself; none where it is the head of an answer of ours. To hyper
+    /// it is all or nothing, so that it asks again with the same head.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        // With a request under way or answered it is ours: nearly always.
+        if !matches!(self.activity.phase(), Phase::Idle | Phase::Head) {
+            return None;
+        }
+        if self.refusal.is_none() {
+            let text = unparsed::with_body(head)?;
+            self.refusal = Some(Box::new(Refusal { text, sent: 0 }));
+        }
+        let Refusal { text, sent } = &mut **self.refusal.as_mut()?;
+        while *sent < text.len() {
+            let rest = &text[*sent..];
+            let outcome = Pin::new(&mut self.io).poll_write(cx, rest);
+            self.activity.wrote(&outcome, || rest.len(), self.tick.load(Relaxed));
+            match outcome {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(written)) => *sent += written,
+                other => return Some(other),
+            }
+        }
+        self.refusal = None;
+        self.activity.enter(Phase::Answered, self.tick());
+        Some(Poll::Ready(Ok(head.len())))
+    }
+}
+
+impl Watched {
+    /// Whether the next request may be read; else it is in the line, and this task is woken for its turn.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (is_deferred, waits) =
+            (self.activity.phase() == Phase::Deferred, self.activity.turn() == Turn::Wait);
+        if is_deferred && waits {
+            return Poll::Pending;
+        }
+        ready!(self.io.inner().poll_read_ready(cx))?;
+        let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
+        if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
+            // What closes in the meantime left a request behind; what is found closed had its answer, nearly always.
+            self.gate.gone.inc_by(u64::from(is_deferred));
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if waits && !self.gate.pass() {
+            self.activity.enter(Phase::Deferred, self.tick());
+            self.gate.defer(&self.activity, cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Read for Watched {
@@ -229,10 +337,15 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        let is_next = matches!(self.activity.phase(), Phase::Idle | Phase::Deferred);
+        if is_next && self.gate.is_shut() {
+            ready!(self.poll_turn(cx))?;
+        }
         let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
         // The first bytes after a pause begin a request. (An end of file looks the same and does no harm.)
-        if outcome.is_ready() && self.activity.phase() == Phase::Idle {
+        if outcome.is_ready() && is_next {
             self.activity.enter(Phase::Head, self.tick());
+            self.gate.begin();
         }
         outcome
     }
@@ -240,6 +353,9 @@ impl Read for Watched {
 
 impl Write for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(outcome) = self.poll_refusal(cx, bytes) {
+            return outcome;
+        }
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.note_write(&outcome, || bytes.len());
         outcome
@@ -250,6 +366,11 @@ impl Write for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [head] = slices
+            && let Some(outcome) = self.poll_refusal(cx, head)
+        {
+            return outcome;
+        }
         let outcome = match slices {
             [head, body] if head.len() + body.len() <= GATHERED_BYTES_MAX => {
                 GATHERED.with_borrow_mut(|both| {

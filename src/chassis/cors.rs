@@ -11,6 +11,8 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 
+use super::head;
+
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 /// What a page may read of an answer beside the body.
@@ -54,7 +56,8 @@ impl Cors {
     #[must_use]
     pub fn trusts(&self, headers: &HeaderMap) -> bool {
         let is_own = |origin: &HeaderValue| {
-            headers.get(HOST).is_some_and(|host| is_own_page(origin.as_bytes(), host.as_bytes()))
+            let host = headers.get(HOST).filter(|host| head::is_host(host));
+            host.is_some_and(|host| is_own_page(origin.as_bytes(), host.as_bytes()))
         };
         headers.get_all(ORIGIN).iter().all(|origin| self.allows(origin) || is_own(origin))
     }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 use serde_json::json;
 
@@ -25,6 +25,8 @@ pub enum Error {
     Invalid(Vec<Cow<'static, str>>),
     /// Too much of something for now, by name: 503 with `Retry-After`.
     Busy(&'static str),
+    /// Too much of everything for now: 503 with `Retry-After`. Counted and not logged, because that would be more work.
+    Overloaded,
     /// 429: this client does too much of something, and may go on after so long.
     TooMany(Duration),
     /// The database's fault: 503 when it is away, 500 when a statement does not fit.
@@ -103,11 +105,15 @@ impl Error {
     pub fn into_response(self) -> Response {
         match self {
             Self::Malformed(status, text) => response::json(status, &json!({ "error": text })),
+            Self::Refused(StatusCode::UNAUTHORIZED, text) => {
+                let answer = response::json(StatusCode::UNAUTHORIZED, &json!({ "error": text }));
+                response::with_header(answer, WWW_AUTHENTICATE, CHALLENGE)
+            }
             Self::Refused(status, text) => response::json(status, &json!({ "error": text })),
             Self::Invalid(texts) => {
                 response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": texts }))
             }
-            Self::Busy(_) => later(UNAVAILABLE),
+            Self::Busy(_) | Self::Overloaded => later(UNAVAILABLE),
             Self::TooMany(wait) => too_many(wait),
             Self::Database(db::Error::Duplicate(_) | db::Error::Internal(_)) | Self::Internal(_) => {
                 response::json_text(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"Internal server error"}"#)
@@ -124,6 +130,10 @@ fn too_many(wait: Duration) -> Response {
     let answer = response::json_text(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"Too many requests"}"#);
     response::with_header(answer, RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
+
+/// No 401 is without a challenge (RFC 9110 §15.5.2), and none of this scheme without a parameter (RFC 6750 §3). Browsers
+/// show no window of their own for it, as they do for Basic.
+const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="hyperdesk""#);
 
 const UNAVAILABLE: &str = r#"{"error":"Service temporarily unavailable"}"#;
 

@@ -10,6 +10,7 @@ use crate::auth::token::cache::Cache;
 use crate::metrics::LoopMetrics;
 
 use super::connection::Activity;
+use super::overload::Gate;
 use super::scratch::Scratch;
 use super::{Chassis, Service};
 
@@ -23,6 +24,7 @@ pub(super) type Connections = Slab<(Arc<Activity>, Option<AbortHandle>)>;
 pub(super) struct EventLoop<S: Service> {
     pub(super) index: usize,
     pub(super) chassis: Arc<Chassis<S>>,
+    pub(super) gate: Arc<Gate>,
     scratch: Mutex<Scratch>,
     tokens: Mutex<Cache>,
     connections: Mutex<Connections>,
@@ -35,6 +37,7 @@ impl<S: Service> EventLoop<S> {
         let seed = (seed ^ u64::from(std::process::id()) << 40).wrapping_add(index as u64) << 8;
         Self {
             index,
+            gate: chassis.gates[index].clone(),
             chassis,
             scratch: Mutex::new(Scratch::new(seed)),
             tokens: Mutex::default(),

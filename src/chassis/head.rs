@@ -207,4 +207,19 @@ mod tests {
         assert!(check(&[]) && check(&["identity"]) && check(&["", "Identity , identity"]));
         assert!(!check(&["gzip"]) && !check(&["identity, br"]) && !check(&["identity", "x"]));
     }
+
+    #[test]
+    fn chunked_is_one_coding_in_any_case() {
+        for (coding, is_it) in [
+            ("chunked", true),
+            ("Chunked", true),
+            (" chunked ", true),
+            ("", false),
+            ("xchunked", false),
+            ("gzip, chunked", false),
+            ("chunked, chunked", false),
+        ] {
+            assert_eq!(is_chunked(&HeaderValue::from_static(coding)), is_it, "{coding}");
+        }
+    }
 }

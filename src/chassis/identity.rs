@@ -14,15 +14,18 @@ use crate::auth::token::cache::Cache;
 use crate::auth::{Auth, session};
 
 use super::cors::Cors;
+use super::event_loop::HEAD_BYTES_MAX;
 use super::request::{Caller, Request};
 use super::route::Access;
 use super::{Error, bearer};
 
-/// Tokens of one request that are looked at, in headers and in cookies each: more than the paths and domains that a
-/// browser has a cookie of ours for. Each costs up to two signatures.
-const TOKENS_TRIED_MAX: usize = 16;
+/// The shortest cookie of ours that costs a signature or two.
+const COOKIE_BYTES_MIN: usize = session::COOKIE_NAME.len() + "=eyJhbGciOiJIUzI1NiJ9..;".len();
+/// So many are tried in one request at most: a head has no room for more. All of them take about a millisecond, so that
+/// is the only limit, and a good cookie counts behind however many stale ones.
+const COOKIES_TRIED_MAX: usize = HEAD_BYTES_MAX / COOKIE_BYTES_MIN;
+const _: () = assert!(COOKIES_TRIED_MAX < 1_000);
 
-const NO_SESSION: Error = Error::unauthorized("No session found");
 const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
 
 /// What is found out about who calls.
@@ -89,15 +92,21 @@ pub(super) fn check(
         return Err(FOREIGN_ORIGIN);
     }
     match by_cookie {
-        None if access == Access::User => Err(Error::unauthenticated()),
-        None if access == Access::Session => Err(NO_SESSION),
+        None if access == Access::User => Err(refusal(headers, "Authentication required")),
+        None if access == Access::Session => Err(refusal(headers, "No session found")),
         identity => Ok(identity.unwrap_or(Identity::Known(None))),
     }
 }
 
+fn refusal(headers: &HeaderMap, text: &'static str) -> Error {
+    let mut given = headers.get_all(AUTHORIZATION).iter().filter_map(bearer_token);
+    let is_token_wrong = given.any(|token| !token.is_empty());
+    if is_token_wrong { bearer::wrong_token(text) } else { Error::unauthorized(text) }
+}
+
 fn by_other_headers(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Identity>) -> Option<Identity> {
     let others = headers.get_all(AUTHORIZATION).iter().skip(1);
-    others.filter_map(bearer_token).take(TOKENS_TRIED_MAX).find_map(verify)
+    others.filter_map(bearer_token).find_map(verify)
 }
 
 /// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110 §11.1).
@@ -109,8 +118,8 @@ fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
 }
 
 fn by_cookies(headers: &HeaderMap, verify: impl FnMut(&[u8]) -> Option<Identity>) -> Option<Identity> {
-    let given = headers.get_all(COOKIE).iter().flat_map(|cookies| session::tokens(cookies.as_bytes()));
-    given.take(TOKENS_TRIED_MAX).find_map(verify)
+    let mut given = headers.get_all(COOKIE).iter().flat_map(|cookies| session::tokens(cookies.as_bytes()));
+    given.find_map(verify)
 }
 
 /// Methods that are not safe (RFC 9110 §9.2.1).

@@ -186,4 +186,11 @@ mod tests {
         assert_eq!(list.shrink_front(0), 2);
         assert_eq!((list.bytes(), list.is_empty()), (2, true));
     }
+
+    #[test]
+    fn a_list_is_the_json_of_its_items() {
+        assert_eq!(json(&["a", "b\""]), br#"["a","b\""]"#);
+        assert_eq!(json::<u64>(&[]), b"[]");
+        assert_eq!(item(&[1, 2]), b"[1,2]");
+    }
 }

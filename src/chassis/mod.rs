@@ -4,6 +4,8 @@
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
 //! - `accept`: connections; `event_loop`: what one loop has; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `unparsed`: the text of answers to what hyper hands to nobody.
+//! - `overload`: which requests are served when there are too many.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`pages`]: files for browsers, with tags and packed.
 //! - [`list`]: lists that stay within the bytes of one answer.
@@ -23,6 +25,7 @@ mod event_loop;
 pub mod head;
 mod identity;
 pub mod list;
+mod overload;
 pub mod pages;
 mod pipeline;
 pub mod request;
@@ -30,6 +33,7 @@ pub mod response;
 pub mod route;
 mod scratch;
 pub mod text;
+mod unparsed;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,7 +41,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::Method;
-use prometheus::{IntCounter, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -55,10 +59,14 @@ pub use response::Response;
 use answers::Answers;
 use cors::Cors;
 use drain::Drain;
+use overload::Gate;
 use route::{Miss, Route};
 
 /// Requests that wait for the database or for a password's hash, at most; beyond it 503.
 pub const DETACHED_MAX: usize = 2_048;
+
+/// What balancers ask for; it is answered also when there is too much to do.
+const HEALTH: &str = "/health";
 
 /// An answer that is not there yet.
 pub type Later = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
@@ -127,7 +135,10 @@ pub struct Chassis<S: Service> {
     trusted_proxy_hops: usize,
     connections_max: usize,
     seats: Vec<AtomicUsize>,
+    gates: Vec<Arc<Gate>>,
     refusals: Arc<Semaphore>,
+    /// The slot of `/health`, if there is one.
+    health: Option<usize>,
     connections_refused: IntCounter,
     accept_errors: IntCounter,
     log_budget: pipeline::LogBudget,
@@ -150,6 +161,7 @@ impl<S: Service> Chassis<S> {
             .into_iter()
             .map(|route| RouteLabels { method: route.spec().method, route: route.spec().label })
             .collect();
+        let health = labels.iter().position(|labels| labels.route == HEALTH);
         labels.push(RouteLabels { method: "_OTHER", route: "_unmatched" });
         let http = Arc::new(HttpMetrics::new(labels, config.web_concurrency));
         registry.register(Box::new(HttpCollector(http.clone())))?;
@@ -158,6 +170,11 @@ impl<S: Service> Chassis<S> {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let about = Opts::new("requests_shed_total", "Requests not worked on for want of time, by reason.");
+        let shed = IntCounterVec::new(about, &["reason"])?;
+        registry.register(Box::new(shed.clone()))?;
+        let [refused, gone] = ["refused", "gone"].map(|reason| shed.with_label_values(&[reason]));
+        let gate = |_| Arc::new(Gate::new(refused.clone(), gone.clone()));
         Ok(Self {
             service,
             auth,
@@ -171,6 +188,8 @@ impl<S: Service> Chassis<S> {
             trusted_proxy_hops: config.trusted_proxy_hops,
             connections_max: config.connections_max,
             seats: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
+            gates: (0..config.web_concurrency).map(gate).collect(),
+            health,
             refusals: Arc::new(Semaphore::new(accept::REFUSALS_MAX)),
             connections_refused: counter(
                 "http_connections_refused_total",
@@ -191,6 +210,11 @@ impl<S: Service> Chassis<S> {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.seats.iter().map(|seats| seats.load(Relaxed)).sum()
+    }
+
+    /// Whether no more connections may be open.
+    fn is_full(&self) -> bool {
+        self.connections() >= self.connections_max
     }
 
     /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.

@@ -22,6 +22,7 @@ use crate::auth::looks::LOOK_WAIT_MS_MAX;
 use crate::clock::Timestamp;
 
 use super::answers::Making;
+use super::connection::Activity;
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
@@ -136,6 +137,7 @@ pub(super) enum Serving {
 pub(super) fn serve<S: Service>(
     event_loop: &Arc<EventLoop<S>>,
     peer: IpAddr,
+    activity: &Activity,
     request: http::Request<Incoming>,
 ) -> Serving {
     let (head, body) = request.into_parts();
@@ -164,7 +166,12 @@ pub(super) fn serve<S: Service>(
         begun,
         slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
     };
-    let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
+    let admitted = if activity.take_turn(chassis.health == Some(asked.slot)) {
+        event_loop.gate.refused.inc();
+        Err(Error::Overloaded)
+    } else {
+        guarded(|| admit(event_loop, &noted, head.version, route, &request))
+    };
     if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
         return Serving::Later(Box::pin(serve_body(event_loop.clone(), asked, admitted, request, body)));
     }

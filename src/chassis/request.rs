@@ -230,6 +230,14 @@ impl Fields {
     }
 }
 
+#[cfg(test)]
+impl Fields {
+    /// Those of a JSON object, for the tests of those who read them.
+    pub(crate) fn of_json(json: &str, wrapper: &str) -> Self {
+        Self::parse(Some(b"application/json"), json.as_bytes(), wrapper).unwrap()
+    }
+}
+
 /// What stands where a text is meant and is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoText;
@@ -402,6 +410,10 @@ mod tests {
         assert_eq!(fields.id("conversationId"), Some(7));
         assert_eq!(fields.value("links"), Some(&serde_json::json!(["x", "y"])));
         assert_eq!(fields.value("tags"), Some(&serde_json::json!(["t"])));
+        // What curl sends without a -H.
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(parse(form, " {\"a\":\"x\"}").unwrap().text("a"), Ok(Some("x".to_owned())));
+        assert_eq!(parse(form, "a={x").unwrap().text("a"), Ok(Some("{x".to_owned())));
     }
 
     #[test]
@@ -460,5 +472,29 @@ mod tests {
             assert!(matches!(parse(form, body), Err(Error::Refused(StatusCode::BAD_REQUEST, _))), "{body}");
         }
         assert_eq!(parse(form, "a=%C3%A4%").unwrap().text("a"), Ok(Some("ä%".to_owned())));
+    }
+
+    #[test]
+    fn a_request_is_asked_for_its_query_and_its_fields() {
+        let (name, value) = (CONTENT_TYPE, http::HeaderValue::from_static("application/vnd.api+json"));
+        let request = Request {
+            method: Method::POST,
+            uri: Uri::from_static("/books?a=1&q=x%20y&q=2&p="),
+            headers: HeaderMap::from_iter([(name, value)]),
+            caller: None,
+            body: Bytes::from_static(br#"{"book":{"title":"t"}}"#),
+            client: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            event_loop: 0,
+            came: Instant::now(),
+            at: Timestamp::from_micros(0),
+        };
+        assert_eq!(request.query("q").as_deref(), Some("x y"));
+        assert_eq!((request.query("p").as_deref(), request.query("x")), (Some(""), None));
+        let [q, x, p] = request.query_values(["q", "x", "p"]);
+        assert_eq!(q.map(QueryValue::raw), Some(&b"x%20y"[..]));
+        assert!(x.is_none() && p.is_some());
+        let fields = request.fields("book").unwrap();
+        assert_eq!(fields.text("title"), Ok(Some("t".to_owned())));
+        assert!(fields.value("book").is_none());
     }
 }

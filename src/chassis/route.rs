@@ -124,8 +124,19 @@ pub fn segments<'p, 'b>(path: &'p str, buffer: &'b mut [&'p str; SEGMENTS_MAX]) 
     }
 }
 
-/// An id in a path: decimal digits without sign or leading zero, at most what a signed BIGINT holds. Anything
-/// else names nothing, so it is no route.
+/// The row that a path's segment names. What is no id names [`NO_ROW`]: the route is the same, and its handler says in
+/// its own words that there is no such thing, to whom it would say so of any other id.
+///
+/// # Errors
+/// [`Miss::Path`] where there is nothing, because of a slash too many.
+pub fn row(segment: &str) -> Result<u64, Miss> {
+    if segment.is_empty() { Err(Miss::Path) } else { Ok(id(segment).unwrap_or(NO_ROW)) }
+}
+
+/// No table has this id: they count from 1.
+const NO_ROW: u64 = 0;
+
+/// An id: decimal digits without sign or leading zero, at most what a signed BIGINT holds. Anything else names nothing.
 ///
 /// # Errors
 /// [`Miss::Path`].
@@ -168,6 +179,8 @@ mod tests {
         assert_eq!(id("9223372036854775807"), Ok(i64::MAX as u64));
         for wrong in ["", "007", "+1", "-1", "1e3", "9223372036854775808", "99999999999999999999", "٤"] {
             assert_eq!(id(wrong), Err(Miss::Path), "{wrong}");
+            assert_eq!(row(wrong), if wrong.is_empty() { Err(Miss::Path) } else { Ok(0) }, "{wrong}");
         }
+        assert_eq!(row("42"), Ok(42));
     }
 }

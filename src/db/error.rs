@@ -119,6 +119,7 @@ pub const CODES: &[(u16, Class, &str)] = &[
     (1047, Gone, "a Galera node that left its cluster or is not in it yet"),
     (1053, Gone, "shutdown"),
     (1290, Gone, "read_only: it was failed over"),
+    (1665, Gone, "binlog_format is STATEMENT, and a session keeps what it was when it began"),
     (1792, Gone, "a transaction that may not write: the default of a server that was failed over"),
     (1836, Gone, "read-only mode"),
     (1874, Gone, "InnoDB is read-only: an Aurora writer that was demoted"),

@@ -4,6 +4,7 @@
 //! Only this module and the services' `store.rs` name the driver. Errors here know no HTTP.
 
 mod backoff;
+mod binlog;
 mod capacity;
 mod connection;
 mod dedicated;

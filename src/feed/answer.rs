@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::cursor::{Cursor, TEXT_BYTES};
+use super::shown::Shown;
 
 /// These items as one array.
 pub(super) fn array(pieces: &[Bytes]) -> Bytes {
@@ -47,11 +48,24 @@ impl List<'_> {
     }
 }
 
-/// What `GET /api/updates` answers, news or the full state.
+/// Where a conversation stands in the waiting queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which.
+    pub conversation: u64,
+    /// 1 for the longest waiting one.
+    pub position: u64,
+    /// How long its asker may have to wait; `None` while too few claims are known.
+    pub expected_wait_seconds: Option<u64>,
+}
+
+/// What `GET /api/updates` answers, news or the full state. What the client does not show is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Updates<'a> {
     /// The position after it.
     pub cursor: Cursor,
+    /// What the client shows.
+    pub shown: Shown,
     /// The caller's.
     pub conversations: List<'a>,
     /// The caller's.
@@ -62,6 +76,8 @@ pub struct Updates<'a> {
     pub left: &'a [u64],
     /// How many wait.
     pub total: u64,
+    /// Where the caller's stand that wait; left out where there are none to be told of.
+    pub positions: &'a [Place],
     /// When to come again, in milliseconds.
     pub next_poll_ms: u64,
 }
@@ -74,7 +90,8 @@ impl Updates<'_> {
     /// What the JSON takes at most.
     pub(super) fn bytes_max(&self) -> usize {
         let lists = [self.conversations, self.messages, self.waiting];
-        256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + 24 * self.left.len()
+        let ids = 24 * self.left.len() + 128 * self.positions.len();
+        256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + ids
     }
 
     /// The JSON object.
@@ -88,14 +105,31 @@ impl Updates<'_> {
     pub(super) fn put(&self, json: &mut BytesMut) {
         json.extend_from_slice(Self::BEGIN);
         json.extend_from_slice(&self.cursor.text());
-        json.extend_from_slice(b"\",\"conversations\":");
-        self.conversations.put(json);
-        json.extend_from_slice(b",\"messages\":");
-        self.messages.put(json);
+        json.put_u8(b'"');
+        if self.shown.conversations {
+            json.extend_from_slice(b",\"conversations\":");
+            self.conversations.put(json);
+        }
+        if self.shown.messages {
+            json.extend_from_slice(b",\"messages\":");
+            self.messages.put(json);
+        }
+        if self.shown.queue {
+            self.put_queue(json);
+        }
+        if !self.positions.is_empty() {
+            self.put_positions(json);
+        }
+        json.extend_from_slice(b",\"nextPollMs\":");
+        json.extend_from_slice(itoa::Buffer::new().format(self.next_poll_ms).as_bytes());
+        json.put_u8(b'}');
+    }
+
+    fn put_queue(&self, json: &mut BytesMut) {
+        let mut digits = itoa::Buffer::new();
         json.extend_from_slice(b",\"queue\":{\"waiting\":");
         self.waiting.put(json);
         json.extend_from_slice(b",\"left\":[");
-        let mut digits = itoa::Buffer::new();
         for (place, id) in self.left.iter().enumerate() {
             json.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
             json.extend_from_slice(digits.format(*id).as_bytes());
@@ -103,9 +137,26 @@ impl Updates<'_> {
         }
         json.extend_from_slice(b"],\"total\":");
         json.extend_from_slice(digits.format(self.total).as_bytes());
-        json.extend_from_slice(b"},\"nextPollMs\":");
-        json.extend_from_slice(digits.format(self.next_poll_ms).as_bytes());
         json.put_u8(b'}');
+    }
+
+    fn put_positions(&self, json: &mut BytesMut) {
+        let mut digits = itoa::Buffer::new();
+        json.extend_from_slice(b",\"positions\":[");
+        for (at, place) in self.positions.iter().enumerate() {
+            let begin: &[u8] = if at > 0 { b",{\"conversationId\":\"" } else { b"{\"conversationId\":\"" };
+            json.extend_from_slice(begin);
+            json.extend_from_slice(digits.format(place.conversation).as_bytes());
+            json.extend_from_slice(b"\",\"position\":");
+            json.extend_from_slice(digits.format(place.position).as_bytes());
+            json.extend_from_slice(b",\"expectedWaitSeconds\":");
+            match place.expected_wait_seconds {
+                Some(seconds) => json.extend_from_slice(digits.format(seconds).as_bytes()),
+                None => json.extend_from_slice(b"null"),
+            }
+            json.put_u8(b'}');
+        }
+        json.put_u8(b']');
     }
 }
 
@@ -116,4 +167,52 @@ pub struct Nothing {
     pub json: Bytes,
     /// For the header.
     pub cursor: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::Position;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn an_answer_is_one_object_and_never_longer_than_said() {
+        let pieces = |texts: &[&'static str]| {
+            texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>()
+        };
+        let (none, one, two) = (pieces(&[]), pieces(&["{}"]), pieces(&["{\"a\":1}", "[2]"]));
+        assert_eq!(array(&none), "[]");
+        assert_eq!(array(&two), "[{\"a\":1},[2]]");
+        let cursor = Cursor::new(Position { seq: u64::MAX, at: Timestamp::from_micros(1) }, 7);
+        let updates = Updates {
+            cursor,
+            shown: Shown::ALL,
+            conversations: List::Pieces(&two),
+            messages: List::Array(b"[\"m\"]"),
+            waiting: List::Pieces(&none),
+            left: &[u64::MAX, 8],
+            total: 3,
+            positions: &[],
+            next_poll_ms: 5_000,
+        };
+        let text = String::from_utf8(cursor.text().to_vec()).unwrap();
+        let json = format!(
+            r#"{{"cursor":"{text}","conversations":[{{"a":1}},[2]],"messages":["m"],"queue":{{"waiting":[],"left":["{}","8"],"total":3}},"nextPollMs":5000}}"#,
+            u64::MAX
+        );
+        assert_eq!(updates.json(), json);
+        // Memory is asked for once: the bound holds for the largest numbers too, and for each list by itself.
+        let (wide, ids) = (vec![one[0].clone(); 1_000], vec![u64::MAX; 1_000]);
+        let numbers = Updates { total: u64::MAX, next_poll_ms: u64::MAX, left: &[], ..updates };
+        for large in [
+            Updates { left: &ids, ..numbers },
+            Updates { waiting: List::Pieces(&wide), ..numbers },
+            Updates { messages: List::Array(&json.as_bytes()[..100]), ..numbers },
+            numbers,
+        ] {
+            let bytes = large.json().len();
+            let spare = 256 + large.left.len();
+            assert!(bytes <= large.bytes_max() && large.bytes_max() <= bytes + spare, "{bytes}");
+        }
+    }
 }

@@ -145,6 +145,8 @@ impl Event {
 pub struct Rendered {
     /// Its `updatedAt`.
     pub stamp: Timestamp,
+    /// When it was opened: its place in the queue.
+    pub opened_at: Timestamp,
     /// Whether it waits for an expert.
     pub waiting: bool,
     /// Whether it shows a later change than those it was read for, see [`super::assembly`]; its time does not.
@@ -166,6 +168,7 @@ impl Rendered {
         };
         Self {
             stamp: conversation.updated_at,
+            opened_at: conversation.created_at,
             waiting: conversation.is_waiting(),
             is_ahead,
             for_initiator: write(conversation.unread_count(conversation.initiator_id)),

@@ -4,13 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
 use super::Feed;
-use super::cursor::Cursor;
+use super::ask::CursorAsk;
 use super::poll::{CursorPoll, Unavailable};
+use super::window::Tells;
+
+/// A change of a place alone is told to who is held at most once in this time, and looked for as often.
+pub const PLACES_EVERY: Duration = Duration::from_secs(5);
 
 impl Feed {
     /// Waits until something is new after `cursor`, until `until`, or until the process stops. Never
@@ -23,18 +27,25 @@ impl Feed {
         self: &Arc<Self>,
         event_loop: usize,
         user: u64,
-        cursor: Cursor,
+        ask: impl Into<CursorAsk>,
         until: Instant,
     ) -> Result<CursorPoll, Unavailable> {
+        let CursorAsk { mut cursor, tells: asked } = ask.into();
         // Registered first, then read: what comes between is not lost.
-        let mut waiting = self.wait_for(event_loop, user)?;
-        let mut cursor = cursor;
+        let mut waiting = self.wait_for(event_loop, user, asked.queue)?;
         let mut is_over = false;
+        let mut places_at = Instant::now() + if asked.places { Duration::ZERO } else { PLACES_EVERY };
         loop {
-            let answer = match self.cursor_poll(event_loop, user, cursor) {
-                CursorPoll::Later => self.cursor_later(event_loop, user, cursor).await?,
+            // At the end what moved is told as well: nobody is woken by that.
+            let tells = Tells { places: is_over || Instant::now() >= places_at, ..asked };
+            let ask = CursorAsk { cursor, tells };
+            let answer = match self.cursor_poll(event_loop, user, ask) {
+                CursorPoll::Later => self.cursor_later(event_loop, user, ask).await?,
                 answer => answer,
             };
+            if tells.places {
+                places_at = Instant::now() + PLACES_EVERY;
+            }
             match answer {
                 CursorPoll::Unchanged(newer) => cursor = newer,
                 answer => return Ok(answer),
@@ -44,18 +55,25 @@ impl Feed {
                 return Ok(CursorPoll::Unchanged(cursor));
             }
             // The clock first: who is woken again and again would never get to see that the time is over.
-            is_over = Instant::now() >= until || timeout_at(until.into(), &mut waiting).await.is_err();
+            let next = if self.has_place(event_loop, user) { until.min(places_at) } else { until };
+            let is_late = Instant::now() >= next || timeout_at(next.into(), &mut waiting).await.is_err();
+            is_over = is_late && Instant::now() >= until;
             self.shard(event_loop).rearm(waiting.key);
         }
     }
 
-    fn wait_for(self: &Arc<Self>, event_loop: usize, user: u64) -> Result<Waiting, Unavailable> {
+    fn wait_for(
+        self: &Arc<Self>,
+        event_loop: usize,
+        user: u64,
+        shows_queue: bool,
+    ) -> Result<Waiting, Unavailable> {
         if self.waiters.fetch_add(1, Relaxed) >= self.settings.waiters_max {
             self.waiters.fetch_sub(1, Relaxed);
             self.metrics.refused_waiters.inc();
             return Err(Unavailable::Full);
         }
-        let key = self.shard(event_loop).wait(user);
+        let key = self.shard(event_loop).wait(user, shows_queue);
         Ok(Waiting { feed: self.clone(), event_loop, key })
     }
 }
@@ -85,15 +103,14 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::time::Duration;
-
     use futures_util::poll;
+    use std::collections::HashMap;
 
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::Config;
     use crate::db::{Db, DbMetrics};
+    use crate::feed::Cursor;
     use crate::feed::position::Position;
     use crate::feed::{Parts, STALE_MS_MAX};
     use crate::tasks::Tasks;
@@ -107,7 +124,7 @@ mod tests {
         let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
         let parts = Parts { db, event_loops: 1, settings: (&config).into(), tasks };
         let feed = Feed::start(parts, &registry).unwrap();
-        feed.restart(Position::default(), 0);
+        feed.restart(Position::default(), &[]);
         feed
     }
 
@@ -116,7 +133,7 @@ mod tests {
     async fn a_position_beyond_memory_is_good_or_of_another_history() {
         let feed = feed();
         let position = |seq, micros| Position { seq, at: Timestamp::from_micros(micros) };
-        feed.restart(position(5, 1_000), 0);
+        feed.restart(position(5, 1_000), &[]);
         feed.away.store(true, Relaxed);
         let poll = |seq, micros| {
             feed.fresh.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);

@@ -27,6 +27,7 @@ pub struct FeedMetrics {
     pub(super) holes: IntCounter,
     pub(super) refused_stale: IntCounter,
     pub(super) waiters: IntGauge,
+    pub(super) woken: IntCounter,
     pub(super) refused_waiters: IntCounter,
     pub(super) list_loads: IntCounter,
     pub(super) list_failures: IntCounter,
@@ -97,6 +98,10 @@ impl FeedMetrics {
                 "Polls refused because what is in memory is too old to say that nothing is new.",
             )?,
             waiters: gauge("feed_waiters", "Held polls and streams.")?,
+            woken: counter(
+                "feed_waiters_woken_total",
+                "Of those, woken by changes: they look whether they have news.",
+            )?,
             refused_waiters: counter("feed_waiters_refused_total", "Those refused because of the limit.")?,
             list_loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
             list_failures: counter("feed_list_failures_total", "Loads of these that failed.")?,

@@ -39,6 +39,7 @@
 //! Nothing here knows HTTP; the help desk turns the answers into responses.
 
 pub mod answer;
+mod ask;
 mod assembly;
 pub mod cursor;
 pub mod event;
@@ -52,6 +53,7 @@ pub mod queue;
 pub mod resource;
 mod sequencer;
 mod shard;
+pub mod shown;
 pub mod store;
 mod tail;
 pub mod window;
@@ -68,9 +70,11 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
 
+pub use ask::CursorAsk;
 pub use cursor::Cursor;
 pub use event::NewEvent;
 pub use metrics::FeedMetrics;
+pub use shown::Shown;
 pub use store::record_and_commit;
 pub use window::Class;
 
@@ -338,7 +342,7 @@ impl Feed {
     }
 
     /// New windows: nothing of the old ones holds any more.
-    fn restart(&self, floor: window::Position, waiting: u64) {
+    fn restart(&self, floor: window::Position, waiting: &[window::Waiting]) {
         let limits =
             Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
         let mut recent = self.recent();
@@ -362,6 +366,7 @@ impl Feed {
         let mut recent = self.recent();
         for index in 0..self.shards.len() {
             let woken = self.shard(index).apply(batch, now);
+            self.metrics.woken.inc_by(woken.len() as u64);
             woken.into_iter().for_each(std::task::Waker::wake);
         }
         for entry in &batch.entries {

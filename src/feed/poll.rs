@@ -14,10 +14,12 @@ use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
 
-use super::answer::{List, Nothing, Updates, array};
+use super::answer::{List, Nothing, Place, Updates, array};
+use super::ask::CursorAsk;
 use super::cursor::Cursor;
 use super::shard::Shard;
-use super::window::{After, Class, Since};
+use super::shown::Shown;
+use super::window::{After, Class, Since, Tells};
 use super::{FRESH_MS_MAX, Feed, SILENT_MS_MAX, STALE_MS_MAX, WAIT_MS_MAX};
 
 /// What a client whose clock is fast is told each time: what changed of late. Nobody can say what of it it has.
@@ -279,16 +281,18 @@ impl Feed {
 
     /// What to answer where nothing is new after `cursor`, without an allocation of its own.
     #[must_use]
-    pub fn nothing(&self, event_loop: usize, cursor: Cursor) -> Nothing {
+    pub fn nothing(&self, event_loop: usize, cursor: Cursor, shown: Shown) -> Nothing {
         let shard = &mut self.shard(event_loop);
         let none = List::Array(b"[]");
         let updates = Updates {
             cursor,
+            shown,
             conversations: none,
             messages: none,
             waiting: none,
             left: &[],
             total: shard.window.as_ref().map_or(0, super::window::Window::waiting),
+            positions: &[],
             next_poll_ms: self.pace(shard),
         };
         let json = shard.text(updates.bytes_max(), |text| updates.put(text));
@@ -297,8 +301,20 @@ impl Feed {
         Nothing { json, cursor }
     }
 
+    /// Where `user`'s conversations stand that wait, as far as is known here.
+    #[must_use]
+    pub fn positions(&self, event_loop: usize, user: u64) -> Vec<Place> {
+        self.shard(event_loop).window.as_ref().map_or_else(Vec::new, |window| window.positions(user))
+    }
+
+    /// Whether `user` has a conversation that waits.
+    pub(super) fn has_place(&self, event_loop: usize, user: u64) -> bool {
+        self.shard(event_loop).window.as_ref().is_some_and(|window| window.has_place(user))
+    }
+
     /// Answers a cursor poll of the caller `user`.
-    pub fn cursor_poll(&self, event_loop: usize, user: u64, cursor: Cursor) -> CursorPoll {
+    pub fn cursor_poll(&self, event_loop: usize, user: u64, ask: impl Into<CursorAsk>) -> CursorPoll {
+        let CursorAsk { cursor, tells } = ask.into();
         let now = Instant::now();
         self.note_interest(self.micros_since_born(now));
         if cursor.user != user {
@@ -306,8 +322,8 @@ impl Feed {
         }
         let mut shard = self.shard(event_loop);
         match self.readiness(&shard, cursor, now, now) {
-            Readiness::Ready => self.cursor_now(&mut shard, cursor),
-            Readiness::Unread => self.cursor_unread(&mut shard, cursor),
+            Readiness::Ready => self.cursor_now(&mut shard, cursor, tells),
+            Readiness::Unread => self.cursor_unread(&mut shard, cursor, tells),
             Readiness::Wait => CursorPoll::Later,
         }
     }
@@ -335,24 +351,30 @@ impl Feed {
         fresh == 0 || fresh + SILENT_MS_MAX * 1_000 < self.micros_since_born(now)
     }
 
-    fn cursor_now(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
+    fn cursor_now(&self, shard: &mut Shard, cursor: Cursor, tells: Tells) -> CursorPoll {
         let next_poll_ms = self.pace(shard);
         let Some(window) = &shard.window else { return CursorPoll::Later };
         if !window.holds(cursor.position()) {
             return CursorPoll::Reset;
         }
-        match window.after(cursor.user, cursor.seq) {
+        match window.after(cursor.user, cursor.seq, tells) {
             After::Unchanged => CursorPoll::Unchanged(Cursor::new(window.position(), cursor.user)),
             After::TooOld => CursorPoll::Reset,
+            After::News(news) if news.is_held_back => CursorPoll::Unchanged(cursor),
+            After::News(news) if news.is_empty() => {
+                CursorPoll::Unchanged(Cursor::new(news.position, cursor.user))
+            }
             After::News(news) => {
                 let cursor = Cursor::new(news.position, cursor.user);
                 let updates = Updates {
                     cursor,
+                    shown: tells.shown,
                     conversations: List::Pieces(&news.conversations),
                     messages: List::Pieces(&news.messages),
                     waiting: List::Pieces(&news.waiting),
                     left: &news.left,
                     total: news.total,
+                    positions: &news.positions,
                     next_poll_ms,
                 };
                 CursorPoll::Changed(updates.json(), cursor)
@@ -363,13 +385,13 @@ impl Feed {
     /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays. One that
     /// is ahead by its number and not by its time is of a history that is no more (times never come again), and lacks
     /// what memory has of the one that took its place.
-    fn cursor_unread(&self, shard: &mut Shard, cursor: Cursor) -> CursorPoll {
+    fn cursor_unread(&self, shard: &mut Shard, cursor: Cursor, tells: Tells) -> CursorPoll {
         match shard.window.as_ref().map(super::window::Window::position) {
             Some(end) if cursor.seq <= end.seq => {}
             Some(end) if cursor.position().at < end.at => return CursorPoll::Reset,
             _ => return CursorPoll::Unchanged(cursor),
         }
-        match self.cursor_now(shard, cursor) {
+        match self.cursor_now(shard, cursor, tells) {
             CursorPoll::Unchanged(_) => CursorPoll::Unchanged(cursor),
             found => found,
         }
@@ -383,8 +405,9 @@ impl Feed {
         &self,
         event_loop: usize,
         user: u64,
-        cursor: Cursor,
+        ask: impl Into<CursorAsk>,
     ) -> Result<CursorPoll, Unavailable> {
+        let CursorAsk { cursor, tells } = ask.into();
         if cursor.user != user {
             return Ok(CursorPoll::Reset);
         }
@@ -396,13 +419,13 @@ impl Feed {
             {
                 let (mut shard, now) = (self.shard(event_loop), Instant::now());
                 match self.readiness(&shard, cursor, came, now) {
-                    Readiness::Ready => return Ok(self.cursor_now(&mut shard, cursor)),
-                    Readiness::Unread => return Ok(self.cursor_unread(&mut shard, cursor)),
+                    Readiness::Ready => return Ok(self.cursor_now(&mut shard, cursor, tells)),
+                    Readiness::Unread => return Ok(self.cursor_unread(&mut shard, cursor, tells)),
                     Readiness::Wait if !is_over => {}
                     Readiness::Wait if self.is_silent(now) || shard.lacks_writes_of(user, now) => {
                         return Err(self.stale());
                     }
-                    Readiness::Wait => return Ok(self.cursor_unread(&mut shard, cursor)),
+                    Readiness::Wait => return Ok(self.cursor_unread(&mut shard, cursor, tells)),
                 }
             }
             self.nudge();

@@ -21,6 +21,8 @@ const EVERYONE: u64 = 0;
 /// Somebody who waits for news.
 struct Waiter {
     user: u64,
+    /// Their client shows the waiting queue.
+    shows_queue: bool,
     fired: bool,
     waker: Option<Waker>,
 }
@@ -31,6 +33,8 @@ pub struct Shard {
     pub window: Option<Window>,
     waiters: Slab<Waiter>,
     waiters_of: IdMap<Vec<u32>>,
+    /// Those whose clients show the waiting queue: nobody else is touched when it changes.
+    of_queue: IdMap<()>,
     /// Events committed by users of this instance that the window lacks, until when to wait for each. [`EVERYONE`] waits
     /// while there were too many to note whose they are.
     pending: IdMap<Vec<(u64, Instant)>>,
@@ -47,6 +51,7 @@ impl Shard {
             window: None,
             waiters: Slab::new(),
             waiters_of: IdMap::default(),
+            of_queue: IdMap::default(),
             pending: IdMap::default(),
             pending_count: 0,
             scratch: BytesMut::new(),
@@ -63,10 +68,15 @@ impl Shard {
                 batch.entries.iter().map(|entry| entry.id).collect();
             self.retain_writes(|id, until| !applied.contains(&id) && until > now);
         }
-        if batch.entries.iter().any(|entry| entry.queue != QueueChange::None) {
-            return self.wake_all();
-        }
         let mut woken = Vec::new();
+        if batch.entries.iter().any(|entry| entry.queue != QueueChange::None) {
+            for &key in self.of_queue.keys() {
+                if let Some(waiter) = self.waiters.get_mut(key as usize) {
+                    waiter.fired = true;
+                    woken.extend(waiter.waker.take());
+                }
+            }
+        }
         for entry in &batch.entries {
             self.wake(entry.initiator_id, &mut woken);
             for expert in entry.expert_id.into_iter().chain(entry.former_expert_id) {
@@ -95,9 +105,12 @@ impl Shard {
         .collect()
     }
 
-    /// Registers a waiter of `user`.
-    pub fn wait(&mut self, user: u64) -> usize {
-        let key = self.waiters.insert(Waiter { user, fired: false, waker: None });
+    /// Registers a waiter of `user`, whose client shows the waiting queue or not.
+    pub fn wait(&mut self, user: u64, shows_queue: bool) -> usize {
+        let key = self.waiters.insert(Waiter { user, shows_queue, fired: false, waker: None });
+        if shows_queue {
+            self.of_queue.insert(key as u64, ());
+        }
         self.waiters_of.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(key as u32);
         key
     }
@@ -121,6 +134,9 @@ impl Shard {
     /// Forgets the waiter.
     pub fn leave(&mut self, key: usize) {
         let Some(waiter) = self.waiters.try_remove(key) else { return };
+        if waiter.shows_queue {
+            self.of_queue.remove(&(key as u64));
+        }
         if let Some(keys) = self.waiters_of.get_mut(&waiter.user) {
             keys.retain(|&other| other as usize != key);
             if keys.is_empty() {
@@ -196,9 +212,56 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Wake};
     use std::time::Duration;
 
+    use super::super::event::{Entry, Kind};
+    use super::super::window::{Limits, Position};
     use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// A question of user 1's.
+    fn question() -> Batch {
+        let entry = Entry {
+            seq: 1,
+            id: 1,
+            at: crate::clock::Timestamp::from_micros(1),
+            group: 1,
+            kind: Kind::Opened,
+            conversation_id: 7,
+            initiator_id: 1,
+            expert_id: None,
+            former_expert_id: None,
+            conversation: None,
+            message: None,
+            queue: QueueChange::Waits,
+        };
+        Batch { entries: vec![Arc::new(entry)], waiting: 1 }
+    }
+
+    #[test]
+    fn a_new_question_wakes_nobody_who_does_not_show_the_queue() {
+        const HELD: u64 = 10_000;
+        let limits = Limits { events_max: 100, bytes_max: usize::MAX };
+        for (shows_queue, expected) in [(false, 1), (true, HELD as usize)] {
+            let mut shard = Shard::new(1);
+            shard.window = Some(Window::new(Position::default(), limits));
+            let waker = Waker::from(Arc::new(Nobody));
+            let context = Context::from_waker(&waker);
+            let keys: Vec<usize> = (1..=HELD).map(|user| shard.wait(user, shows_queue)).collect();
+            assert!(keys.iter().all(|&key| !shard.is_woken(key, context.waker())));
+            // The asker is, and whoever shows the queue.
+            assert_eq!(shard.apply(&question(), Instant::now()).len(), expected);
+            keys.into_iter().for_each(|key| shard.leave(key));
+            assert!(shard.of_queue.is_empty() && shard.waiters_of.is_empty());
+        }
+    }
 
     #[test]
     fn writes_that_are_never_applied_take_no_more_than_their_limit_and_nobody_is_told_too_soon() {

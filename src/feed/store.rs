@@ -10,6 +10,7 @@ use crate::db::{Columns, Connection, Db, Dedicated, Error, Literal, Record};
 use super::event::{Change, Event, Kind, NewEvent};
 use super::position::Position;
 use super::resource::{Conversation, Message};
+use super::window::Waiting;
 
 crate::statements! { "feed":
     HEAD = "head";
@@ -163,6 +164,12 @@ impl Record for Current {
     }
 }
 
+impl Record for Waiting {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self { conversation: columns.take()?, opened_at: columns.take()?, initiator: columns.take()? })
+    }
+}
+
 /// The feed's own connection. One whose exchange failed or was dropped half-way is out of step: the owner drops it and
 /// connects anew.
 pub struct Session(Dedicated);
@@ -240,14 +247,15 @@ impl Session {
         self.0.close().await;
     }
 
-    /// The ids of all conversations that wait.
+    /// All conversations that wait.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn waiting_ids(&mut self) -> Result<Vec<u64>, Error> {
+    pub async fn waiting_ids(&mut self) -> Result<Vec<Waiting>, Error> {
         let mut all = Vec::new();
         loop {
-            let page: Vec<u64> = self.0.rows(&WAITING_IDS, (all.last().copied().unwrap_or(0),)).await?;
+            let last = all.last().map_or(0, |one: &Waiting| one.conversation);
+            let page: Vec<Waiting> = self.0.rows(&WAITING_IDS, (last,)).await?;
             let last = page.len() < PAGE_ROWS;
             all.extend(page);
             if last {

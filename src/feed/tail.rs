@@ -222,8 +222,9 @@ impl Tail {
             );
         }
         (self.last, self.claim) = (floor, None);
-        self.assembly = Assembly::new(session.waiting_ids().await?);
-        feed.restart(floor, self.assembly.waiting());
+        let waiting = session.waiting_ids().await?;
+        self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
+        feed.restart(floor, &waiting);
         Ok(())
     }
 

@@ -13,23 +13,28 @@
 //!   list what they have not fetched.
 //! - **An echoed time is a position.** See [`Window::since`].
 
+mod after;
 mod ids;
+mod places;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
+use super::answer::Place;
 use super::event::{Batch, Entry, Kind, QueueChange};
 pub use super::position::Position;
+pub use after::{After, News, Tells};
 pub use ids::IdMap;
-use view::{Echoed, Newest, Start, View, echo, newer, view_of};
+use places::Places;
+pub use places::Waiting;
+use view::{Echoed, Newest, Start, View, echo, view_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
 pub const NEWS_MAX: usize = 1_000;
@@ -69,34 +74,6 @@ pub enum Since {
     Unknown,
 }
 
-/// An answer to a cursor poll.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Conversations, in the order of their newest changes.
-    pub conversations: Vec<Bytes>,
-    /// Messages as they are now, in the order in which they were posted or, when that is older, marked.
-    pub messages: Vec<Bytes>,
-    /// Conversations that entered the waiting queue or changed there.
-    pub waiting: Vec<Bytes>,
-    /// Ids of those that left it.
-    pub left: Vec<u64>,
-    /// How many wait.
-    pub total: u64,
-    /// The position that this leads to.
-    pub position: Position,
-}
-
-/// An answer to a cursor poll.
-#[derive(Debug, PartialEq, Eq)]
-pub enum After {
-    /// Nothing is new.
-    Unchanged,
-    /// This is.
-    News(News),
-    /// The window does not reach back that far.
-    TooOld,
-}
-
 /// How much a window keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -128,6 +105,7 @@ pub struct Window {
     /// The same, read marks included.
     queue_seq: u64,
     waiting: u64,
+    places: Places,
 }
 
 impl Window {
@@ -149,13 +127,26 @@ impl Window {
             queue_newest: Newest { latest: floor.at, ..Newest::default() },
             queue_seq: floor.seq,
             waiting: 0,
+            places: Places::default(),
         }
     }
 
-    /// The same where so many wait already: nothing else tells before the first change.
+    /// The same where these wait already: nothing else tells before the first change.
     #[must_use]
-    pub fn with_waiting(self, waiting: u64) -> Self {
-        Self { waiting, ..self }
+    pub fn with_waiting(self, waiting: &[Waiting]) -> Self {
+        Self { waiting: waiting.len() as u64, places: Places::new(waiting), ..self }
+    }
+
+    /// Where `user`'s conversations stand that wait.
+    #[must_use]
+    pub fn positions(&self, user: u64) -> Vec<Place> {
+        self.places.of(user)
+    }
+
+    /// Whether `user` has one that waits.
+    #[must_use]
+    pub fn has_place(&self, user: u64) -> bool {
+        self.places.has(user)
     }
 
     /// Everything up to here was applied.
@@ -207,6 +198,7 @@ impl Window {
             self.take(entry);
         }
         self.waiting = batch.waiting;
+        self.places.applied(self.position.seq);
         self.shrink();
     }
 
@@ -228,6 +220,7 @@ impl Window {
             if let Some(former) = entry.former_expert_id {
                 self.disentitle(former, entry);
             }
+            self.places.take(entry);
             if entry.queue != QueueChange::None {
                 self.take_into_queue(entry);
             }
@@ -403,68 +396,6 @@ impl Window {
         let view = view_of(&mut self.users, user, self.floor);
         view.verified[class as usize] = Some((stamp, seq));
         self.forget_quiet_users();
-    }
-
-    /// Whether anything is new for `user` after position `seq`: what an idle poll costs.
-    #[must_use]
-    pub fn is_unchanged(&self, user: u64, seq: u64) -> bool {
-        let floor = self.floor.seq;
-        let own = self.users.get(&user).map_or(floor, |view| view.seq);
-        self.queue_seq <= seq && own <= seq
-    }
-
-    /// What is new for `user` after position `seq`.
-    #[must_use]
-    pub fn after(&self, user: u64, seq: u64) -> After {
-        if self.is_unchanged(user, seq) {
-            return After::Unchanged;
-        }
-        let view = self.users.get(&user);
-        let known = view.map_or(self.floor, |view| view.evicted).seq;
-        if seq < known || seq < self.queue_evicted.seq {
-            return After::TooOld;
-        }
-        let none = VecDeque::new();
-        let (own, own_cut) = newer(view.map_or(&none, |view| &view.entries), seq);
-        let (queue, queue_cut) = newer(&self.queue, seq);
-        let cut = own_cut.unwrap_or(self.seq()).min(queue_cut.unwrap_or(self.seq()));
-        let position = self.position_of(cut);
-        let mut news = News { total: self.waiting, position, ..News::default() };
-        // From the newest back, so that each is given as it is now.
-        let mut conversations = HashSet::new();
-        for entry in own.iter().rev().filter(|entry| entry.seq <= cut) {
-            if let Some(json) = entry.conversation_for(user)
-                && conversations.insert(entry.conversation_id)
-            {
-                news.conversations.push(json.clone());
-            }
-        }
-        // Likewise, but where it first comes: a mark must not put a message behind the answer to it.
-        let mut messages = HashMap::new();
-        for entry in own.iter().filter(|entry| entry.seq <= cut) {
-            let Some(message) = &entry.message else { continue };
-            match messages.entry(message.id) {
-                MapEntry::Occupied(place) => news.messages[*place.get()] = message.json.clone(),
-                MapEntry::Vacant(place) => {
-                    place.insert(news.messages.len());
-                    news.messages.push(message.json.clone());
-                }
-            }
-        }
-        let mut queued = HashSet::new();
-        for entry in queue.iter().rev().filter(|entry| entry.seq <= cut) {
-            if !queued.insert(entry.conversation_id) {
-                continue;
-            }
-            match (entry.queue, &entry.conversation) {
-                (QueueChange::Waits, Some(rendered)) => news.waiting.push(rendered.for_expert.clone()),
-                _ => news.left.push(entry.conversation_id),
-            }
-        }
-        news.conversations.reverse();
-        news.waiting.reverse();
-        news.left.reverse();
-        After::News(news)
     }
 }
 

@@ -68,6 +68,7 @@ async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Res
         Ok(Some(user)) => {
             let (user_id, created_at) = (user.id, user.created_at);
             desk.auth.registrations.add(Registration { user_id, created_at });
+            desk.profiles.note(user_id, true);
             signed_in(desk, StatusCode::CREATED, &user, None)
         }
         Ok(None) => Err(Error::Internal("a new user is not there".to_owned())),

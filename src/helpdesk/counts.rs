@@ -18,20 +18,24 @@ use crate::transaction;
 
 use super::store;
 
-/// Pause between two rounds; the first is at the start.
+/// Pause between two rounds.
 const EVERY_S: u64 = 3_600;
+/// The first one waits so long: an instance that starts has more urgent things to ask the database for.
+const FIRST_S: u64 = 20;
 /// Pause between two steps of 1,000 conversations.
 const PAUSE_MS: u64 = 20;
 
 /// Counts for as long as anybody has the database.
 pub(super) async fn run(db: Weak<Db>) {
+    let mut pause_s = FIRST_S;
     loop {
+        tokio::time::sleep(Duration::from_secs(pause_s)).await;
         let Some(held) = db.upgrade() else { return };
+        pause_s = EVERY_S;
         if let Err(error) = round(&held).await {
             tracing::warn!(%error, "messages are counted later");
+            pause_s = FIRST_S;
         }
-        drop(held);
-        tokio::time::sleep(Duration::from_secs(EVERY_S)).await;
     }
 }
 

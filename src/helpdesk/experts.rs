@@ -113,6 +113,7 @@ pub async fn update_profile(
         return Err(Error::unauthenticated());
     }
     store::profile_update(&mut db, caller, change.bio.as_deref(), change.links.as_deref()).await?;
+    desk.profiles.note(caller, true);
     Ok(response::ok(&store::profile_by_user(&mut db, caller).await?.ok_or(NO_PROFILE)?))
 }
 

@@ -10,7 +10,7 @@
 //! | `/health`, `/up` | here |
 //!
 //! `timeline` reads messages across conversations, in the order of time; [`merge`] is how. `lease` takes back what an
-//! expert who is gone has claimed, `counts` sees to it that `messageCount` is right.
+//! expert who is gone has claimed, `counts` sees to it that `messageCount` is right, `profiles` knows who is an expert.
 //!
 //! Invariants:
 //! - A change that a client can see and its event are one transaction, the event last; the feed is told after the
@@ -33,6 +33,7 @@ mod lease;
 pub mod merge;
 mod messages;
 pub mod model;
+mod profiles;
 pub mod routes;
 mod seed;
 pub mod store;
@@ -64,6 +65,7 @@ use catch_up::Cuts;
 use idempotency::Once;
 use lease::{Lease, Presence};
 use model::{Credentials, ProfileChange, Reply};
+use profiles::Profiles;
 use routes::Route;
 use usernames::Names;
 
@@ -85,6 +87,7 @@ pub struct Helpdesk {
     hasher: Hasher,
     attempts: Attempts,
     cuts: Cuts,
+    profiles: Profiles,
     /// None where claims have no lease.
     lease: Option<Arc<Lease>>,
     names: Names,
@@ -149,6 +152,7 @@ impl Helpdesk {
             hasher,
             attempts,
             cuts: Cuts::default(),
+            profiles: Profiles::default(),
             lease,
             names: Names(parts.config.usernames),
             rehash: parts.config.rehash,

@@ -263,4 +263,72 @@ mod tests {
             ["Username is too long (maximum is 255 characters)"]
         );
     }
+
+    fn fields(json: serde_json::Value) -> Fields {
+        Fields::of_json(&json.to_string(), "message")
+    }
+
+    #[test]
+    fn a_limit_is_the_longest_that_is_taken() {
+        use serde_json::json;
+        assert_eq!(credentials("ann", &"p".repeat(1024)), Mistakes::new());
+        let long = "ä".repeat(TITLE_CHARS_MAX);
+        assert_eq!(title(&fields(json!({ "title": long }))), Ok(long.clone()));
+        let wrong = Err("Title is too long (maximum is 255 characters)");
+        assert_eq!(title(&fields(json!({ "title": long + "x" }))), wrong);
+        let long = "x".repeat(TEXT_BYTES_MAX);
+        assert_eq!(content(&fields(json!({ "content": long }))), Ok(long.clone()));
+        let wrong = Err("Content is too long (maximum is 65535 bytes)");
+        assert_eq!(content(&fields(json!({ "content": long.clone() + "x" }))), wrong);
+        for blank in [json!(null), json!(""), json!(" \u{200b}"), json!([]), json!(true)] {
+            let fields = fields(json!({ "title": blank, "content": blank }));
+            assert_eq!(title(&fields), Err("Title can't be blank"));
+            assert_eq!(content(&fields), Err("Content can't be blank"));
+        }
+
+        let change = |json| ProfileChange::of(&fields(json)).map(|change| (change.bio, change.links));
+        assert_eq!(change(json!({})), Ok((None, None)));
+        assert_eq!(change(json!({ "bio": long })), Ok((Some(long.clone()), None)));
+        let too_long = long.clone() + "x";
+        assert_eq!(change(json!({ "bio": too_long })), Err("Bio is too long (maximum is 65535 bytes)"));
+        assert_eq!(change(json!({ "bio": [] })), Err("Bio must be a string"));
+        let links = |bytes: usize| json!({ "knowledgeBaseLinks": ["x".repeat(bytes - 4)] });
+        assert_eq!(change(links(TEXT_BYTES_MAX)).unwrap().1.map(|text| text.len()), Some(TEXT_BYTES_MAX));
+        let wrong = Err("knowledgeBaseLinks is too long (maximum is 65535 bytes)");
+        assert_eq!(change(links(TEXT_BYTES_MAX + 1)), wrong);
+        for wrong in [json!("x"), json!([1]), json!(["x", null]), json!({})] {
+            let wrong = change(json!({ "knowledgeBaseLinks": wrong }));
+            assert_eq!(wrong, Err("knowledgeBaseLinks must be an array of strings"));
+        }
+    }
+
+    #[test]
+    fn credentials_that_nobody_can_have_need_no_look() {
+        let possible = |username: &str, password: &str| {
+            let (username, password) = (username.to_owned(), password.to_owned());
+            Credentials { username, password, is_unconfirmed: false }.are_possible()
+        };
+        let (name, secret) = ("ä".repeat(USERNAME_CHARS_MAX), "p".repeat(PASSWORD_BYTES_MAX));
+        assert!(possible("ann", "x") && possible(&name, &secret));
+        for (name, password) in [
+            ("", "x"),
+            ("ann ", "x"),
+            (" ann", "x"),
+            (&*format!("{name}x"), "x"),
+            ("ann", &*format!("{secret}x")),
+        ] {
+            assert!(!possible(name, password), "{name} {password}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_confirmed_where_it_is_sent_twice() {
+        use serde_json::json;
+        let is_unconfirmed = |again| {
+            let sent = json!({ "username": "ann", "password": "secret", "passwordConfirmation": again });
+            Credentials::of(&fields(sent)).is_unconfirmed
+        };
+        assert!(!is_unconfirmed(json!(null)) && !is_unconfirmed(json!("secret")));
+        assert!(is_unconfirmed(json!("Secret")) && is_unconfirmed(json!("")) && is_unconfirmed(json!([])));
+    }
 }

@@ -5,7 +5,7 @@ use http::Method;
 use strum::{EnumCount, EnumDiscriminants, EnumIter, IntoEnumIterator};
 
 use crate::chassis::route::{self, Access, GET, GET_POST, GET_PUT, Miss, POST, PUT, SEGMENTS_MAX, Spec};
-use crate::chassis::route::{by_method, id, segments};
+use crate::chassis::route::{by_method, row, segments};
 
 /// A name and a password.
 const CREDENTIALS_BYTES_MAX: usize = 16 * 1024;
@@ -82,21 +82,21 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
         }
         "/expert/assignments/history" => get(Route::AssignmentHistory),
         _ => match segments(path, &mut [""; SEGMENTS_MAX]) {
-            ["conversations", conversation] => get(Route::Conversation { id: id(conversation)? }),
+            ["conversations", conversation] => get(Route::Conversation { id: row(conversation)? }),
             ["conversations", conversation, "messages"] => {
-                get(Route::MessageList { conversation: id(conversation)? })
+                get(Route::MessageList { conversation: row(conversation)? })
             }
             ["messages", message, "read"] => {
-                by_method(method, PUT, &[(Method::PUT, Route::MessageRead { id: id(message)? })])
+                by_method(method, PUT, &[(Method::PUT, Route::MessageRead { id: row(message)? })])
             }
             ["expert", "conversations", conversation, "claim"] => {
-                post(Route::Claim { conversation: id(conversation)? })
+                post(Route::Claim { conversation: row(conversation)? })
             }
             ["expert", "conversations", conversation, "unclaim"] => {
-                post(Route::Unclaim { conversation: id(conversation)? })
+                post(Route::Unclaim { conversation: row(conversation)? })
             }
             ["expert", "conversations", conversation, "resolve"] => {
-                post(Route::Resolve { conversation: id(conversation)? })
+                post(Route::Resolve { conversation: row(conversation)? })
             }
             _ => Err(Miss::Path),
         },

@@ -11,12 +11,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
 use crate::chassis::response::{Body, Pieces};
 use crate::chassis::{Answer, Error, Request, Response};
-use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
+use crate::feed::{Cursor, CursorAsk};
 
 use super::lease::Presence;
-use super::updates::{BAD_CURSOR, found_by_cursor, read_state};
-use super::{Helpdesk, updates};
+use super::updates::{BAD_CURSOR, found_by_cursor, read_state, shown};
+use super::{Helpdesk, profiles, updates};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
 /// stream at the latest with it.
@@ -30,7 +30,9 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let caller = request.caller()?;
     let event_loop = request.event_loop;
-    let (mut buffer, [cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["cursor"]));
+    let mut buffer = [0; QUERY_VALUE_BYTES];
+    let [cursor, parts] = request.query_values(["cursor", "parts"]);
+    let shown = shown(parts, &mut buffer)?;
     let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
     let given = given.filter(|text| !text.is_empty());
@@ -39,19 +41,37 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let desk = desk.clone();
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {
-            let (state, cursor) = read_state(&desk, event_loop, caller.user_id).await?;
+            let (state, cursor) = read_state(&desk, event_loop, caller.user_id, shown).await?;
+            let is_expert = shown.queue && profiles::look(&desk, caller.user_id).await?;
+            let ask = CursorAsk::new(cursor, shown).with_queue(is_expert);
             let first = event(&state, cursor);
-            Ok(events(begin(desk, caller, event_loop, cursor, Some(first))))
+            Ok(events(begin(desk, caller, event_loop, ask, Some(first))))
         }));
     };
-    Ok(Answer::held(async move {
-        // A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
-        match desk.feed.cursor_later(event_loop, caller.user_id, cursor).await {
-            Err(error) => Answer::now(Err(error.into())),
-            Ok(CursorPoll::Reset) => Answer::now(Ok(found_by_cursor(&desk, event_loop, CursorPoll::Reset))),
-            Ok(_) => Answer::now(Ok(events(begin(desk, caller, event_loop, cursor, None)))),
+    let ask = CursorAsk::new(cursor, shown);
+    Ok(match desk.profiles.known(caller.user_id) {
+        None if shown.queue => Answer::detached(async move {
+            let ask = ask.with_queue(profiles::look(&desk, caller.user_id).await?);
+            resumed_stream(desk, caller, event_loop, ask).await
+        }),
+        known => {
+            let ask = ask.with_queue(known == Some(true));
+            Answer::held(async move { Answer::now(resumed_stream(desk, caller, event_loop, ask).await) })
         }
-    }))
+    })
+}
+
+/// A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
+async fn resumed_stream(
+    desk: Arc<Helpdesk>,
+    caller: Caller,
+    event_loop: usize,
+    ask: CursorAsk,
+) -> Result<Response, Error> {
+    Ok(match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
+        CursorPoll::Reset => found_by_cursor(&desk, event_loop, CursorPoll::Reset, ask.tells.shown),
+        _ => events(begin(desk, caller, event_loop, ask, None)),
+    })
 }
 
 /// The answer whose body they are.
@@ -70,23 +90,23 @@ struct Position {
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
-    cursor: Cursor,
+    ask: CursorAsk,
     first: Option<Bytes>,
     is_over: bool,
     /// Who listens is there.
     _present: Option<Presence>,
 }
 
-/// A stream from `cursor` on, with a `first` piece before everything else.
+/// A stream from the cursor of `ask` on, with a `first` piece before everything else.
 fn begin(
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
-    cursor: Cursor,
+    ask: CursorAsk,
     first: Option<Bytes>,
 ) -> Pieces {
-    let present = desk.holds(event_loop, caller.user_id);
-    let position = Position { desk, caller, event_loop, cursor, first, is_over: false, _present: present };
+    let _present = desk.holds(event_loop, caller.user_id);
+    let position = Position { desk, caller, event_loop, ask, first, is_over: false, _present };
     Box::pin(stream::unfold(position, |mut position| async move {
         let piece = position.next().await?;
         Some((piece, position))
@@ -104,17 +124,18 @@ impl Position {
         }
         let until = Instant::now() + HEARTBEAT;
         let feed = &self.desk.feed;
-        let found = feed.held_poll(self.event_loop, self.caller.user_id, self.cursor, until).await;
+        let found = feed.held_poll(self.event_loop, self.caller.user_id, self.ask, until).await;
+        self.ask = self.ask.patient();
         if !matches!(updates::is_over(&self.desk, &self.caller).await, Ok(false)) {
             return None;
         }
         match found {
             Ok(CursorPoll::Changed(json, cursor)) => {
-                self.cursor = cursor;
+                self.ask.cursor = cursor;
                 Some(event(&json, cursor))
             }
             Ok(CursorPoll::Unchanged(cursor)) => {
-                self.cursor = cursor;
+                self.ask.cursor = cursor;
                 Some(HEARTBEAT_TEXT)
             }
             Ok(CursorPoll::Reset | CursorPoll::Later) => {

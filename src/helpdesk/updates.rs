@@ -12,20 +12,21 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
-use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, response};
+use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
+use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, list, response};
 use crate::clock::Timestamp;
 use crate::feed::answer::{List, Updates};
 use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
-use crate::feed::{Class, Cursor};
+use crate::feed::{Class, Cursor, CursorAsk, Shown};
 
-use super::{Helpdesk, catch_up, conversations, messages, store, timeline};
+use super::{Helpdesk, catch_up, conversations, messages, profiles, store, timeline};
 
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
 /// Longest hold of a poll, in seconds: below the 60 s after which balancers and home routers give up.
 const WAIT_S_MAX: u64 = 55;
 const NOTHING: Bytes = Bytes::from_static(b"[]");
 pub(super) const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
+const BAD_PARTS: Error = Error::bad_request("parts must be of conversations, messages and queue");
 
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
@@ -62,12 +63,20 @@ pub fn since(
     let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
     desk.asks(event_loop, user, request.came);
     let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
-    let Some(since) = since else { return Ok(poll().everything()) };
+    let is_stranger = || class == Class::Queue && desk.profiles.known(user) != Some(true);
+    let Some(since) = since else {
+        return Ok(if is_stranger() {
+            Answer::detached(poll().queue_if_expert(None))
+        } else {
+            poll().everything()
+        });
+    };
     Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
         SincePoll::Unchanged(cursor) => {
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
         }
+        _ if is_stranger() => Answer::detached(poll().queue_if_expert(Some(since))),
         SincePoll::Later => {
             let poll = poll();
             Answer::held(async move {
@@ -126,6 +135,26 @@ impl Poll {
         })
     }
 
+    /// The queue of somebody who may be no expert.
+    async fn queue_if_expert(self, since: Option<Timestamp>) -> Result<Response, Error> {
+        let Self { desk, caller, event_loop, class } = self;
+        // From before the queue is read.
+        let mut cursor = desk.feed.cursor(event_loop, caller)?;
+        let mut json = NOTHING;
+        if profiles::look(&desk, caller).await? {
+            let found = match since {
+                Some(since) => Some(desk.feed.since_later(event_loop, caller, class, since).await?),
+                None => None,
+            };
+            match found {
+                Some(SincePoll::Unchanged(_)) => {}
+                Some(SincePoll::Changed(queue, position)) => (json, cursor) = (queue, position),
+                _ => json = desk.feed.queue(event_loop, caller).await?.json(b"[", b"]"),
+            }
+        }
+        Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
+    }
+
     fn whole_queue(self, cursor: Cursor) -> Answer {
         Answer::held(async move {
             let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
@@ -168,7 +197,9 @@ fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cu
 pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error> {
     let caller = request.caller()?;
     let event_loop = request.event_loop;
-    let (mut buffer, [wait, cursor]) = ([0; QUERY_VALUE_BYTES], request.query_values(["wait", "cursor"]));
+    let mut buffer = [0; QUERY_VALUE_BYTES];
+    let [wait, cursor, parts] = request.query_values(["wait", "cursor", "parts"]);
+    let shown = shown(parts, &mut buffer)?;
     let wait = match wait.map(|text| text.decoded(&mut buffer)) {
         None | Some(b"") => 0,
         Some(text) => {
@@ -178,50 +209,103 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     };
     desk.asks(event_loop, caller.user_id, request.came);
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
-        return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id)));
+        return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id, shown)));
     };
-    let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
+    let ask = CursorAsk::new(Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?, shown);
+    let user = caller.user_id;
     if wait > 0 {
-        let desk = desk.clone();
-        let until = Instant::now() + Duration::from_secs(wait);
-        return Ok(Answer::held(async move {
-            let _present = desk.holds(event_loop, caller.user_id);
-            let found = desk.feed.held_poll(event_loop, caller.user_id, cursor, until).await;
-            Answer::now(match (found, is_over(&desk, &caller).await) {
-                (_, Ok(true)) => Err(Error::unauthenticated()),
-                (Err(error), _) => Err(error.into()),
-                (_, Err(error)) => Err(error),
-                (Ok(CursorPoll::Unchanged(cursor)), _) => {
-                    Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
-                }
-                (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found)),
-            })
-        }));
+        let is_expert = if shown.queue { desk.profiles.known(user) } else { Some(false) };
+        return Ok(match is_expert {
+            None => Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask, true)),
+            Some(is_expert) => {
+                let until = Instant::now() + Duration::from_secs(wait);
+                let ask = ask.with_queue(is_expert).patient();
+                Answer::held(hold(desk.clone(), event_loop, caller, ask, until))
+            }
+        });
     }
-    Ok(match desk.feed.cursor_poll(event_loop, caller.user_id, cursor) {
+    Ok(match desk.feed.cursor_poll(event_loop, user, ask) {
         CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor);
+            let nothing = desk.feed.nothing(event_loop, cursor, shown);
             mark(request.reused(), nothing.cursor);
             Answer::Reused(nothing.json)
+        }
+        _ if shown.queue && desk.profiles.known(user) != Some(true) => {
+            Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask, false))
         }
         CursorPoll::Later => {
             let desk = desk.clone();
             Answer::held(async move {
-                let found = desk.feed.cursor_later(event_loop, caller.user_id, cursor).await;
-                Answer::now(found.map(|found| found_by_cursor(&desk, event_loop, found)).map_err(Error::from))
+                let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
+                let answer = found.map(|found| found_by_cursor(&desk, event_loop, found, shown));
+                Answer::now(answer.map_err(Error::from))
             })
         }
-        found => Answer::now(Ok(found_by_cursor(desk, event_loop, found))),
+        found => Answer::now(Ok(found_by_cursor(desk, event_loop, found, shown))),
     })
 }
 
-pub(super) fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll) -> Response {
+/// Answers when there is news, or at `until`.
+async fn hold(
+    desk: Arc<Helpdesk>,
+    event_loop: usize,
+    caller: Caller,
+    ask: CursorAsk,
+    until: Instant,
+) -> Answer {
+    let _present = desk.holds(event_loop, caller.user_id);
+    let found = desk.feed.held_poll(event_loop, caller.user_id, ask, until).await;
+    Answer::now(match (found, is_over(&desk, &caller).await) {
+        (_, Ok(true)) => Err(Error::unauthenticated()),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(error),
+        (Ok(CursorPoll::Unchanged(cursor)), _) => Ok(no_content(&desk, event_loop, cursor)),
+        (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
+    })
+}
+
+/// The answer to a cursor of somebody who may be no expert. It is not held: the next one is.
+async fn cursor_if_expert(
+    desk: Arc<Helpdesk>,
+    event_loop: usize,
+    user: u64,
+    ask: CursorAsk,
+    is_held: bool,
+) -> Result<Response, Error> {
+    let ask = ask.with_queue(profiles::look(&desk, user).await?);
+    Ok(match desk.feed.cursor_later(event_loop, user, ask).await? {
+        CursorPoll::Unchanged(cursor) if is_held => no_content(&desk, event_loop, cursor),
+        found => found_by_cursor(&desk, event_loop, found, ask.tells.shown),
+    })
+}
+
+fn no_content(desk: &Helpdesk, event_loop: usize, cursor: Cursor) -> Response {
+    marked(desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor)
+}
+
+/// What the client shows, as it says.
+pub(super) fn shown(
+    parts: Option<QueryValue<'_>>,
+    buffer: &mut [u8; QUERY_VALUE_BYTES],
+) -> Result<Shown, Error> {
+    match parts.map(|text| text.decoded(buffer)) {
+        None | Some(b"") => Ok(Shown::ALL),
+        Some(text) => Shown::parse(text).ok_or(BAD_PARTS),
+    }
+}
+
+pub(super) fn found_by_cursor(
+    desk: &Helpdesk,
+    event_loop: usize,
+    found: CursorPoll,
+    shown: Shown,
+) -> Response {
     match found {
         CursorPoll::Changed(json, cursor) => {
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
         }
         CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor);
+            let nothing = desk.feed.nothing(event_loop, cursor, shown);
             let mut response = response::json_text(StatusCode::OK, nothing.json);
             mark(response.headers_mut(), nothing.cursor);
             response
@@ -233,8 +317,13 @@ pub(super) fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorP
 }
 
 /// Everything of the caller's, and a cursor from before it was read.
-async fn full_state(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<Response, Error> {
-    let (json, cursor) = read_state(&desk, event_loop, caller).await?;
+async fn full_state(
+    desk: Arc<Helpdesk>,
+    event_loop: usize,
+    caller: u64,
+    shown: Shown,
+) -> Result<Response, Error> {
+    let (json, cursor) = read_state(&desk, event_loop, caller, shown).await?;
     Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
 }
 
@@ -242,35 +331,54 @@ pub(super) async fn read_state(
     desk: &Arc<Helpdesk>,
     event_loop: usize,
     caller: u64,
+    shown: Shown,
 ) -> Result<(Bytes, Cursor), Error> {
-    desk.feed.want_queue(event_loop, caller)?;
+    let tells_queue = shown.queue && profiles::look(desk, caller).await?;
+    if tells_queue {
+        desk.feed.want_queue(event_loop, caller)?;
+    }
     let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
-    // Of one moment, and the messages of the conversations that are there: what is beyond the list's end is left out
-    // with all that belongs to it.
-    let (own, mut posted) = {
-        let mut db = desk.db.heavy().await?;
-        db.begin_snapshot().await?;
-        let own = store::conversation_list(&mut db, caller).await?;
-        let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
-        let keys = timeline::newest(&mut db, caller).await?;
-        let posted = timeline::list(&mut db, &keys, |message| ids.contains(&message.conversation_id)).await?;
-        db.end_snapshot().await?;
-        (conversations::json(&own, caller), posted)
+    let (own, mut posted) = read_own(desk, caller, shown).await?;
+    let waiting = if tells_queue {
+        desk.feed.queue(event_loop, caller).await?.waiting
+    } else {
+        Bytes::from_static(b"[]")
     };
-    let queue = desk.feed.queue(event_loop, caller).await?;
     // All of it is one answer. The newest message fits beside the longest lists of the others.
-    posted.shrink_front(ANSWER_BYTES_MAX.saturating_sub(own.len() + queue.waiting.len()));
+    posted.shrink_front(ANSWER_BYTES_MAX.saturating_sub(own.len() + waiting.len()));
     let posted = posted.json();
+    let positions = if shown.conversations { desk.feed.positions(event_loop, caller) } else { Vec::new() };
     let state = Updates {
         cursor,
+        shown,
         conversations: List::Array(&own),
         messages: List::Array(&posted),
-        waiting: List::Array(&queue.waiting),
+        waiting: List::Array(&waiting),
         left: &[],
         total: desk.feed.waiting_total(event_loop),
+        positions: &positions,
         next_poll_ms: desk.feed.next_poll_ms(event_loop),
     };
     Ok((state.json(), cursor))
+}
+
+/// The caller's conversations as JSON, and the messages of those that are there: what is beyond the list's end is left
+/// out with all that belongs to it. Of one moment.
+async fn read_own(desk: &Helpdesk, caller: u64, shown: Shown) -> Result<(Vec<u8>, list::List), Error> {
+    let mut posted = list::List::default();
+    if !shown.conversations && !shown.messages {
+        return Ok((Vec::new(), posted));
+    }
+    let mut db = desk.db.heavy().await?;
+    db.begin_snapshot().await?;
+    let own = store::conversation_list(&mut db, caller).await?;
+    if shown.messages {
+        let ids: HashSet<u64> = own.iter().map(|conversation| conversation.id).collect();
+        let keys = timeline::newest(&mut db, caller).await?;
+        posted = timeline::list(&mut db, &keys, |message| ids.contains(&message.conversation_id)).await?;
+    }
+    db.end_snapshot().await?;
+    Ok((conversations::json(&own, caller), posted))
 }
 
 /// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.

@@ -4,7 +4,7 @@
 //!  source, one snapshot, read-only            target
 //!   users ─► profiles ─► conversations ─► messages ─► assignments     a page: read, judge, look what is here, add
 //!                                                       │
-//!                                  unread counts ◄──────┘   computed from the messages
+//!                                  counts ◄─────────────┘   of all and of unread messages
 //!                                       │
 //!                                  the feed begins anew     what was brought over is history, and no change
 //!                                       │
@@ -81,7 +81,7 @@ pub async fn run(
         (copier.say)("nothing was written: this was a dry run")?;
         return judged(refused, 0);
     }
-    count_unread(&mut copier).await?;
+    count_messages(&mut copier).await?;
     copier.target.begin_feed_anew().await?;
     let wrong = verify(&mut copier).await?;
     (copier.say)("sessions are not brought over: everybody signs in again, or goes on with a token")?;
@@ -94,12 +94,12 @@ fn summary(table: Table, mode: Mode, tally: Tally) -> String {
     format!("{}: {rows} rows, {added} {verb}, {there} were here, {refused} not taken", table.name())
 }
 
-async fn count_unread(copier: &mut Copier<'_>) -> Result<(), Failure> {
+async fn count_messages(copier: &mut Copier<'_>) -> Result<(), Failure> {
     let (mut after, mut counted) = (0, 0);
-    while let Some((last, other)) = copier.target.count_unread(after).await? {
+    while let Some((last, other)) = copier.target.count_messages(after).await? {
         (after, counted) = (last, counted + other);
     }
-    (copier.say)(&format!("unread messages: counted, of {counted} conversations anew"))?;
+    (copier.say)(&format!("messages counted, and the unread ones, of {counted} conversations anew"))?;
     Ok(())
 }
 
@@ -116,7 +116,7 @@ async fn verify(copier: &mut Copier<'_>) -> Result<u64, Failure> {
         (copier.say)(&line)?;
     }
     let mut after = 0;
-    while let Some((last, other)) = copier.target.count_unread(after).await? {
+    while let Some((last, other)) = copier.target.count_messages(after).await? {
         (after, wrong) = (last, wrong + other);
     }
     Ok(wrong)

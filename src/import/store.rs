@@ -40,7 +40,7 @@ crate::statements! { "import":
     USER_KEYS_64 = "user_keys_64";
     SOURCE_COLUMNS = "source_columns";
     CONVERSATION_BOUND = "conversation_bound";
-    CONVERSATION_COUNT_UNREAD = "conversation_count_unread";
+    CONVERSATION_COUNT_MESSAGES = "conversation_count_messages";
     LOCK = "lock";
 }
 
@@ -315,17 +315,17 @@ impl Target {
         limited(self.0.query_drop("COMMIT")).await
     }
 
-    /// Counts the unread messages of some conversations, those after `after`: the last of them, and how many had
-    /// other counts; nothing when there are no more.
+    /// Counts the messages of some conversations, those after `after`, and the unread ones: the last of them, and how
+    /// many had other counts; nothing when there are no more.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn count_unread(&mut self, after: u64) -> Result<Option<(u64, u64)>, Error> {
+    pub async fn count_messages(&mut self, after: u64) -> Result<Option<(u64, u64)>, Error> {
         let row: Option<DriverRow> = limited(self.0.exec_first(CONVERSATION_BOUND.sql, (after,))).await?;
         let Some(last) = row.as_ref().and_then(|row| number(row, 0)) else { return Ok(None) };
         let first = after + 1;
         let params = (first, last, first, last);
-        limited(self.0.exec_drop(CONVERSATION_COUNT_UNREAD.sql, params)).await?;
+        limited(self.0.exec_drop(CONVERSATION_COUNT_MESSAGES.sql, params)).await?;
         Ok(Some((last, self.0.affected_rows())))
     }
 

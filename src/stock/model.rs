@@ -138,4 +138,23 @@ mod tests {
             format!("{line} revoked_at=2026-01-15T10:30:00.123456Z name=\"two\\nlines\"")
         );
     }
+
+    #[test]
+    fn a_quantity_is_a_whole_number_that_every_reader_holds() {
+        let read = |value: &str| quantity(&Fields::of_json(&format!(r#"{{"quantity":{value}}}"#), "hyper"));
+        for (value, number) in [
+            ("0", 0),
+            ("7", 7),
+            ("\"12\"", 12),
+            ("9007199254740991", QUANTITY_MAX),
+            ("\"9007199254740991\"", QUANTITY_MAX),
+        ] {
+            assert_eq!(read(value), Some(number), "{value}");
+        }
+        for value in
+            ["9007199254740992", "-1", "1.0", "\"\"", "\"-1\"", "\"+1\"", "\"1 \"", "null", "true", "[1]"]
+        {
+            assert_eq!(read(value), None, "{value}");
+        }
+    }
 }

@@ -56,13 +56,16 @@ async fn promtool_accepts_the_page() {
         "http_connections",
         "http_connections_refused_total",
         "http_accept_errors_total",
+        "requests_shed_total",
         "build_info",
+        "config_limit",
         "process_resident_memory_bytes",
         "process_open_fds",
         "process_cpu_seconds_total",
     ] {
         assert!(series(&text).iter().any(|line| line.split('{').next() == Some(name)), "{name} is missing");
     }
+    assert_eq!(value(&text, "config_limit{setting=\"FEED_WINDOW_EVENTS\"}"), 50_000.0);
 }
 
 #[tokio::test]

@@ -28,6 +28,13 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("metrics", &[]),
 ];
 
+/// Circles there are, by name. Another one needs another reason.
+const CIRCLES: [(&str, &str, &str); 1] = [(
+    "chassis::connection",
+    "chassis::overload",
+    "a connection waits in the line, and the line tells it its turn",
+)];
+
 /// Libraries that belong somewhere: a file, a folder, or the files of a name.
 const LIBRARIES: [(&str, &[&str]); 34] = [
     ("brotli", &["src/chassis/pages.rs"]),
@@ -245,14 +252,22 @@ fn circles(sources: &[Source]) -> BTreeSet<(String, String)> {
     edges.iter().filter(is_circle).cloned().collect()
 }
 
-fn told_circles(sources: &[Source]) -> Vec<String> {
-    circles(sources).iter().map(|(one, other)| format!("{one} and {other} name each other")).collect()
+fn unknown_circles(sources: &[Source]) -> Vec<String> {
+    let is_known = |one: &str, other: &str| CIRCLES.iter().any(|(a, b, _)| *a == one && *b == other);
+    let found = circles(sources);
+    let unknown = found.iter().filter(|(one, other)| !is_known(one, other) && !is_known(other, one));
+    unknown.map(|(one, other)| format!("{one} and {other} name each other")).collect()
 }
 
 #[test]
 fn no_two_modules_name_each_other() {
     let mut sources = sources(&["src"]);
-    report("no two modules name each other", &told_circles(&sources));
+    report("no two modules name each other", &unknown_circles(&sources));
+    let found = circles(&sources);
+    for (one, other, _) in CIRCLES {
+        let is_there = found.contains(&(one.to_owned(), other.to_owned()));
+        assert!(is_there, "{one} and {other} name each other no longer: strike it out");
+    }
     for (path, line, circle) in [
         ("src/board/head.rs", "use super::model::picture;", "board::head and board::model"),
         ("src/feed/cursor.rs", "fn planted() { super::poll::planted() }", "feed::cursor and feed::poll"),
@@ -263,7 +278,7 @@ fn no_two_modules_name_each_other() {
     ] {
         let source = sources.iter_mut().find(|source| source.path == path).unwrap();
         *source = planted(source, line);
-        let found = told_circles(&sources);
+        let found = unknown_circles(&sources);
         assert!(found.iter().any(|found| found.starts_with(circle)), "{path}: {line}: {found:?}");
     }
 }

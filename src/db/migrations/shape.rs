@@ -30,31 +30,45 @@ const NO_COLUMNS: [&str; 6] = ["PRIMARY", "UNIQUE", "KEY", "CONSTRAINT", "CHECK"
 pub fn wanted(files: impl Iterator<Item = &'static str>) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
     for text in files {
-        let mut table = None;
-        for line in text.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["CREATE", "TABLE", "IF", "NOT", "EXISTS", name, "("] => table = Some((*name, true)),
-                [.., "ALTER", "TABLE", name] | [.., "'ALTER", "TABLE", name] => table = Some((*name, false)),
-                _ if line.starts_with(')') => table = None,
-                _ => {}
-            }
-            let column = match (table, words.as_slice()) {
-                (Some((table, true)), [name, _, ..]) if line.starts_with("    ") => {
-                    (!NO_COLUMNS.contains(name)).then_some((table, *name))
+        for statement in text.split(";\n") {
+            for want in made(statement).into_iter().chain(added(statement)) {
+                if !all.iter().any(|known| (known.table, known.column) == (want.table, want.column)) {
+                    all.push(want);
                 }
-                (Some((table, false)), ["ADD", "COLUMN", name, ..]) => Some((table, *name)),
-                _ => None,
-            };
-            if let Some((table, column)) = column
-                && !all.iter().any(|known| (known.table, known.column) == (table, column))
-            {
-                let may_be_null = !line.contains("NOT NULL") && !line.contains("PRIMARY KEY");
-                all.push(Wanted { table, column, may_be_null });
             }
         }
     }
     all
+}
+
+/// The columns of a CREATE TABLE, which has one on each of its lines.
+fn made(statement: &'static str) -> Vec<Wanted> {
+    let mut table = None;
+    let mut columns = Vec::new();
+    for line in statement.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match (table, words.as_slice()) {
+            (None, ["CREATE", "TABLE", "IF", "NOT", "EXISTS", name, "("]) => table = Some(*name),
+            (Some(table), [column, _, ..]) if line.starts_with("    ") && !NO_COLUMNS.contains(column) => {
+                columns.push(Wanted { table, column, may_be_null: may_be_null(line) });
+            }
+            _ => {}
+        }
+    }
+    columns
+}
+
+/// The columns that an ALTER TABLE adds, wherever in the statement it stands.
+fn added(statement: &'static str) -> Vec<Wanted> {
+    let Some((_, alter)) = statement.split_once("ALTER TABLE ") else { return Vec::new() };
+    let table = alter.split_whitespace().next().unwrap_or_default();
+    let parts = alter.split("ADD ").filter_map(|part| part.strip_prefix("COLUMN "));
+    let columns = parts.filter_map(|part| Some((part.split_whitespace().next()?, part)));
+    columns.map(|(column, part)| Wanted { table, column, may_be_null: may_be_null(part) }).collect()
+}
+
+fn may_be_null(definition: &str) -> bool {
+    !definition.contains("NOT NULL") && !definition.contains("PRIMARY KEY")
 }
 
 /// What is wrong with a database, a part of a sentence for each table; nothing where it will do. More than is wanted
@@ -107,6 +121,7 @@ SET @add = IF(1, 'DO 0', 'ALTER TABLE a
         ADD COLUMN size INT NOT NULL DEFAULT 0 AFTER name,
         ADD COLUMN more INT NULL'
 );
+SET @add = IF(1, 'DO 0', 'ALTER TABLE a ADD COLUMN b INT NULL, ADD COLUMN c INT NOT NULL, ADD KEY a_c (c)');
 ";
 
     fn found(columns: &[(&str, bool)]) -> Vec<Found> {
@@ -124,17 +139,19 @@ SET @add = IF(1, 'DO 0', 'ALTER TABLE a
     fn columns_are_read_from_the_text() {
         let wanted = wanted([TEXT].into_iter());
         let read: Vec<_> = wanted.iter().map(|want| (want.column, want.may_be_null)).collect();
-        assert_eq!(read, [("id", false), ("name", true), ("size", false), ("more", true)]);
+        let added = [("size", false), ("more", true), ("b", true), ("c", false)];
+        assert_eq!(read, [&[("id", false), ("name", true)][..], &added].concat());
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         let wanted = wanted([TEXT].into_iter());
-        let right = [("id", false), ("name", true), ("size", false), ("more", true), ("newer", false)];
-        assert_eq!(mistakes(&wanted, &found(&right)), Vec::<String>::new());
-        assert_eq!(mistakes(&wanted, &found(&right[2..4])), ["table a lacks id, name"]);
+        let mut columns: Vec<_> = wanted.iter().map(|want| (want.column, want.may_be_null)).collect();
+        columns.push(("newer", false));
+        assert_eq!(mistakes(&wanted, &found(&columns)), Vec::<String>::new());
+        assert_eq!(mistakes(&wanted, &found(&columns[2..])), ["table a lacks id, name"]);
         assert_eq!(mistakes(&wanted, &[]), ["there is no table a"]);
-        let nullable = [("id", true), ("name", true), ("size", false), ("more", true)];
-        assert_eq!(mistakes(&wanted, &found(&nullable)), ["table a allows NULL in id"]);
+        columns[0].1 = true;
+        assert_eq!(mistakes(&wanted, &found(&columns)), ["table a allows NULL in id"]);
     }
 }

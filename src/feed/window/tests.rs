@@ -1,13 +1,19 @@
 //! State plus events equals a fresh state: random histories, read by clients of every kind.
 
+mod queue;
+mod since;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::assembly::Assembly;
 use super::super::event::{Change, Event, Piece};
 use super::super::resource::{Conversation, Message};
+use super::super::shown::Shown;
 use super::*;
+use since::{SinceClient, reader};
 
 const USERS: std::ops::RangeInclusive<u64> = 1..=4;
+const TELLS: Tells = Tells { shown: Shown::ALL, queue: true, places: true };
 const LIMITS: Limits = Limits { events_max: 10_000, bytes_max: usize::MAX };
 
 /// The database, and what was committed but not numbered yet.
@@ -225,11 +231,12 @@ struct CursorClient {
     messages: BTreeMap<u64, serde_json::Value>,
     waiting: BTreeMap<u64, serde_json::Value>,
     total: u64,
+    positions: BTreeMap<u64, u64>,
 }
 
 impl CursorClient {
     fn poll(&mut self, model: &Model, user: u64) {
-        match model.window.after(user, self.seq) {
+        match model.window.after(user, self.seq, TELLS) {
             After::Unchanged => self.seq = model.window.seq(),
             After::TooOld => panic!("the window is large enough"),
             After::News(news) => {
@@ -251,6 +258,10 @@ impl CursorClient {
                     self.waiting.insert(id(&json(piece)), json(piece));
                 }
                 (self.seq, self.total) = (news.position.seq, news.total);
+                if !news.positions.is_empty() {
+                    let told = news.positions.iter().map(|place| (place.conversation, place.position));
+                    self.positions = told.collect();
+                }
             }
         }
     }
@@ -273,6 +284,7 @@ impl CursorClient {
             let waits = row.is_waiting().then(|| write(row.unread_by_others()));
             assert_eq!(self.waiting.get(&row.id), waits.as_ref(), "user {user}");
         }
+        self.check_positions(model, user);
         let waiting = model.conversations.values().filter(|row| row.is_waiting()).count();
         assert!(self.waiting.is_empty() && self.total == 0 || self.total == waiting as u64);
         for message in model.due_messages(user) {
@@ -283,75 +295,20 @@ impl CursorClient {
     }
 }
 
-/// Asks with the newest time that it was shown, as existing front ends do, or with its clock.
-struct SinceClient {
-    echoes: bool,
-    since: [Timestamp; 2],
-    conversations: BTreeMap<u64, Timestamp>,
-    messages: Vec<u64>,
-}
-
-impl SinceClient {
-    fn new(echoes: bool) -> Self {
-        Self {
-            echoes,
-            since: [Timestamp::from_micros(1_000_000); 2],
-            conversations: BTreeMap::new(),
-            messages: Vec::new(),
+impl CursorClient {
+    /// Each of a user's that waits is told its place, which is that by counting.
+    fn check_positions(&self, model: &Model, user: u64) {
+        let waiting = model.conversations.values().filter(|row| row.is_waiting());
+        let mut order: Vec<_> = waiting.map(|row| (row.created_at, row.id, row.initiator_id)).collect();
+        order.sort_unstable();
+        let own = (1_u64..).zip(&order).filter(|(_, (.., initiator))| *initiator == user);
+        let expected: BTreeMap<u64, u64> = own.map(|(place, (_, id, _))| (*id, place)).collect();
+        let held = |id: &u64| self.positions.get(id).copied();
+        for (id, place) in &expected {
+            assert_eq!(held(id), Some(*place), "user {user}, conversation {id}");
         }
+        assert_eq!(model.window.has_place(user), !expected.is_empty());
     }
-
-    /// The clock of a client is right when everything committed is applied: that is what freshness is for.
-    fn poll(&mut self, model: &Model, user: u64) {
-        for (place, class) in [Class::Conversations, Class::Messages].into_iter().enumerate() {
-            let pieces = match model.window.since(user, class, self.since[place]) {
-                Since::Unchanged => Vec::new(),
-                Since::News(pieces, _) => pieces,
-                other => panic!("{other:?}"),
-            };
-            for piece in &pieces {
-                let value = json(piece);
-                let shown = if place == 0 { &value["updatedAt"] } else { &value["timestamp"] };
-                let shown = Timestamp::parse_lenient(shown.as_str().unwrap()).unwrap();
-                if self.echoes {
-                    self.since[place] = self.since[place].max(shown);
-                }
-                if place == 0 {
-                    assert!(model.may_see(user, id(&value)));
-                    self.conversations.insert(id(&value), shown);
-                } else {
-                    // What was posted before a claim comes by GET: so it is the same on every instance.
-                    let due = || model.due_messages(user).contains(&id(&value));
-                    assert!(!model.pending.is_empty() || due(), "user {user} gets {value}");
-                    self.messages.push(id(&value));
-                }
-            }
-            if !self.echoes && model.pending.is_empty() {
-                self.since[place] = Timestamp::from_micros(model.now);
-            }
-        }
-    }
-
-    fn check(&self, model: &Model, user: u64) {
-        for (conversation, updated_at) in model.due_conversations(user) {
-            assert_eq!(self.conversations.get(&conversation), Some(&updated_at), "user {user}");
-        }
-        for message in model.due_messages(user) {
-            assert!(self.messages.contains(&message), "user {user}, message {message}");
-        }
-    }
-}
-
-/// Reads the state from the database, unnumbered changes included, and then echoes the newest time in it.
-fn reader(model: &Model, user: u64) -> SinceClient {
-    let mut client = SinceClient::new(true);
-    client.conversations = model.due_conversations(user);
-    client.messages = model.due_messages(user);
-    let floor = client.since[0];
-    client.since[0] = client.conversations.values().copied().fold(floor, Timestamp::max);
-    let times = client.messages.iter().map(|message| model.messages[message].created_at);
-    client.since[1] = times.fold(floor, Timestamp::max);
-    client
 }
 
 #[test]
@@ -387,7 +344,7 @@ fn state_plus_events_is_a_fresh_state() {
         for (user, client) in &mut cursors {
             client.poll(&model, *user);
             client.check(&model, *user);
-            assert!(model.window.is_unchanged(*user, client.seq));
+            assert!(model.window.is_unchanged(*user, client.seq, TELLS));
         }
         for (user, client) in &mut since {
             client.poll(&model, *user);
@@ -426,12 +383,12 @@ fn what_was_evicted_is_never_passed_over() {
         assert!(model.window.size().0 <= 10);
     }
     for user in USERS {
-        assert_eq!(model.window.after(user, 0), After::TooOld);
+        assert_eq!(model.window.after(user, 0, TELLS), After::TooOld);
         let since = model.window.since(user, Class::Conversations, Timestamp::from_micros(2_000_000));
         assert_eq!(since, Since::Unknown);
     }
     let seq = model.window.seq();
-    assert_eq!(model.window.after(1, seq), After::Unchanged);
+    assert_eq!(model.window.after(1, seq, TELLS), After::Unchanged);
 }
 
 /// A message of user 1 in a conversation of its own.
@@ -490,7 +447,7 @@ fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
     }
     assert_eq!(told, 60);
     let mut seq = 0;
-    while let After::News(news) = window.after(1, seq) {
+    while let After::News(news) = window.after(1, seq, TELLS) {
         assert!(news.messages.iter().map(Bytes::len).sum::<usize>() <= NEWS_BYTES_MAX);
         seq += news.messages.len() as u64;
         assert_eq!(seq, news.position.seq);

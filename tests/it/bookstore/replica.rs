@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use super::{book, offer};
-use crate::support::{Client, Hyperdesk, Product, Schema, Server, User, eventually};
+use crate::support::{Client, Hyperdesk, Pair, Schema, Server, User, eventually};
 
 const LONG: Duration = Duration::from_secs(30);
 /// How many connections to the reader there are when it freezes: each could cost a wait of its own.
@@ -16,89 +15,16 @@ const OPEN_MIN: f64 = 8.0;
 /// of twenty reads.
 const ONE_WAIT: Duration = Duration::from_secs(6);
 
-/// How one server is made to follow another.
-struct Dialect {
-    writer: &'static [&'static str],
-    reader: &'static [&'static str],
-    follow: &'static str,
-    start: &'static str,
-    stop: &'static str,
-    /// What a writer has, and how a reader waits for it, 20 s at most: 0 is in time.
-    position: &'static str,
-    wait: &'static str,
-}
-
-const MARIADB: Dialect = Dialect {
-    writer: &["--binlog-format=MIXED"],
-    reader: &["--slave-net-timeout=5"],
-    follow: "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {}, master_user = 'root', \
-             master_use_gtid = slave_pos, master_connect_retry = 1",
-    start: "START SLAVE",
-    stop: "STOP SLAVE",
-    position: "SELECT @@gtid_binlog_pos",
-    wait: "SELECT MASTER_GTID_WAIT('{}', 20)",
-};
-
-const MYSQL: Dialect = Dialect {
-    writer: &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
-    reader: &["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--replica-net-timeout=5"],
-    follow: "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, SOURCE_USER = 'root', \
-             SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, GET_SOURCE_PUBLIC_KEY = 1",
-    start: "START REPLICA",
-    stop: "STOP REPLICA",
-    position: "SELECT @@global.gtid_executed",
-    wait: "SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 20)",
-};
-
 /// A writer and a reader that follows it, both writing down every statement.
-struct Pair {
-    writer: Server,
-    reader: Server,
-    dialect: Dialect,
+async fn start() -> Pair {
+    // Into a file: a MariaDB that was killed finds its log's table damaged, and some die of that at their start.
+    Pair::start_with(&["--general-log=ON", "--log-output=FILE", "--general-log-file=general.log"]).await
 }
 
-impl Pair {
-    async fn start() -> Pair {
-        let dialect = match Product::chosen() {
-            Product::MariaDb => MARIADB,
-            Product::MySql => MYSQL,
-        };
-        // Into a file: a MariaDB that was killed finds its log's table damaged, and some die of that at their start.
-        let logged = ["--general-log=ON", "--log-output=FILE", "--general-log-file=general.log"];
-        let writer = ["--server-id=1", "--log-bin=changes"];
-        let writer = Server::start_with(&[&writer[..], &logged, dialect.writer].concat()).await;
-        let reader = ["--server-id=2", "--relay-log=relay", "--read-only=ON"];
-        let reader = Server::start_with(&[&reader[..], &logged, dialect.reader].concat()).await;
-        let pair = Pair { writer, reader, dialect };
-        let port = pair.writer.addr().port().to_string();
-        pair.on_reader(&pair.dialect.follow.replace("{}", &port)).await;
-        pair.on_reader(pair.dialect.start).await;
-        pair
-    }
-
-    async fn on_reader(&self, statement: &str) {
-        let mut admin = self.reader.admin().await;
-        admin.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        admin.disconnect().await.unwrap();
-    }
-
-    /// With tables and rows on both sides, and a server between.
-    async fn desk(&self, schema: &Schema) -> Hyperdesk {
-        let reader = schema.url_via(self.reader.addr());
-        Hyperdesk::builder(schema).env("DATABASE_READER_URL", reader).start().await
-    }
-
-    /// Waits until the reader has all that the writer has.
-    async fn in_step(&self) {
-        let mut writer = self.writer.admin().await;
-        let gtid: String = writer.query_first(self.dialect.position).await.unwrap().unwrap();
-        let mut reader = self.reader.admin().await;
-        let wait = self.dialect.wait.replace("{}", &gtid);
-        let outcome: Option<i64> = reader.query_first(wait).await.unwrap();
-        assert_eq!(outcome, Some(0), "the reader caught up");
-        writer.disconnect().await.unwrap();
-        reader.disconnect().await.unwrap();
-    }
+/// A server between them, with tables and rows on both sides.
+async fn between(pair: &Pair, schema: &Schema) -> Hyperdesk {
+    let reader = schema.url_via(pair.reader.addr());
+    Hyperdesk::builder(schema).env("DATABASE_READER_URL", reader).start().await
 }
 
 /// How often a statement of the bookstore ran on a server.
@@ -126,9 +52,9 @@ async fn fallbacks(desk: &Hyperdesk) -> f64 {
 
 #[tokio::test]
 async fn reads_go_to_the_reader_and_writes_to_the_writer() {
-    let pair = Pair::start().await;
+    let pair = start().await;
     let schema = Schema::on(&pair.writer).await;
-    let desk = pair.desk(&schema).await;
+    let desk = between(&pair, &schema).await;
     let (ann, bob) = (User::register(desk.addr(), "ann").await, User::register(desk.addr(), "bob").await);
     let id = offer(&ann, book("Dune")).await;
     // A full page: how many there are is counted only where the page does not say it.
@@ -171,14 +97,14 @@ async fn reads_go_to_the_reader_and_writes_to_the_writer() {
 
 #[tokio::test]
 async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
-    let pair = Pair::start().await;
+    let pair = start().await;
     let schema = Schema::on(&pair.writer).await;
-    let desk = pair.desk(&schema).await;
-    let other = pair.desk(&schema).await;
+    let desk = between(&pair, &schema).await;
+    let other = between(&pair, &schema).await;
     let (ann, bob) = (User::register(desk.addr(), "ann").await, User::register(desk.addr(), "bob").await);
     let old = offer(&ann, book("Old")).await;
     pair.in_step().await;
-    pair.on_reader(pair.dialect.stop).await;
+    pair.stop().await;
 
     let made = ann.post("/books", book("New")).await.expect_status(201);
     let id = made.json()["id"].as_u64().unwrap();
@@ -213,7 +139,7 @@ async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
     ann.get(&format!("/books/{old}")).await.expect_status(404);
 
     // Once the reader has caught up, its reads are the reader's again.
-    pair.on_reader(pair.dialect.start).await;
+    pair.go_on().await;
     pair.in_step().await;
     let lists = || (runs(&pair.reader, "book_list"), runs(&pair.writer, "book_list"));
     let (before, after) = from_reader(&desk, async || {
@@ -229,9 +155,9 @@ async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
 
 #[tokio::test]
 async fn a_reader_that_dies_is_replaced_by_the_writer_and_taken_back() {
-    let pair = Pair::start().await;
+    let pair = start().await;
     let schema = Schema::on(&pair.writer).await;
-    let desk = pair.desk(&schema).await;
+    let desk = between(&pair, &schema).await;
     let ann = User::register(desk.addr(), "ann").await;
     let id = offer(&ann, book("Dune")).await;
     pair.in_step().await;
@@ -265,9 +191,9 @@ async fn a_reader_that_dies_is_replaced_by_the_writer_and_taken_back() {
 
 #[tokio::test]
 async fn a_reader_that_freezes_costs_one_short_wait() {
-    let pair = Pair::start().await;
+    let pair = start().await;
     let schema = Schema::on(&pair.writer).await;
-    let desk = pair.desk(&schema).await;
+    let desk = between(&pair, &schema).await;
     let stranger = desk.client();
     let ann = User::register(desk.addr(), "ann").await;
     let path = format!("/books/{}", offer(&ann, book("Dune")).await);

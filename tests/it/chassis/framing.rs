@@ -117,8 +117,9 @@ async fn what_is_no_request_is_refused_and_nothing_is_smuggled() {
             [one] => expected.contains(one) || expected.is_empty(),
             _ => false,
         };
-        if !fits || ending != Ending::Eof {
-            failures.push(format!("{name}: {got:?} {ending:?}, not one of {expected:?}"));
+        let has_text = answer.is_empty() || has_text(&answer);
+        if !fits || !has_text || ending != Ending::Eof {
+            failures.push(format!("{name}: {got:?} {ending:?}, not one of {expected:?}: {answer}"));
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
@@ -127,6 +128,19 @@ async fn what_is_no_request_is_refused_and_nothing_is_smuggled() {
     let unmatched = desk.metric(smuggled).await.unwrap_or_default();
     assert!(unmatched <= 6.0, "only the smugglers themselves were seen, not what they carried: {unmatched}");
     eventually_no_connections(&desk).await;
+}
+
+/// Whether an answer, the last of a connection, says in JSON what is wrong, however early that was found.
+pub fn has_text(answer: &str) -> bool {
+    let Some((head, text)) = answer.rsplit_once("\r\n\r\n") else { return false };
+    let length = format!("content-length: {}\r\n", text.len());
+    let error = serde_json::from_str(text)
+        .ok()
+        .and_then(|json: serde_json::Value| Some(json["error"].as_str()?.len()));
+    error.is_some_and(|length| length > 0)
+        && head.contains("content-type: application/json; charset=utf-8")
+        && format!("{head}\r\n").contains(&length)
+        && head.contains("\r\ndate: ")
 }
 
 async fn eventually_no_connections(desk: &crate::support::Hyperdesk) {
@@ -164,4 +178,9 @@ async fn unusual_but_proper_requests_are_answered() {
     let mut expected = vec![200; 50];
     expected.push(404);
     assert_eq!((statuses(&answer), ending), (expected, Ending::Eof));
+    // What is none after one that is.
+    let second = "GET /health HTTP/1.1\r\nhost: a\r\n\r\nGET\t/health HTTP/1.1\r\n\r\n";
+    let (answer, ending) = exchange(desk.addr(), second).await;
+    assert_eq!((statuses(&answer), ending), (vec![200, 400], Ending::Eof));
+    assert!(has_text(&answer) && answer.ends_with(r#"{"error":"Malformed request"}"#), "{answer}");
 }

@@ -9,6 +9,7 @@ mod framing;
 mod heads;
 mod lab;
 mod limits;
+mod overload;
 mod panics;
 mod patience;
 mod readers;

@@ -80,3 +80,39 @@ async fn nothing_that_follows_a_claim_is_shown_to_those_who_may_read_until_then(
     println!("{read} read, {refused} refused");
     assert!(refused == RACES && read > 0);
 }
+
+/// The waiting queue is the experts'. Who has no profile is told of their own things only, in the same shape.
+#[tokio::test]
+async fn the_queue_is_told_to_experts_only() {
+    let desk = Desk::start().await;
+    let ann = desk.user("ann").await;
+    let zoe = desk.user("zoe").await;
+    desk.schema.execute(format!("DELETE FROM expert_profiles WHERE user_id = {}", zoe.id)).await;
+    // One that did not see her register.
+    let other = desk.second().await;
+    let zoe = User { client: Client::new(other.addr()), ..zoe };
+    let begun = hyperdesk::clock::Timestamp::now();
+    let state = zoe.get("/api/updates").await.expect_status(200).json();
+    let from = state["cursor"].as_str().unwrap().to_owned();
+    let id = ask(&ann, "printer").await;
+    let seen = async || other.metric("feed_position").await;
+    crate::support::eventually(std::time::Duration::from_secs(20), || async { seen().await >= Some(1.0) })
+        .await;
+    let queue = "/api/expert-queue/updates";
+    for path in [queue.to_owned(), format!("{queue}?since={begun}"), format!("{queue}?since=2000-01-01")] {
+        assert_eq!(zoe.get(&path).await.expect_status(200).text(), "[]", "{path}");
+    }
+    for path in ["/api/updates".to_owned(), format!("/api/updates?cursor={from}")] {
+        let told = zoe.get(&path).await.expect_status(200).json();
+        assert_eq!((&told["queue"]["waiting"], &told["queue"]["left"]), (&json!([]), &json!([])), "{path}");
+    }
+    zoe.get(&format!("/api/updates?wait=1&cursor={from}")).await.expect_status(204);
+    // Her own things she is told; and as an expert everything.
+    let hers = ask(&zoe, "mouse").await;
+    let told = zoe.get(&format!("/api/updates?cursor={from}")).await.expect_status(200).json();
+    assert_eq!(each(&told["conversations"], "id"), [&*hers]);
+    zoe.put("/expert/profile", json!({"bio": "now"})).await.expect_status(200);
+    let told = zoe.get(&format!("/api/updates?cursor={from}")).await.expect_status(200).json();
+    assert_eq!(each(&told["queue"]["waiting"], "id"), [&*id, &*hers]);
+    assert_eq!(zoe.get(queue).await.json().as_array().unwrap().len(), 1);
+}

@@ -95,6 +95,33 @@ async fn every_route_has_its_methods_its_label_and_its_limit() {
     ann.get("/nothing/here").await.expect_status(404);
 }
 
+/// In the same words as an id that nobody has, and to the same people.
+#[tokio::test]
+async fn what_is_no_id_names_what_is_not_there() {
+    let desk = Desk::start_with(&[("SERVICES", "")]).await;
+    let ann = desk.user("ann").await;
+    let book = json!({"title": "t", "author": "a", "description": "d", "price": "1.00", "stock": 3,
+        "quantity": 1, "method": "card", "providerId": 1});
+    let ask = async |spec: &Spec, id: &str, token: &str| {
+        let request = ann.client.request(spec.method, &path_of(spec.label, id)).bearer(token);
+        let request = if spec.body_bytes_max > 0 { request.json(&book) } else { request };
+        let answer = request.send().await;
+        (answer.status, answer.text())
+    };
+    let all = specs();
+    for spec in all.iter().filter(|spec| spec.label.contains(':')) {
+        let known = ask(spec, "987654321", &ann.token).await;
+        let stranger = ask(spec, "987654321", "").await;
+        let what = format!("{} {}", spec.method, spec.label);
+        assert!(known.0 == 404 && known.1 != r#"{"error":"Not found"}"#, "{what}: {known:?}");
+        assert_eq!(stranger.0 == 401, spec.access == Access::User, "{what}: {stranger:?}");
+        for id in ["abc", "07", "0", "-1", "+1", "1.0", "%31", "1%00", "9223372036854775808", "1e3"] {
+            assert_eq!(ask(spec, id, &ann.token).await, known, "{what} {id}");
+            assert_eq!(ask(spec, id, "").await, stranger, "{what} {id}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn health_needs_no_database() {
     let desk = Desk::start().await;

@@ -77,10 +77,11 @@ async fn the_first_good_credential_of_several_counts() {
         is(me(&[("cookie", bad.clone()), ("cookie", bob_s.clone())]).await, &bob);
         is(me(&[("cookie", format!("{bad}; {bob_s}")), ("cookie", ann_s.clone())]).await, &bob);
     }
-    let many = vec![bad[2].clone(); 10].join("; ");
+    // Behind as many as a head of 32 kB has room for; each of these costs a signature.
+    let many = vec!["hyperdesk_session=eyJhbGciOiJIUzI1NiJ9.."; 700].join("; ");
     is(me(&[("cookie", format!("{many}; {}", ann.cookie))]).await, &ann);
-    let too_many = vec![bad[2].clone(); 1_000].join("; ");
-    me(&[("cookie", format!("{too_many}; {}", ann.cookie))]).await.expect_status(401);
+    is(me(&[("cookie", format!("{many}; a=b")), ("cookie", bob.cookie.clone())]).await, &bob);
+    me(&[("cookie", many)]).await.expect_status(401);
 
     // A header of the page's own beside one of a proxy's.
     let bearer = |user: &User| ("authorization", format!("Bearer {}", user.token));

@@ -16,6 +16,8 @@ pub struct Book {
     pub messages: BTreeMap<u64, Value>,
     /// The waiting queue as cursor polls keep it.
     pub waiting: BTreeMap<u64, Value>,
+    /// The places that cursor polls were told.
+    pub positions: BTreeMap<u64, u64>,
     /// The queue as the `since` poll gives it.
     pub queue: Option<Value>,
     /// Messages in the order in which they first came.
@@ -48,6 +50,7 @@ impl Book {
             conversations: BTreeMap::new(),
             messages: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            positions: BTreeMap::new(),
             queue: None,
             arrived: Vec::new(),
             newest_in: HashMap::new(),
@@ -69,6 +72,14 @@ impl Book {
         if is_state {
             changed |= !self.waiting.is_empty();
             self.waiting.clear();
+            self.positions.clear();
+        }
+        if news["positions"].is_array() {
+            let told = list(&news["positions"]);
+            let told = told.map(|one| (id_of(one, "conversationId"), one["position"].as_u64().unwrap_or(0)));
+            let told: BTreeMap<u64, u64> = told.collect();
+            changed |= self.positions != told;
+            self.positions = told;
         }
         for conversation in list(&news["conversations"]) {
             changed |= self.take_conversation(conversation);

@@ -14,6 +14,7 @@ struct Conversation {
     initiator: u64,
     expert: Option<u64>,
     updated_at: String,
+    created_at: String,
 }
 
 struct Message {
@@ -66,15 +67,17 @@ type EventRow = (u64, String, Option<u64>, Option<u64>, Option<u64>);
 
 impl Truth {
     pub async fn read(world: &World) -> Truth {
-        let rows: Vec<(u64, String, String, u64, Option<u64>, String)> = world
+        let rows: Vec<(u64, String, String, u64, Option<u64>, String, String)> = world
             .schema
             .query(
                 "SELECT id, title, status, initiator_id, assigned_expert_id,
-                     DATE_FORMAT(updated_at, '%Y-%m-%dT%H:%i:%s.%fZ') FROM conversations",
+                     DATE_FORMAT(updated_at, '%Y-%m-%dT%H:%i:%s.%fZ'),
+                     DATE_FORMAT(created_at, '%Y-%m-%dT%H:%i:%s.%fZ') FROM conversations",
             )
             .await;
-        let conversations = rows.into_iter().map(|(id, title, status, initiator, expert, updated_at)| {
-            (id, Conversation { title, status, initiator, expert, updated_at })
+        let conversations = rows.into_iter().map(|row| {
+            let (id, title, status, initiator, expert, updated_at, created_at) = row;
+            (id, Conversation { title, status, initiator, expert, updated_at, created_at })
         });
         let rows: Vec<(u64, u64, u64, String, bool, String)> = world
             .schema
@@ -123,8 +126,9 @@ impl Truth {
         let (conversations, messages) = (self.conversations.len(), self.messages.len());
         format!(
             "{acknowledged} writes acknowledged, {refused} refused, {unknown} unknown; {conversations} \
-             conversations, {messages} messages, {} events",
-            self.events.len()
+             conversations, {messages} messages, {} events, {} claims ended",
+            self.events.len(),
+            self.events.iter().filter(|event| event.kind == "unclaimed").count()
         )
     }
 
@@ -180,7 +184,8 @@ impl Truth {
             let stored = self.events.iter().filter(of).count();
             // Who resolves twice is told twice that it is done.
             let least = if kind == "resolved" { done.min(1) } else { done };
-            if stored < least || stored > done + unknown {
+            // What lapses is given back by nobody.
+            if stored < least || (kind != "unclaimed" && stored > done + unknown) {
                 let counts = format!("{done} times, {unknown} unknown, stored {stored} times");
                 wrong.push(format!("user {by} {kind} conversation {conversation}: {counts}"));
             }
@@ -228,6 +233,7 @@ impl Truth {
         self.check_messages(book, by_cursor, &mut wrong);
         if by_cursor {
             self.check_waiting(&book.waiting.values().collect::<Vec<_>>(), book, &mut wrong);
+            self.check_positions(book, &mut wrong);
         } else {
             self.check_queue(book, &mut wrong);
         }
@@ -266,6 +272,7 @@ impl Truth {
                 .values()
                 .filter(|message| message.conversation == *id && !message.is_read && message.sender != user);
             let unread = unread.count();
+            self.check_drift(*id, held, book, wrong);
             if by_cursor && held["unreadCount"] != unread {
                 wrong.push(format!("{book}: conversation {id}: {unread} are unread: {held}"));
             }
@@ -277,6 +284,32 @@ impl Truth {
             let may = |row: &Conversation| row.initiator == user || self.tenure(*id, user).is_some();
             if !self.conversations.get(id).is_some_and(may) {
                 wrong.push(format!("{book}: conversation {id} is none of theirs"));
+            }
+        }
+    }
+
+    /// By the count that a client was shown it knows whether it has every message: an asker always has, an expert has
+    /// what was posted since the claim and reads the rest.
+    fn check_drift(&self, id: u64, held: &Value, book: &Book, wrong: &mut Vec<String>) {
+        let posted = self.messages.values().filter(|row| row.conversation == id).count();
+        if held["messageCount"] != posted {
+            wrong.push(format!("{book}: conversation {id} has {posted} messages: {held}"));
+        }
+        let known = book.messages.values().filter(|one| id_of(one, "conversationId") == id).count();
+        if self.conversations[&id].initiator == book.user && known != posted {
+            wrong.push(format!("{book}: has {known} of {posted} messages of conversation {id}"));
+        }
+    }
+
+    /// Who waits was told their place.
+    fn check_positions(&self, book: &Book, wrong: &mut Vec<String>) {
+        let waiting = self.conversations.iter().filter(|(_, row)| row.status == "waiting");
+        let mut order: Vec<_> = waiting.map(|(id, row)| (&row.created_at, *id, row.initiator)).collect();
+        order.sort_unstable();
+        for (place, (_, id, initiator)) in (1..).zip(order) {
+            let told = book.positions.get(&id);
+            if initiator == book.user && told != Some(&place) {
+                wrong.push(format!("{book}: conversation {id} stands at {place}, was told {told:?}"));
             }
         }
     }

@@ -100,6 +100,20 @@ pub fn all() -> Vec<(usize, Kind)> {
     everybody.chain(OF_SOMEBODY).collect()
 }
 
+/// All who have clients go on asking, as their open browsers do, until it is known what they should have: or their
+/// claims would lapse one after the other.
+pub async fn stay_present(world: Arc<World>) {
+    let mut random = world.random(5_000_000);
+    loop {
+        for person in &world.people[..=ARCHIVIST] {
+            let client = Client::new(world.some_addr(&mut random));
+            let poll = client.get("/api/messages/updates?since=2100-01-01").bearer(&person.token);
+            let _any = poll.limit(PAUSE_MAX).try_send().await;
+        }
+        sleep(PAUSE_MAX).await;
+    }
+}
+
 struct Poller {
     world: Arc<World>,
     random: Random,

@@ -44,12 +44,17 @@ const DESKS: usize = 3;
 const PEOPLE: usize = 5;
 /// One more, who writes and asks, and whose history is longer than an answer.
 const ARCHIVIST: usize = PEOPLE;
+/// And an expert who claims and is never heard of again: no client of theirs asks, and claims have a lease.
+pub const SILENT: usize = PEOPLE + 1;
+const LEASE_SECONDS: u64 = 2;
 /// Each writes in so many places at once.
 const TABS: usize = 2;
 /// Writers that go past the servers, to stall between statement and commit.
 const SLOW_WRITERS: u64 = 3;
 /// Until every client has what is committed after the last fault, on a busy machine.
 const SETTLED_LIMIT: Duration = Duration::from_secs(30);
+/// Until the leases of all who are gone are over: a silence, after another one since the last start of a server.
+const LAPSED_LIMIT: Duration = Duration::from_secs(60);
 
 /// The instance whose window may be small.
 const NARROW_DESK: usize = 2;
@@ -147,6 +152,7 @@ pub struct World {
     pub plan: Plan,
     pub people: Vec<Person>,
     settling: AtomicBool,
+    writing: AtomicBool,
     /// Few enough wait that the queue's first page shows all.
     pub may_open: AtomicBool,
     pub board: Mutex<writers::Board>,
@@ -177,7 +183,7 @@ impl World {
         // One after the other: the archive is to be there before most of them.
         let mut desks = vec![start(&plan, &schema, &proxies, 0, None).await];
         let first = desks[0].addr();
-        let signed_in = (0..=ARCHIVIST).map(|number| async move {
+        let signed_in = (0..=SILENT).map(|number| async move {
             let user = User::register(first, &format!("person{number}")).await;
             Person { id: user.id.unsigned_abs(), token: user.token }
         });
@@ -200,6 +206,7 @@ impl World {
             plan,
             people,
             settling: AtomicBool::new(false),
+            writing: AtomicBool::new(true),
             may_open: AtomicBool::new(true),
             board: Mutex::default(),
             due: due::Due::default(),
@@ -215,6 +222,11 @@ impl World {
             begun: Timestamp::now(),
             started: Instant::now(),
         }
+    }
+
+    /// Whether writers go on.
+    pub fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::SeqCst)
     }
 
     pub fn phase(&self) -> Phase {
@@ -247,6 +259,15 @@ impl World {
             count(&self.ends),
             count(&self.cuts)
         )
+    }
+
+    /// Waits until the silent expert has nothing any more.
+    async fn lapsed(&self) {
+        let silent = self.people[SILENT].id;
+        let left = format!(
+            "SELECT COUNT(*) FROM conversations WHERE status = 'active' AND assigned_expert_id = {silent}"
+        );
+        eventually(LAPSED_LIMIT, || async { self.schema.query_one::<u64>(&left).await == 0 }).await;
     }
 
     /// Waits until no change lacks its number.
@@ -283,6 +304,7 @@ async fn start(
         .env("SERVICES", "helpdesk")
         .env("WEB_CONCURRENCY", 2)
         .env("DRAIN_SECONDS", 2)
+        .env("CLAIM_LEASE_SECONDS", LEASE_SECONDS)
         .env("RUST_LOG", "warn,hyperdesk=info");
     if plan.is_narrow && at == NARROW_DESK {
         builder = builder.env("FEED_WINDOW_EVENTS", NARROW_EVENTS);
@@ -303,7 +325,7 @@ async fn run(plan: Plan) {
         .enumerate()
         .map(|(number, (person, kind))| tokio::spawn(clients::run(world.clone(), number, person, kind)))
         .collect();
-    let everybody = (0..PEOPLE * TABS).map(|number| number % PEOPLE).chain([ARCHIVIST]);
+    let everybody = (0..PEOPLE * TABS).map(|number| number % PEOPLE).chain([ARCHIVIST, SILENT]);
     let mut writing: Vec<_> = everybody
         .enumerate()
         .map(|(number, person)| tokio::spawn(writers::over_http(world.clone(), person, number as u64)))
@@ -312,15 +334,18 @@ async fn run(plan: Plan) {
         writing.push(tokio::spawn(writers::past_the_servers(world.clone(), number)));
     }
     let gate = tokio::spawn(writers::keep_the_queue_short(world.clone()));
+    let present = tokio::spawn(clients::stay_present(world.clone()));
     if plan.is_restored {
         restore::run(&world).await;
     } else {
         chaos::run(&world, 0, plan.length).await;
     }
     let troubled = world.started.elapsed();
-    world.settling.store(true, Ordering::SeqCst);
+    world.writing.store(false, Ordering::SeqCst);
     let ledgers: Vec<_> = join_all(writing).await.into_iter().map(|done| done.expect("a writer")).collect();
     gate.await.expect("the gate");
+    world.lapsed().await;
+    world.settling.store(true, Ordering::SeqCst);
     world.numbered().await;
     let begun = Instant::now();
     let books = join_all(clients).await.into_iter().map(|done| done.expect("a client"));
@@ -328,6 +353,7 @@ async fn run(plan: Plan) {
     let took = begun.elapsed();
     let last = books.iter().max_by_key(|book| book.settled).expect("clients");
     let truth = check::Truth::read(&world).await;
+    present.abort();
     let mut wrong = truth.check_ledgers(&ledgers);
     for book in &books {
         wrong.extend(truth.check(book, &ledgers));

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::due::Item;
 use super::restore::LOST;
-use super::{Phase, World};
+use super::{SILENT, World};
 use crate::support::{Client, Random};
 
 /// The queue's first page shows a hundred.
@@ -114,7 +114,7 @@ impl Ledger {
 /// Keeps so few waiting that clients are shown all who wait.
 pub async fn keep_the_queue_short(world: Arc<World>) {
     let sql = "SELECT COUNT(*) FROM conversations WHERE status = 'waiting'";
-    while world.phase() == Phase::Writing {
+    while world.is_writing() {
         sleep(Duration::from_millis(100)).await;
         let Ok(mut conn) = Conn::new(world.server.admin_opts().db_name(Some(world.schema.name()))).await
         else {
@@ -136,7 +136,7 @@ pub async fn over_http(world: Arc<World>, person: usize, number: u64) -> Ledger 
         world,
         ledger: Ledger::default(),
     };
-    while writer.world.phase() == Phase::Writing {
+    while writer.world.is_writing() {
         writer.act().await;
         sleep(writer.random.duration(Duration::from_millis(2), Duration::from_millis(40))).await;
     }
@@ -153,6 +153,10 @@ struct Writer {
 
 impl Writer {
     async fn act(&mut self) {
+        if self.person == SILENT {
+            // Claims, says something now and then, and is not heard of.
+            return if self.random.chance(3) { self.post().await } else { self.claim().await };
+        }
         match self.random.number(0..100) {
             0..12 => self.open().await,
             12..35 => self.claim().await,
@@ -197,7 +201,10 @@ impl Writer {
             return;
         };
         let content = self.random.name(20);
-        let fields = json!({ "conversationId": conversation.to_string(), "content": content });
+        let mut fields = json!({ "conversationId": conversation.to_string(), "content": content });
+        if self.random.chance(3) {
+            fields["lastSeenMessageId"] = json!(self.newest_in(conversation));
+        }
         let (outcome, _) = self.create("/messages", fields).await;
         if let Outcome::Done(id) = outcome {
             self.world.posted(era, id, conversation, me);
@@ -205,9 +212,18 @@ impl Writer {
         self.note(era, Write::Post { conversation, content }, outcome);
     }
 
+    /// The newest message of a conversation that anybody was told of; a colleague's may have crossed it.
+    fn newest_in(&self, conversation: u64) -> u64 {
+        let board = self.world.board.lock().unwrap();
+        board.messages.iter().rev().find(|(_, at, _)| *at == conversation).map_or(0, |(id, ..)| *id)
+    }
+
     async fn claim(&mut self) {
-        let me = self.me;
-        let Some(conversation) = self.choose(|known| known.expert.is_none() && known.initiator != me) else {
+        let (me, silent) = (self.me, self.world.people[SILENT].id);
+        // Who is gone loses it some time.
+        let is_free =
+            |known: &Known| known.expert.is_none() || (known.expert == Some(silent) && me != silent);
+        let Some(conversation) = self.choose(|known| is_free(known) && known.initiator != me) else {
             return;
         };
         self.change("claim", "claimed", conversation, Some(Some(me))).await;
@@ -262,6 +278,10 @@ impl Writer {
         loop {
             tries += 1;
             let (status, body) = self.send("POST", path, fields.clone(), Some(&key)).await;
+            if let Some(newer) = body.as_ref().and_then(|body| body["messages"].as_array()) {
+                let are_others = newer.iter().all(|one| one["senderId"] != self.me.to_string());
+                assert!(status == Some(409) && !newer.is_empty() && are_others, "{status:?} {newer:?}");
+            }
             let id = || body.as_ref()?["id"].as_str()?.parse().ok();
             match judged(status, id) {
                 // Somebody else took the conversation away meanwhile; the first try may have been in time.
@@ -306,7 +326,7 @@ pub async fn past_the_servers(world: Arc<World>, number: u64) -> Ledger {
     let mut random = world.random(100 + number);
     let mut ledger = Ledger::default();
     let mut conn = None;
-    while world.phase() == Phase::Writing {
+    while world.is_writing() {
         let open = match conn.take() {
             Some(open) => Some(open),
             None => Conn::new(world.server.admin_opts().db_name(Some(world.schema.name()))).await.ok(),

@@ -136,6 +136,9 @@ async fn each_url_knows_its_methods() {
     }
 }
 
+/// A challenge has a parameter at least (RFC 6750 §3).
+const REALM: &str = r#"Bearer realm="hyperdesk""#;
+
 /// What [RFC 6750 §3.1] says of credentials that are missing, malformed or no good.
 #[tokio::test]
 async fn a_token_is_asked_for_as_rfc_6750_says() {
@@ -150,19 +153,23 @@ async fn a_token_is_asked_for_as_rfc_6750_says() {
 
     for (method, path) in [("GET", QUANTITY), ("POST", QUANTITY), ("PUT", OWN)] {
         let request = || client.request(method, path);
-        refused(&request().send().await, 401, "Bearer");
-        let invalid = r#"Bearer error="invalid_token""#;
+        refused(&request().send().await, 401, REALM);
+        let invalid = r#"Bearer realm="hyperdesk", error="invalid_token""#;
         refused(&request().bearer("nonsense").send().await, 401, invalid);
         let elsewhere = client.request(method, &format!("{path}?access_token={read}"));
-        refused(&elsewhere.send().await, 401, "Bearer");
+        refused(&elsewhere.send().await, 401, REALM);
     }
     exactly(&client.get(QUANTITY).send().await, 401, r#"{"error":"Authentication required"}"#);
     exactly(&with("Bearer nonsense".to_owned()).await, 401, r#"{"error":"invalid_token"}"#);
-    refused(&with("Basic dXNlcjpwYXNz".to_owned()).await, 401, "Bearer");
-    refused(&with(format!("Bearer {read}x")).await, 401, r#"Bearer error="invalid_token""#);
+    refused(&with("Basic dXNlcjpwYXNz".to_owned()).await, 401, REALM);
+    refused(
+        &with(format!("Bearer {read}x")).await,
+        401,
+        r#"Bearer realm="hyperdesk", error="invalid_token""#,
+    );
     with(format!("bEARER  {read}")).await.expect_status(200);
 
-    let malformed = r#"Bearer error="invalid_request""#;
+    let malformed = r#"Bearer realm="hyperdesk", error="invalid_request""#;
     for value in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer \"a\"", "Bearer a=b"] {
         refused(&with(value.to_owned()).await, 400, malformed);
     }
@@ -174,7 +181,7 @@ async fn a_token_is_asked_for_as_rfc_6750_says() {
 
     let scope = client.post(QUANTITY).bearer(&read).json(json!({"quantity": -1})).send().await;
     exactly(&scope, 403, r#"{"message":"Insufficient scope."}"#);
-    refused(&scope, 403, r#"Bearer error="insufficient_scope", scope="stock""#);
+    refused(&scope, 403, r#"Bearer realm="hyperdesk", error="insufficient_scope", scope="stock""#);
     let stock = Program::create(&schema, "stock").await.token(desk.addr(), "").await;
     let in_form = client.post(QUANTITY).bearer(&stock).form(&[("quantity", "1"), ("access_token", "x")]);
     refused(&in_form.send().await, 400, malformed);
@@ -189,9 +196,12 @@ async fn no_token_opens_the_doors_of_the_other_kind() {
     let ann = User::register(desk.addr(), "ann").await;
     for (method, path) in [("GET", QUANTITY), ("POST", QUANTITY), ("PUT", OWN)] {
         let answer = ann.request(method, path).send().await.expect_status(401);
-        assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some(r#"Bearer realm="hyperdesk", error="invalid_token""#)
+        );
         let answer = ann.cookie_request(method, path).send().await.expect_status(401);
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(answer.header("www-authenticate"), Some(REALM));
     }
     let client = desk.client();
     for (method, path) in [

@@ -206,7 +206,7 @@ async fn clients_are_made_listed_and_revoked() {
     })
     .await;
     let answer = client.get(QUANTITY).bearer(&first).send().await;
-    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="hyperdesk", error="invalid_token""#));
     client.get(QUANTITY).bearer(&second).send().await.expect_status(200);
     let (_, list) = oauth_client(&schema, &["list"]).await;
     assert!(list.lines().next().unwrap().contains(" revoked_at=20"), "{list}");

@@ -39,7 +39,12 @@ impl Server {
     pub async fn start_with(extra_args: &[&str]) -> Server {
         let product = Product::chosen();
         let folder = child::fresh_folder("db");
-        copy_template(product, &folder.join("data"));
+        let lasting: Vec<&str> = extra_args.iter().copied().filter(|arg| arg.starts_with(LASTING)).collect();
+        if product == Product::MySql && !lasting.is_empty() {
+            product.make_data_folder(&folder.join("data"), &lasting);
+        } else {
+            copy_template(product, &folder.join("data"));
+        }
         // Another program may listen on the port between our look and the server's start.
         for _ in 0..3 {
             let server = Server {
@@ -213,6 +218,9 @@ const SERVER_ARGS: [&str; 12] = [
     "--max-connections=151",
 ];
 
+/// An option that MySQL must have been given when its data folder was made.
+const LASTING: &str = "--lower-case-table-names=";
+
 /// Copies a data folder that was made once for this build folder and version.
 fn copy_template(product: Product, to: &Path) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -225,7 +233,7 @@ fn copy_template(product: Product, to: &Path) {
     if !template.is_dir() {
         let unfinished = target.join("database-template-unfinished");
         let _ = std::fs::remove_dir_all(&unfinished);
-        product.make_data_folder(&unfinished);
+        product.make_data_folder(&unfinished, &[]);
         std::fs::rename(&unfinished, &template).expect("rename the template");
     }
     drop(lock);

@@ -25,11 +25,19 @@ pub struct EventStream {
 
 impl EventStream {
     pub async fn open(addr: SocketAddr, token: &str, last_id: Option<&str>) -> io::Result<EventStream> {
+        EventStream::open_at(addr, "/api/updates/stream", token, last_id).await
+    }
+
+    /// The same with a query.
+    pub async fn open_at(
+        addr: SocketAddr,
+        path: &str,
+        token: &str,
+        last_id: Option<&str>,
+    ) -> io::Result<EventStream> {
         let mut stream = TcpStream::connect(addr).await?;
         let resume = last_id.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
-        let head = format!(
-            "GET /api/updates/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{resume}\r\n"
-        );
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{resume}\r\n");
         stream.write_all(head.as_bytes()).await?;
         let mut raw = Vec::new();
         let end = loop {

@@ -57,8 +57,9 @@ impl Product {
         }
     }
 
-    /// Makes a new data folder, with an administrator `root@127.0.0.1` who has no password.
-    pub fn make_data_folder(self, folder: &Path) {
+    /// Makes a new data folder, with an administrator `root@127.0.0.1` who has no password, and with options that MySQL
+    /// takes then or never.
+    pub fn make_data_folder(self, folder: &Path, options: &[&str]) {
         let datadir = format!("--datadir={}", folder.display());
         let mut command = match self {
             Product::MariaDb => {
@@ -76,7 +77,8 @@ impl Product {
                 let mut command = Command::new(self.program());
                 command
                     .args(["--no-defaults", "--initialize-insecure", "--innodb-redo-log-capacity=8M"])
-                    .arg(format!("--init-file={}", accounts.display()));
+                    .arg(format!("--init-file={}", accounts.display()))
+                    .args(options);
                 command
             }
         };

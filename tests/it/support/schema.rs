@@ -50,6 +50,17 @@ impl Schema {
         Schema::create(server.admin_opts(), false).await
     }
 
+    /// The same on a server that has a copy of it.
+    pub async fn at(&self, server: &Server) -> Schema {
+        Schema {
+            name: self.name.clone(),
+            admin: server.admin_opts().db_name(Some(self.name.clone())),
+            conn: Mutex::new(None),
+            drop_at_end: false,
+            migrated: OnceCell::new_with(Some(())),
+        }
+    }
+
     async fn create(admin: OptsBuilder, drop_at_end: bool) -> Schema {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

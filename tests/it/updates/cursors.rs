@@ -43,7 +43,8 @@ async fn the_answer_has_exactly_this_shape() {
     assert_eq!(found["queue"], json!({"waiting": [opened], "left": [], "total": 1}));
     let mut keys: Vec<_> = found.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["conversations", "cursor", "messages", "nextPollMs", "queue"]);
+    // Whose question waits is told its place.
+    assert_eq!(keys, ["conversations", "cursor", "messages", "nextPollMs", "positions", "queue"]);
 
     let queued = news(&eve, &eves).await;
     assert_eq!((&queued["conversations"], &queued["messages"]), (&json!([]), &json!([])));

@@ -8,6 +8,8 @@ mod cut;
 mod holes;
 mod idle;
 mod lists;
+mod parts;
+mod positions;
 mod restored;
 mod slow;
 mod streams;

@@ -1,0 +1,53 @@
+//! Who is an expert, as the polls know it: the queue is told to nobody else, as `GET /expert/queue` is refused to others.
+//!
+//! Everybody who registers has a profile; only people who were brought in from elsewhere may have none. So a poll that has
+//! nothing to tell asks nothing. Where there is something of the queue to tell, it is looked up whether this is an expert:
+//! once, as who is one stays one. Who is none may become one on any instance, and is looked up again after a minute.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::chassis::Error;
+
+use super::{Helpdesk, store};
+
+/// Users remembered; when there are more, all are forgotten and looked up again. About 40 bytes each.
+const KNOWN_MAX: usize = 65_536;
+/// How long somebody who is no expert is none without another look.
+const NONE_FOR: Duration = Duration::from_secs(60);
+
+/// Who is known to be an expert or to be none, the latter until when.
+#[derive(Default)]
+pub(super) struct Profiles(Mutex<HashMap<u64, Option<Instant>>>);
+
+impl Profiles {
+    /// Whether a user is an expert; `None` where that has to be looked up.
+    pub(super) fn known(&self, user: u64) -> Option<bool> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&user)? {
+            None => Some(true),
+            Some(until) if Instant::now() < *until => Some(false),
+            Some(_) => None,
+        }
+    }
+
+    /// Notes what was found.
+    pub(super) fn note(&self, user: u64, is_expert: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(user, (!is_expert).then(|| Instant::now() + NONE_FOR));
+    }
+}
+
+/// Whether a user is an expert, looked up if need be.
+pub(super) async fn look(desk: &Helpdesk, user: u64) -> Result<bool, Error> {
+    if let Some(known) = desk.profiles.known(user) {
+        return Ok(known);
+    }
+    let is_expert = store::profile_by_user(&mut desk.db.writer().await?, user).await?.is_some();
+    desk.profiles.note(user, is_expert);
+    Ok(is_expert)
+}

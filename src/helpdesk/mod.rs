@@ -152,7 +152,7 @@ impl Helpdesk {
             hasher,
             attempts,
             cuts: Cuts::default(),
-            profiles: Profiles::default(),
+            profiles: Profiles::new(),
             lease,
             names: Names(parts.config.usernames),
             rehash: parts.config.rehash,

@@ -5,8 +5,11 @@
 //! once, as who is one stays one. Who is none may become one on any instance, and is looked up again after a minute.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::chassis::Error;
 
@@ -17,14 +20,26 @@ const KNOWN_MAX: usize = 65_536;
 /// How long somebody who is no expert is none without another look.
 const NONE_FOR: Duration = Duration::from_secs(60);
 
+/// Look-ups at once for polls that are going to be held: the others take turns, so that a crowd which comes at once leaves
+/// the pool to those who write.
+const LOOKS_MAX: usize = 4;
+
 /// Who is known to be an expert or to be none, the latter until when.
-#[derive(Default)]
-pub(super) struct Profiles(Mutex<HashMap<u64, Option<Instant>>>);
+pub(super) struct Profiles {
+    known: Mutex<HashMap<u64, Option<Instant>>>,
+    looks: Semaphore,
+    background: Handle,
+}
 
 impl Profiles {
+    /// Nobody is known. What has to be looked up for an event loop is so on the runtime that this is called on.
+    pub(super) fn new() -> Self {
+        Self { known: Mutex::default(), looks: Semaphore::new(LOOKS_MAX), background: Handle::current() }
+    }
+
     /// Whether a user is an expert; `None` where that has to be looked up.
     pub(super) fn known(&self, user: u64) -> Option<bool> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(&user)? {
             None => Some(true),
             Some(until) if Instant::now() < *until => Some(false),
@@ -34,7 +49,7 @@ impl Profiles {
 
     /// Notes what was found.
     pub(super) fn note(&self, user: u64, is_expert: bool) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
@@ -50,4 +65,13 @@ pub(super) async fn look(desk: &Helpdesk, user: u64) -> Result<bool, Error> {
     let is_expert = store::profile_by_user(&mut desk.db.writer().await?, user).await?.is_some();
     desk.profiles.note(user, is_expert);
     Ok(is_expert)
+}
+
+/// The same for an event loop, which must not ask the database itself.
+pub(super) async fn look_apart(desk: &Arc<Helpdesk>, user: u64) -> Result<bool, Error> {
+    // It is never closed.
+    let _turn = desk.profiles.looks.acquire().await;
+    let apart = desk.clone();
+    let looked = desk.profiles.background.spawn(async move { look(&apart, user).await });
+    looked.await.map_err(|ended| Error::Internal(format!("a look for a profile ended: {ended}")))?
 }

@@ -1,11 +1,13 @@
 //! The help desk's SQL: one function for each statement, one statement for each file in `sql/helpdesk/`.
 
+mod records;
+
 use crate::clock::Timestamp;
 use crate::db::{Columns, Connection, Error, Literal, Record};
 use crate::feed::resource::{Conversation, Message};
 
 use super::merge::{End, Key, Read};
-use super::model::{Assignment, Id, LIST_MAX, Profile, User};
+use super::model::{Assignment, LIST_MAX, Profile, User};
 
 crate::statements! { "helpdesk":
     USER_INSERT = "user_insert";
@@ -66,45 +68,6 @@ crate::packets! { "helpdesk":
 }
 
 type Outcome<T> = Result<T, Error>;
-
-impl Record for User {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: row.take()?,
-            username: row.take()?,
-            created_at: row.take()?,
-            last_active_at: row.take()?,
-        })
-    }
-}
-
-impl Record for Profile {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: Id(row.take()?),
-            user_id: Id(row.take()?),
-            bio: row.take()?,
-            // Written by us as JSON; a row of the Rails original may hold nothing.
-            knowledge_base_links: serde_json::from_str(&row.take::<String>()?).unwrap_or_default(),
-            created_at: row.take()?,
-            updated_at: row.take()?,
-        })
-    }
-}
-
-impl Record for Assignment {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: Id(row.take()?),
-            conversation_id: Id(row.take()?),
-            expert_id: Id(row.take()?),
-            status: row.take()?,
-            assigned_at: row.take()?,
-            resolved_at: row.take()?,
-            rating: row.take()?,
-        })
-    }
-}
 
 /// Makes a user; its id. [`Error::Duplicate`] when the name, or its key, is taken.
 pub async fn user_insert(

@@ -214,15 +214,21 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     let ask = CursorAsk::new(Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?, shown);
     let user = caller.user_id;
     if wait > 0 {
+        let until = Instant::now() + Duration::from_secs(wait);
         let is_expert = if shown.queue { desk.profiles.known(user) } else { Some(false) };
-        return Ok(match is_expert {
-            None => Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask, true)),
-            Some(is_expert) => {
-                let until = Instant::now() + Duration::from_secs(wait);
-                let ask = ask.with_queue(is_expert).patient();
-                Answer::held(hold(desk.clone(), event_loop, caller, ask, until))
+        let desk = desk.clone();
+        return Ok(Answer::held(async move {
+            let is_expert = match is_expert {
+                Some(known) => Ok(known),
+                None => profiles::look_apart(&desk, user).await,
+            };
+            match is_expert {
+                Ok(is_expert) => {
+                    hold(desk, event_loop, caller, ask.with_queue(is_expert).patient(), until).await
+                }
+                Err(error) => Answer::now(Err(error)),
             }
-        });
+        }));
     }
     Ok(match desk.feed.cursor_poll(event_loop, user, ask) {
         CursorPoll::Unchanged(cursor) => {
@@ -231,7 +237,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             Answer::Reused(nothing.json)
         }
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
-            Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask, false))
+            Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
         }
         CursorPoll::Later => {
             let desk = desk.clone();
@@ -259,28 +265,23 @@ async fn hold(
         (_, Ok(true)) => Err(Error::unauthenticated()),
         (Err(error), _) => Err(error.into()),
         (_, Err(error)) => Err(error),
-        (Ok(CursorPoll::Unchanged(cursor)), _) => Ok(no_content(&desk, event_loop, cursor)),
+        (Ok(CursorPoll::Unchanged(cursor)), _) => {
+            Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
+        }
         (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
     })
 }
 
-/// The answer to a cursor of somebody who may be no expert. It is not held: the next one is.
+/// The answer to a cursor of somebody who may be no expert.
 async fn cursor_if_expert(
     desk: Arc<Helpdesk>,
     event_loop: usize,
     user: u64,
     ask: CursorAsk,
-    is_held: bool,
 ) -> Result<Response, Error> {
     let ask = ask.with_queue(profiles::look(&desk, user).await?);
-    Ok(match desk.feed.cursor_later(event_loop, user, ask).await? {
-        CursorPoll::Unchanged(cursor) if is_held => no_content(&desk, event_loop, cursor),
-        found => found_by_cursor(&desk, event_loop, found, ask.tells.shown),
-    })
-}
-
-fn no_content(desk: &Helpdesk, event_loop: usize, cursor: Cursor) -> Response {
-    marked(desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor)
+    let found = desk.feed.cursor_later(event_loop, user, ask).await?;
+    Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown))
 }
 
 /// What the client shows, as it says.

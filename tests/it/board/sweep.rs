@@ -102,6 +102,8 @@ async fn a_post_that_fails_leaves_an_orphan_and_a_missing_database_stores_nothin
         .await;
     let client = desk.client();
     let files = || std::fs::read_dir(&folder).unwrap().count();
+    // It has seen that all tables are there: without one it would not begin.
+    eventually(LIMIT, || async { desk.admin_client().get("/ready").send().await.status == 200 }).await;
     schema.execute("RENAME TABLE board_posts TO away").await;
     let refusal = upload(&client, "hello", "cat.gif", GIF).await;
     assert_eq!((refusal.status, files()), (503, 1));

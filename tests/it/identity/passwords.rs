@@ -30,7 +30,10 @@ async fn an_unknown_name_is_answered_as_a_wrong_password_is() {
             assert_eq!(answer.text(), r#"{"error":"Invalid username or password"}"#);
             let mut names: Vec<String> = answer.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
             names.sort();
-            assert_eq!(names, ["content-length", "content-type", "date", "vary", "x-request-id"]);
+            assert_eq!(
+                names,
+                ["content-length", "content-type", "date", "vary", "www-authenticate", "x-request-id"]
+            );
             times.push(answer.took);
         }
     }

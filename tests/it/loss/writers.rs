@@ -279,7 +279,8 @@ impl Writer {
             tries += 1;
             let (status, body) = self.send("POST", path, fields.clone(), Some(&key)).await;
             if let Some(newer) = body.as_ref().and_then(|body| body["messages"].as_array()) {
-                let are_others = newer.iter().all(|one| one["senderId"] != self.me.to_string());
+                let me = self.me.to_string();
+                let are_others = newer.iter().all(|one| one["senderId"] != me);
                 assert!(status == Some(409) && !newer.is_empty() && are_others, "{status:?} {newer:?}");
             }
             let id = || body.as_ref()?["id"].as_str()?.parse().ok();

@@ -76,11 +76,7 @@ async fn an_answer_has_the_parts_that_are_asked_for() {
 }
 
 /// Held polls of people who do not show the queue.
-async fn held<'a>(
-    desk: &Desk,
-    people: &'a [User],
-    shown: &str,
-) -> Vec<tokio::task::JoinHandle<(u16, Value)>> {
+async fn held(desk: &Desk, people: &[User], shown: &str) -> Vec<tokio::task::JoinHandle<(u16, Value)>> {
     let mut all = Vec::new();
     for user in people {
         // Behind all that is known by now: the cursor of a state is from before it was read.

@@ -485,7 +485,7 @@ db_made_by() {
 
 # ------------------------------------------------------------------------------------------ server
 
-# What is built: `release`, or `local`, which takes a third of the time and is not as fast. Whoever sources this says so.
+# What is built: `release`, or `local`, which is not optimised as a whole and is there sooner. Whoever sources this says so.
 BUILD_PROFILE=${BUILD_PROFILE:-release}
 HYPERDESK=${HYPERDESK:-$PROJECT/target/$BUILD_PROFILE/hyperdesk}
 

@@ -155,6 +155,23 @@ async fn reading_is_for_the_other_side() {
     assert_eq!(ann.get(&format!("/conversations/{id}")).await.json()["updatedAt"], updated);
 }
 
+/// As they are where somebody copied rows in by hand: a count below 0 would be no count, and nobody's feed would go on.
+#[tokio::test]
+async fn a_count_that_was_too_low_stays_one() {
+    let desk = Desk::start().await;
+    let (ann, eve) = (desk.user("ann").await, desk.user("eve").await);
+    let id = ask(&ann, "printer").await;
+    let message = say(&ann, &id, "It burns.").await;
+    claim(&eve, &id).await;
+    desk.schema.execute("UPDATE conversations SET unread = 0, unread_from_initiator = 0").await;
+    let begun = hyperdesk::clock::Timestamp::now();
+    eve.put(&format!("/messages/{message}/read"), json!({})).await.expect_status(200);
+    say(&ann, &id, "Still.").await;
+    for path in ["/conversations".to_owned(), format!("/api/conversations/updates?since={begun}")] {
+        assert_eq!(eve.get(&path).await.expect_status(200).json()[0]["unreadCount"], 1, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn messages_of_both_sides_posted_at_once_are_all_there_in_order() {
     let desk = Desk::start().await;

@@ -39,8 +39,9 @@ async fn an_import_that_is_killed_goes_on() {
         // Longer from time to time, so that it comes further; a message more or less is what is killed at.
         let patience = Duration::from_millis(random.number(0..=200 + 100 * attempt));
         let ended = tokio::time::timeout(patience, running.child.wait_exit(Duration::from_secs(300))).await;
-        if let Ok(status) = ended {
-            assert!(status.success());
+        if ended.is_ok() {
+            let (status, said) = running.end().await;
+            assert!(status.success(), "{said}");
             break;
         }
         running.child.kill();

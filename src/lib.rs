@@ -68,8 +68,7 @@
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
-//! Imports point down this table only, and in no circle; `tests/tidy.rs` checks it. `mysql_async` is named in [`db`] and
-//! in a `store.rs`, `hyper` in [`chassis`], the environment in [`config`] and `main.rs`.
+//! Imports point down this table only (`tests/tidy.rs`): `mysql_async` is in [`db`] and `store.rs`, `hyper` in [`chassis`].
 //!
 //! # Invariants
 //!
@@ -95,6 +94,7 @@
 //!   `store.rs` with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
+//!
 //! Routing, 405, access, body limits, metrics, the OpenAPI document, `SERVICES`, and the tests that walk over all
 //! routes and statements (`tests/it/{docs,sql}.rs`, `tests/it/chassis/routes.rs`) follow from that line.
 

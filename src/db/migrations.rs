@@ -37,6 +37,7 @@ migrations! {
     102 "feed";
     103 "expert_status";
     104 "sign_outs";
+    105 "runs";
     201 "stock";
     301 "bookstore";
     401 "board";

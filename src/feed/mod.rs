@@ -50,6 +50,7 @@ pub mod position;
 mod purge;
 pub mod queue;
 pub mod resource;
+mod run;
 mod sequencer;
 mod shard;
 pub mod store;

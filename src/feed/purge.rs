@@ -1,4 +1,4 @@
-//! Removes changes after their retention.
+//! Removes runs after their retention, or when so many changes came after them that no instance reads them any more.
 //!
 //! One instance at a time, by a lock of the database's that goes with its connection, in steps so small that
 //! no writer waits for one.
@@ -11,6 +11,8 @@ use crate::db::{Db, Error};
 use super::Feed;
 use super::store::Session;
 
+/// Changes kept: twice what is loaded at a start, and as many as an instance that fell behind reads.
+const KEPT_CHANGES: u64 = 20_000;
 /// Pause between two purges of one instance.
 const EVERY_S: u64 = 60;
 /// Pause between two steps of 500 rows.
@@ -37,9 +39,9 @@ pub(super) async fn purge(db: &Db, retention_seconds: u64) -> Result<u64, Error>
     }
     let mut purged = 0;
     for _ in 0..STEPS_MAX {
-        let events = session.purge_events(retention_seconds).await?;
-        purged += events;
-        if events == 0 {
+        let runs = session.purge_runs(retention_seconds, KEPT_CHANGES).await?;
+        purged += runs;
+        if runs == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(STEP_PAUSE_MS)).await;

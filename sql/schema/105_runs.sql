@@ -1,0 +1,19 @@
+-- The feed as runs: what one instance numbered in one go, as readers need it. Whoever numbers makes it, from the snapshot
+-- that showed the changes; everybody reads it by its number. It takes the place of `events`, which had a row for each
+-- change, joined and rendered anew by every instance.
+-- `events` goes first: without it an instance of the version before can neither read nor number (its packet fails before
+-- it moves the head), so it refuses polls and loses nothing; stop those instances before this is applied. What waits in
+-- `outbox` stays there and is numbered by this version; `feed_head` goes on where it is.
+DROP TABLE IF EXISTS events;
+
+CREATE TABLE IF NOT EXISTS runs (
+    -- The number of its last change; its first follows on the last of the run before.
+    seq BIGINT NOT NULL PRIMARY KEY,
+    first BIGINT NOT NULL,
+    -- The time of the change before its first: that tells one history from another one.
+    after_at DATETIME(6) NOT NULL,
+    -- The time of its last change. Those before it are a microsecond apart.
+    at DATETIME(6) NOT NULL,
+    -- JSON: src/feed/run.rs.
+    body MEDIUMTEXT NOT NULL
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -78,7 +78,7 @@ fn change(seq: u64) -> Batch {
         initiator_id: conversation.initiator_id,
         expert_id: conversation.expert_id,
         former_expert_id: None,
-        conversation: Some(Arc::new(Rendered::new(&conversation, false))),
+        conversation: Some(Arc::new(Rendered::new(&conversation))),
         message: Some(Piece { id: seq, stamp: at(seq), json: Bytes::from(json) }),
         queue: QueueChange::None,
     };

@@ -82,7 +82,7 @@ variables! {
     DRAIN_SECONDS = "8", "Seconds from SIGTERM to exit at the latest; below every platform's kill";
     FEED_WINDOW_EVENTS = "50000", "Recent changes kept in memory for polls, at most";
     FEED_WINDOW_BYTES = "67108864", "Bytes that these changes may take, at most";
-    FEED_RETENTION_SECONDS = "3600", "Seconds a change stays in the events table, for instances that start";
+    FEED_RETENTION_SECONDS = "3600", "Seconds a run stays in the database, for instances that start";
     FEED_WAITERS_MAX = "", "Held polls and streams at once; default CONNECTIONS_MAX";
     LOG_FORMAT = "json", "json or text";
     RUST_LOG = "info", "Log filter, such as info or hyperdesk=debug";

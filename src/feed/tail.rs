@@ -75,6 +75,8 @@ struct Tail {
     /// Changes seen by the last round.
     changes: usize,
     turn: Turn,
+    /// The last run that could not be read: the windows begin after it.
+    unreadable: u64,
 }
 
 /// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
@@ -107,6 +109,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
         claim: None,
         changes: 0,
         turn: Turn::default(),
+        unreadable: 0,
     };
     let mut loaded = false;
     let mut told = false;
@@ -197,7 +200,8 @@ impl Tail {
     async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
         let asked = Instant::now();
         let Look { head, clock, .. } = session.look().await?;
-        let runs = session.run_list(head.seq.saturating_sub(LOADED_CHANGES)).await?;
+        let oldest = head.seq.saturating_sub(LOADED_CHANGES).max(self.unreadable.min(head.seq));
+        let runs = session.run_list(oldest).await?;
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
         feed.set_clock(clock, asked);
         // The first of those that lead up to the newest without a gap.
@@ -335,10 +339,11 @@ impl Tail {
         if run.after_at != self.last.at {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
-        let (header, batch) = run.decode().map_err(|_| Broken::Feed("a run cannot be read"))?;
-        if batch.entries.len() as u64 != run.count() {
-            return Err(Broken::Feed("a run has another number of changes than it says"));
-        }
+        let decoded = run.decode().ok().filter(|(_, batch)| batch.entries.len() as u64 == run.count());
+        let Some((header, batch)) = decoded else {
+            self.unreadable = run.last.seq;
+            return Err(Broken::Feed("a run cannot be read"));
+        };
         applied.extend(batch.entries.iter().map(|entry| entry.id));
         self.last = run.last;
         self.assembly.apply(header, &batch);

@@ -31,7 +31,7 @@ fn service_of(route: &Route) -> &'static str {
 fn tables_of(service: &str) -> &'static [&'static str] {
     // Sign-outs come by the feed, and what it reads is the help desk's.
     const USERS: [&str; 7] =
-        ["users", "conversations", "messages", "expert_profiles", "events", "feed_head", "revoked_sessions"];
+        ["users", "conversations", "messages", "expert_profiles", "runs", "feed_head", "revoked_sessions"];
     match service {
         "helpdesk" | "bookstore" => &USERS,
         _ => &[],

@@ -75,7 +75,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Packs them.
+    /// Packs the files of these pages in each coding, once for the life of the process.
     ///
     /// # Errors
     /// Two files of one name, or one whose type is not known: a mistake of ours.

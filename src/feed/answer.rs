@@ -51,7 +51,7 @@ impl List<'_> {
 /// Where a conversation stands in the waiting queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Which.
+    /// The conversation's id.
     pub conversation: u64,
     /// 1 for the longest waiting one.
     pub position: u64,

@@ -7,7 +7,7 @@ use super::window::Tells;
 /// A position, and what the client shows of what came after it.
 #[derive(Clone, Copy, Debug)]
 pub struct CursorAsk {
-    /// The position.
+    /// What the client has: it is told what came after.
     pub cursor: Cursor,
     /// What may be told.
     pub tells: Tells,

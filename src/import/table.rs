@@ -105,9 +105,9 @@ impl Table {
 
 /// A column of the source.
 pub struct Column {
-    /// Its table.
+    /// The table of the source that has the column.
     pub table: String,
-    /// Its name.
+    /// The column as the source calls it.
     pub name: String,
     /// Such as `bigint`.
     pub kind: String,

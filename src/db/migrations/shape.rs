@@ -3,9 +3,9 @@
 /// A column as a database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its table.
+    /// The table that has it.
     pub table: String,
-    /// Its name.
+    /// The column as the database calls it.
     pub column: String,
     /// Whether it may be NULL.
     pub may_be_null: bool,
@@ -14,9 +14,9 @@ pub struct Found {
 /// A column that the schema must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its table.
+    /// The table that the migrations make it in.
     pub table: &'static str,
-    /// Its name.
+    /// The column as the migrations name it.
     pub column: &'static str,
     /// Whether it may be NULL.
     pub may_be_null: bool,

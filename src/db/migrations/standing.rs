@@ -11,7 +11,7 @@ use super::{MIGRATIONS, all_wanted, is_known};
 pub enum Standing {
     /// All that this program needs is there; and versions of a newer one, which only added to it.
     Right {
-        /// Those versions.
+        /// The versions that the database has and this program does not know.
         newer: Vec<u32>,
     },
     /// It may not be touched before somebody did what this sentence says.

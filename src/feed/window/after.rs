@@ -57,7 +57,7 @@ pub struct Tells {
 pub enum After {
     /// Nothing is new.
     Unchanged,
-    /// This is.
+    /// Something is new, and this is all of it that one answer holds.
     News(News),
     /// The window does not reach back that far.
     TooOld,

@@ -27,9 +27,9 @@ type Order = (Timestamp, u64);
 /// A conversation that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which.
+    /// The conversation's id.
     pub conversation: u64,
-    /// Since when.
+    /// When it was opened, by the database's clock: who waits longest is first.
     pub opened_at: Timestamp,
     /// Who asked.
     pub initiator: u64,

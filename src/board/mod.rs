@@ -29,6 +29,7 @@ use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tokio::sync::Semaphore;
 
+use crate::chassis::known::Known;
 use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
@@ -36,7 +37,6 @@ use crate::page;
 use crate::services::Parts;
 use crate::tasks::Kind;
 
-use model::Known;
 use routes::Route;
 use storage::Storage;
 

@@ -1,6 +1,5 @@
 //! What a message, a picture and its name may be, and what readers get. Pure.
 
-use http::HeaderValue;
 use serde::Serialize;
 
 use crate::chassis::text::is_blank;
@@ -160,53 +159,6 @@ pub fn is_picture_name(name: &str) -> bool {
         && file_name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Which of a picture's versions its reader has, as `If-None-Match` says (RFC 9110 §13.1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// None, or others.
-    Other,
-    /// This one.
-    This,
-    /// `*`: whichever there is, if there is one.
-    Any,
-}
-
-impl Known {
-    /// What all the headers of that name say together. A picture's tag is its name in quotes; a weak tag is as good
-    /// as a strong one here.
-    #[must_use]
-    pub fn of<'h>(headers: impl IntoIterator<Item = &'h HeaderValue>, name: &str) -> Self {
-        let mut known = Self::Other;
-        for header in headers {
-            if header.as_bytes().trim_ascii() == b"*" {
-                return Self::Any;
-            }
-            let tags = Tags(header.as_bytes());
-            if tags.into_iter().any(|tag| tag == name.as_bytes()) {
-                known = Self::This;
-            }
-        }
-        known
-    }
-}
-
-/// The tags of a list, without their quotes. What is no list ends it.
-struct Tags<'h>(&'h [u8]);
-
-impl<'h> Iterator for Tags<'h> {
-    type Item = &'h [u8];
-
-    fn next(&mut self) -> Option<&'h [u8]> {
-        let between = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
-        let start = self.0.iter().position(|byte| !between(byte))?;
-        let tag = &self.0[start..];
-        let tag = tag.strip_prefix(b"W/").unwrap_or(tag).strip_prefix(b"\"")?;
-        let end = tag.iter().position(|&byte| byte == b'"')?;
-        self.0 = &tag[end + 1..];
-        Some(&tag[..end])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,38 +243,6 @@ mod tests {
         }
         let longest = file_name(&"x".repeat(300), PictureType::Jpeg).unwrap();
         assert!(is_picture_name(&picture_name([0; 16], &longest)));
-    }
-
-    #[test]
-    fn a_known_version_is_found_in_every_list() {
-        let known = |headers: &[&'static str]| {
-            let headers: Vec<_> = headers.iter().map(|header| HeaderValue::from_static(header)).collect();
-            Known::of(&headers, "cat.png")
-        };
-        for headers in [
-            &["\"cat.png\""][..],
-            &["W/\"cat.png\""],
-            &["\"a,b\" , W/\"cat.png\""],
-            &["\"a\"", "\"b\",\t\"cat.png\""],
-            &[",\"cat.png\","],
-        ] {
-            assert_eq!(known(headers), Known::This, "{headers:?}");
-        }
-        for headers in [
-            &[][..],
-            &[""],
-            &["cat.png"],
-            &["\"cat.png"],
-            &["\"xcat.png\""],
-            &["\"cat.pn\", \"g\""],
-            &["\"a\"cat.png\"b\""],
-            &["w/\"cat.png\""],
-            &["\"*\""],
-        ] {
-            assert_eq!(known(headers), Known::Other, "{headers:?}");
-        }
-        assert_eq!(known(&["*"]), Known::Any);
-        assert_eq!(known(&["\"cat.png\"", " * "]), Known::Any);
     }
 
     #[test]

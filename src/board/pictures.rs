@@ -12,13 +12,13 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderValue, X_
 use http::{HeaderMap, StatusCode};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::chassis::known::Known;
 use crate::chassis::{Error, Response, response};
 use crate::db;
 use crate::transaction;
 
 use super::head::PictureType;
-use super::model::{self, Known};
-use super::{Board, storage, store};
+use super::{Board, model, storage, store};
 
 /// Orphans deleted in one round.
 const SWEEP_ROUND_MAX: u64 = 100;

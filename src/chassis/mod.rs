@@ -6,7 +6,7 @@
 //! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - `answers`: what answers take of the memory until clients have taken them.
-//! - [`pages`]: files for browsers, with tags and packed.
+//! - [`pages`]: files for browsers, with tags and packed. [`known`]: what they have already.
 //! - [`list`]: lists that stay within the bytes of one answer.
 //! - [`bearer`]: the part of `identity` that is for client programs.
 //! - [`admin`]: metrics and health on a port of their own. [`drain`]: stopping without a failed request.
@@ -22,6 +22,7 @@ pub mod drain;
 mod error;
 pub mod head;
 mod identity;
+pub mod known;
 pub mod list;
 pub mod pages;
 mod pipeline;

@@ -17,6 +17,7 @@ use http::header::{
 };
 use ring::digest::{Context, SHA256};
 
+use super::known::Known;
 use super::{Error, Response, response};
 
 /// One file as it is in the source.
@@ -205,13 +206,10 @@ fn takes(asked: &HeaderMap, coding: &str) -> bool {
     })
 }
 
-/// Whether `If-None-Match` has this tag. A weak one is as good here (RFC 9110 §13.1.2).
+/// Whether `If-None-Match` has this tag.
 fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| {
-        let item = item.trim();
-        item == "*" || item.strip_prefix("W/").unwrap_or(item).as_bytes() == tag.as_bytes()
-    })
+    let tag = tag.to_str().unwrap_or_default().trim_matches('"');
+    Known::of(asked.get_all(IF_NONE_MATCH), tag) != Known::Other
 }
 
 /// What a style sheet says as well without the space.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ const EXIT_OS: u8 = 71;
 const EXIT_IO: u8 = 74;
 /// Pause between looks at a database that is not there yet.
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(1);
+/// Pause between looks whether a newer version took away what this one needs: one small statement each.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A help-desk backend that answers polls from memory, and four smaller services on the same chassis.
 ///
@@ -285,7 +288,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(software)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
-    tasks.spawn("schema_look", Kind::Needed, move || wait_for_schema(looked_at.clone(), pool_size));
+    tasks.spawn("schema_look", Kind::Needed, move || watch_schema(looked_at.clone(), pool_size));
     let probe = Probe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
         .map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
@@ -323,8 +326,25 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
     Ok((listener, address))
 }
 
-/// Looks at the schema until it is the one this program needs; says what it waits for.
-async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
+/// Looks at the schema until it is the one that this program needs; and then whether it still is, for a newer version
+/// may take something away from it.
+async fn watch_schema(db: Arc<Db>, pool_size: usize) -> Infallible {
+    loop {
+        wait_for_schema(&db).await;
+        tell_capacity(&db, pool_size).await;
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // A database that is away says nothing of its schema.
+            if let Ok(Some(why)) = migrations::look_again(&db).await {
+                tracing::error!("not ready any more: {why}");
+                break;
+            }
+        }
+    }
+}
+
+/// Returns when the schema is the one that this program needs; says what it waits for.
+async fn wait_for_schema(db: &Db) {
     loop {
         if let Ok(Some(why)) = db.unfit().await {
             tracing::warn!("not ready: {why}");
@@ -332,7 +352,7 @@ async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
             tokio::time::sleep(WAIT_FOR_DATABASE).await;
             continue;
         }
-        match migrations::look(&db).await {
+        match migrations::look(db).await {
             Ok(Standing::Right { newer }) => {
                 if !newer.is_empty() {
                     tracing::info!(?newer, "the schema is a newer version's, which only added to this one's");
@@ -351,7 +371,6 @@ async fn wait_for_schema(db: Arc<Db>, pool_size: usize) {
         tokio::time::sleep(WAIT_FOR_DATABASE).await;
     }
     tracing::info!("the database is there");
-    tell_capacity(&db, pool_size).await;
 }
 
 /// For the commands that change what is there: nothing of a schema that is not right.
@@ -431,7 +450,7 @@ impl admin::Probe for Probe {
     }
 
     /// A database that is away makes no instance unready: every instance would be, and a balancer without
-    /// targets helps nobody. Only one that never saw its schema is not ready yet.
+    /// targets helps nobody. Only one that never saw its schema, or lost it to a newer version, is not ready.
     fn ready(&self) -> Result<(), String> {
         if self.chassis.drain().stage() != Stage::Serving {
             return Err("draining\n".to_owned());

@@ -16,7 +16,7 @@ enum Known {
     Nothing,
     /// Why nobody may pass.
     Wrong(String),
-    /// Everybody may pass, from now on: what somebody does to the schema later is not looked at.
+    /// Everybody may pass, until [`Gate::shut`].
     Right,
 }
 
@@ -51,6 +51,23 @@ impl Gate {
         if !self.is_open.load(Relaxed) {
             self.known.send_replace(Known::Wrong(why.to_owned()));
         }
+    }
+
+    /// The schema is not right any more: nobody passes until [`Gate::open`].
+    pub fn shut(&self, why: String) {
+        self.is_open.store(false, Relaxed);
+        self.known.send_replace(Known::Wrong(why));
+    }
+
+    /// The same as [`Gate::pass`] for those who have a connection already: waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the schema is not right, or that is not known.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_open.load(Relaxed) {
+            return Ok(());
+        }
+        self.why_closed().map_or(Ok(()), |why| Err(Error::Unavailable(why)))
     }
 
     /// Why the schema is not right, as far as that is known; nothing where it is.

@@ -120,7 +120,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
     let mut told = false;
     loop {
         let ended = match Session::open(&db).await {
-            Ok(mut session) => match tail.read_on(&mut session, &mut loaded, &mut told).await {
+            Ok(mut session) => match tail.read_on(&db, &mut session, &mut loaded, &mut told).await {
                 Ok(()) => {
                     session.close().await;
                     Ok(())
@@ -160,6 +160,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
 impl Tail {
     async fn read_on(
         &mut self,
+        db: &Db,
         session: &mut Session,
         loaded: &mut bool,
         told: &mut bool,
@@ -173,6 +174,8 @@ impl Tail {
             let Some(feed) = self.feed.upgrade().filter(|feed| !feed.closing.load(Relaxed)) else {
                 return Ok(());
             };
+            // A newer version may have taken away what this one reads and writes.
+            db.gate().check()?;
             self.changes = self.round(&feed, session).await?;
             if std::mem::replace(told, false) {
                 tracing::info!("the feed has its database again");

@@ -17,6 +17,7 @@ mod browser;
 mod desk;
 mod experts;
 mod faults;
+mod first_visit;
 mod large;
 mod life;
 mod nginx;

@@ -5,6 +5,10 @@
 //! files only add, so that a server one version older goes on with a newer schema. A file that broke off is
 //! applied again from its start, so every statement says IF NOT EXISTS or its like.
 //!
+//! A file that does more than add to what was there before it is called `NNN_breaking_what.sql` and says why in a
+//! comment: a version that does not know it serves nothing any more, whether it runs already or starts. Which files
+//! only add is checked statement by statement in `tests/it/migrations/`.
+//!
 //! A file that has landed never changes: its checksum is kept with what was applied, and a schema that was made
 //! from another text is refused. So is one that is not ours, such as a Rails application's: nothing is written to it.
 
@@ -15,7 +19,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as Driver};
 use ring::digest::{SHA256, digest};
 
-use super::{Db, Error};
+use super::{Db, Error, Statement};
 
 pub use shape::{Found, Wanted, mistakes, wanted};
 pub use standing::Standing;
@@ -56,6 +60,9 @@ migrations! {
     401 "board";
     501 "datetime";
 }
+
+/// What the name begins with of a migration that does not only add: versions that do not know it must not serve.
+pub const BREAKING: &str = "breaking_";
 
 impl Migration {
     /// SHA-256 of its text, in hexadecimal digits.
@@ -149,8 +156,8 @@ async fn apply_missing(conn: &mut Conn) -> Result<Vec<u32>, Refusal> {
         conn.query_drop(CARRY_OVER).await?;
         known = standing::applied(conn, false).await?;
     }
-    if let Some(other) = standing::of_other_files(&known) {
-        return Err(Refusal::Schema(other));
+    if let Some(why) = standing::of_other_files(&known).or_else(|| standing::of_breaking_version(&known)) {
+        return Err(Refusal::Schema(why));
     }
     let mut applied = Vec::new();
     for migration in MIGRATIONS.iter().filter(|migration| !is_known(&known, migration)) {
@@ -202,4 +209,23 @@ pub async fn look(db: &Db) -> Result<Standing, Error> {
         db.gate().open();
     }
     Ok(standing)
+}
+
+const BREAKING_APPLIED: Statement = Statement {
+    name: "migrations.breaking",
+    sql: "SELECT CAST(version AS UNSIGNED), name FROM hyperdesk_migrations WHERE name LIKE 'breaking%'",
+};
+
+/// Looks again while the server runs, and lets nobody pass the gate any more where a newer version took away what this
+/// one needs: why, in a sentence.
+///
+/// # Errors
+/// [`Error::Unavailable`] or [`Error::Busy`]; the gate stays as it was.
+pub async fn look_again(db: &Db) -> Result<Option<String>, Error> {
+    let known = db.writer().await?.rows::<Applied>(&BREAKING_APPLIED, ()).await?;
+    let why = standing::of_breaking_version(&known);
+    if let Some(why) = &why {
+        db.gate().shut(why.clone());
+    }
+    Ok(why)
 }

@@ -4,12 +4,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as Driver};
 
 use super::shape::{Found, mistakes};
-use super::{MIGRATIONS, all_wanted, is_known};
+use super::{BREAKING, MIGRATIONS, all_wanted, is_known};
+use crate::db::{Columns, Error, Record};
 
 /// How a schema stands to this program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// All that this program needs is there; and versions of a newer one, which only added to it.
+    /// All that this program needs is there; and migrations of a newer version, which only added to it.
     Right {
         /// The versions that the database has and this program does not know.
         newer: Vec<u32>,
@@ -38,6 +39,17 @@ pub(super) struct Applied {
     pub(super) version: u32,
     pub(super) name: String,
     pub(super) checksum: Option<String>,
+}
+
+impl Record for Applied {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        Ok(Self { version: version(columns.take()?), name: columns.take()?, checksum: None })
+    }
+}
+
+/// A number that no file has stands for one that is too large.
+fn version(stored: u64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
 }
 
 /// What to do with a schema that is not ours.
@@ -111,11 +123,8 @@ pub(super) async fn applied(conn: &mut Conn, is_older: bool) -> Result<Vec<Appli
     } else {
         "SELECT CAST(version AS UNSIGNED), COALESCE(name, ''), checksum FROM hyperdesk_migrations ORDER BY version"
     };
-    let map = |(version, name, checksum): (u64, _, _)| Applied {
-        version: u32::try_from(version).unwrap_or(u32::MAX),
-        name,
-        checksum,
-    };
+    let map =
+        |(version, name, checksum): (u64, _, _)| Applied { version: self::version(version), name, checksum };
     conn.query_map(text, map).await
 }
 
@@ -130,6 +139,17 @@ pub(super) fn of_other_files(known: &[Applied]) -> Option<String> {
     Some(format!(
         "migration {other} was applied from another text than this program's: \
          serve with the program that made this schema, or from a backup of before"
+    ))
+}
+
+/// Why a schema is refused from which a newer version took something away: see [`BREAKING`].
+pub(super) fn of_breaking_version(known: &[Applied]) -> Option<String> {
+    let is_ours = |applied: &Applied| MIGRATIONS.iter().any(|migration| migration.version == applied.version);
+    let breaking = known.iter().find(|applied| applied.name.starts_with(BREAKING) && !is_ours(applied))?;
+    Some(format!(
+        "migration {}_{} of a newer version took away what this version needs: \
+         serve with that version, or with this one from a backup of before",
+        breaking.version, breaking.name
     ))
 }
 
@@ -152,8 +172,8 @@ pub(super) async fn of(conn: &mut Conn) -> Result<Standing, Driver> {
         Origin::Ours => applied(conn, false).await?,
         Origin::OursOlder => applied(conn, true).await?,
     };
-    if let Some(other) = of_other_files(&known) {
-        return Ok(Standing::Wrong(other));
+    if let Some(why) = of_other_files(&known).or_else(|| of_breaking_version(&known)) {
+        return Ok(Standing::Wrong(why));
     }
     let missing: Vec<String> = MIGRATIONS
         .iter()

@@ -30,7 +30,7 @@ fn bmp() -> Vec<u8> {
     bmp
 }
 
-const GIF: &[u8] = b"GIF89a\x01\0\x01\0\0\0\0;";
+pub const GIF: &[u8] = b"GIF89a\x01\0\x01\0\0\0\0;";
 const JPEG: &[u8] = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x02\0\x03\x01\0\0\0";
 
 const BOUNDARY: &str = "----a-boundary";

@@ -58,8 +58,9 @@ async fn a_post_asks_the_database_three_times() {
     say(&ann, &id, "two").await;
     let mut after = asked().await;
     after.iter_mut().for_each(|(statement, count)| *count -= before.get(statement).unwrap_or(&0));
-    // Whoever comes is read from time to time, whatever is posted.
-    after.retain(|statement, count| *count > 0 && statement != "users.newest");
+    // Whoever comes, and whether the schema is still ours, is read from time to time, whatever is posted.
+    let by_time = ["users.newest", "migrations.breaking"];
+    after.retain(|statement, count| *count > 0 && !by_time.contains(&&**statement));
     let expected = ["feed.record", "helpdesk.conversation_bump", "helpdesk.message_insert"];
     assert_eq!(after, BTreeMap::from(expected.map(|statement| (statement.to_owned(), 1))));
 }

@@ -1,7 +1,9 @@
 //! Databases that older builds made are brought forward, whatever happens meanwhile; others are refused, and left
 //! alone: none of our commands panics, and each says what to do.
 
+mod additive;
 mod refusals;
+mod side_by_side;
 
 use hyperdesk::db::migrations::{MIGRATIONS, Migration};
 use mysql_async::prelude::Queryable;
@@ -206,27 +208,6 @@ async fn an_existing_installation_is_carried_over() {
         assert_eq!(schema.query_one::<u64>(before).await, older, "they keep their times");
         assert_eq!(schema.query_one::<String>(POSITION).await, position, "cursors go on");
     }
-}
-
-/// A release beside the one before it: what is newer only adds.
-#[tokio::test]
-async fn a_newer_schema_is_served() {
-    let schema = Schema::fresh().await;
-    migrates(&schema).await;
-    for statement in [
-        "ALTER TABLE conversations ADD COLUMN mood VARCHAR(20) NULL",
-        "CREATE TABLE moods (id BIGINT NOT NULL PRIMARY KEY)",
-        "INSERT INTO hyperdesk_migrations (version, name, checksum, applied_at) VALUES (9001, 'moods', 'x', NOW(6))",
-    ] {
-        schema.execute(statement).await;
-    }
-    migrates(&schema).await;
-    let desk = Hyperdesk::builder(&schema).without_migrate().start().await;
-    let ann = User::register(desk.addr(), "ann").await;
-    ann.post("/conversations", serde_json::json!({"title": "x"})).await.expect_status(201);
-    desk.admin_client().get("/ready").send().await.expect_status(200);
-    let said = desk.logs().last(|line| line.message().contains("newer version"));
-    assert!(said.is_some_and(|line| line.text.contains("9001")));
 }
 
 /// What is looked for in a database is what the files make: no more, and no less.

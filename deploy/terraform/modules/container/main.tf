@@ -157,92 +157,17 @@ resource "aws_ecs_task_definition" "this" {
   ])
 }
 
-resource "aws_security_group" "this" {
-  name        = "${var.name}-tasks"
-  description = "Tasks of ${var.name}: from the balancer only"
-  vpc_id      = var.vpc_id
-}
-
-resource "aws_vpc_security_group_ingress_rule" "balancer" {
-  for_each                     = toset(["3000", "9464"])
-  security_group_id            = aws_security_group.this.id
-  description                  = "The balancer, port ${each.key}"
-  referenced_security_group_id = var.balancer_security_group
-  ip_protocol                  = "tcp"
-  from_port                    = each.key
-  to_port                      = each.key
-}
-
-resource "aws_vpc_security_group_egress_rule" "balancer" {
-  for_each                     = toset(["3000", "9464"])
-  security_group_id            = var.balancer_security_group
-  description                  = "Tasks of ${var.name}, port ${each.key}"
-  referenced_security_group_id = aws_security_group.this.id
-  ip_protocol                  = "tcp"
-  from_port                    = each.key
-  to_port                      = each.key
-}
-
-resource "aws_vpc_security_group_egress_rule" "https" {
-  security_group_id = aws_security_group.this.id
-  description       = "The registry, S3, SSM, Secrets Manager, CloudWatch"
-  cidr_ipv4         = "0.0.0.0/0"
-  ip_protocol       = "tcp"
-  from_port         = 443
-  to_port           = 443
-}
-
-resource "aws_vpc_security_group_egress_rule" "database" {
-  security_group_id            = aws_security_group.this.id
-  description                  = "The database"
-  referenced_security_group_id = var.database_security_group
-  ip_protocol                  = "tcp"
-  from_port                    = 3306
-  to_port                      = 3306
-}
-
-resource "aws_vpc_security_group_ingress_rule" "database" {
-  security_group_id            = var.database_security_group
-  description                  = "Tasks of ${var.name}"
-  referenced_security_group_id = aws_security_group.this.id
-  ip_protocol                  = "tcp"
-  from_port                    = 3306
-  to_port                      = 3306
-}
-
-resource "aws_lb_target_group" "this" {
-  #checkov:skip=CKV_AWS_378:TLS ends at the balancer; behind it is one private network
-  name                          = var.name
-  vpc_id                        = var.vpc_id
-  port                          = 3000
-  protocol                      = "HTTP"
-  target_type                   = "ip"
-  deregistration_delay          = 30
-  slow_start                    = 30
-  load_balancing_algorithm_type = "least_outstanding_requests"
-  health_check {
-    path                = "/ready"
-    port                = "9464"
-    matcher             = "200"
-    interval            = 5
-    timeout             = 2
-    healthy_threshold   = 2
-    unhealthy_threshold = 2
-  }
-}
-
-resource "aws_lb_listener_rule" "this" {
-  listener_arn = var.listener
-  priority     = var.priority
-  action {
-    type             = "forward"
-    target_group_arn = aws_lb_target_group.this.arn
-  }
-  condition {
-    host_header {
-      values = var.hosts
-    }
-  }
+module "service" {
+  source                  = "../service"
+  name                    = var.name
+  what                    = "tasks"
+  target_type             = "ip"
+  vpc_id                  = var.vpc_id
+  listener                = var.listener
+  balancer_security_group = var.balancer_security_group
+  database_security_group = var.database_security_group
+  hosts                   = var.hosts
+  priority                = var.priority
 }
 
 resource "aws_ecs_service" "this" {
@@ -261,17 +186,16 @@ resource "aws_ecs_service" "this" {
   }
   network_configuration {
     subnets         = var.subnets
-    security_groups = [aws_security_group.this.id]
+    security_groups = [module.service.security_group]
   }
   load_balancer {
-    target_group_arn = aws_lb_target_group.this.arn
+    target_group_arn = module.service.target_group_arn
     container_name   = "server"
     container_port   = 3000
   }
   lifecycle {
     ignore_changes = [desired_count]
   }
-  depends_on = [aws_lb_listener_rule.this]
 }
 
 resource "aws_appautoscaling_target" "this" {
@@ -297,9 +221,9 @@ resource "aws_appautoscaling_policy" "this" {
 }
 
 output "target_group_arn_suffix" {
-  value = aws_lb_target_group.this.arn_suffix
+  value = module.service.target_group_arn_suffix
 }
 
 output "security_group" {
-  value = aws_security_group.this.id
+  value = module.service.security_group
 }

@@ -1,5 +1,5 @@
-# One fleet: the instances that serve some services under some hosts. A target group, the balancer's rule for it, a launch
-# template and an Auto Scaling group.
+# One fleet: the instances that serve some services under some hosts. A launch template and an Auto Scaling group behind the
+# balancer.
 
 variable "name" {
   type = string
@@ -88,36 +88,22 @@ data "aws_ssm_parameter" "image" {
   name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.architecture}"
 }
 
-resource "aws_security_group" "this" {
-  name        = "${var.name}-fleet"
-  description = "Instances of ${var.name}: from the balancer only"
-  vpc_id      = var.vpc_id
-}
-
-resource "aws_vpc_security_group_ingress_rule" "balancer" {
-  # Requests, and the balancer's looks at /ready.
-  for_each                     = toset(["3000", "9464"])
-  security_group_id            = aws_security_group.this.id
-  description                  = "The balancer, port ${each.key}"
-  referenced_security_group_id = var.balancer_security_group
-  ip_protocol                  = "tcp"
-  from_port                    = each.key
-  to_port                      = each.key
-}
-
-resource "aws_vpc_security_group_egress_rule" "balancer" {
-  for_each                     = toset(["3000", "9464"])
-  security_group_id            = var.balancer_security_group
-  description                  = "Instances of ${var.name}, port ${each.key}"
-  referenced_security_group_id = aws_security_group.this.id
-  ip_protocol                  = "tcp"
-  from_port                    = each.key
-  to_port                      = each.key
+module "service" {
+  source                  = "../service"
+  name                    = var.name
+  what                    = "instances"
+  target_type             = "instance"
+  vpc_id                  = var.vpc_id
+  listener                = var.listener
+  balancer_security_group = var.balancer_security_group
+  database_security_group = var.database_security_group
+  hosts                   = var.hosts
+  priority                = var.priority
 }
 
 resource "aws_vpc_security_group_ingress_rule" "scraper" {
   count                        = var.scraper_security_group == null ? 0 : 1
-  security_group_id            = aws_security_group.this.id
+  security_group_id            = module.service.security_group
   description                  = "Prometheus"
   referenced_security_group_id = var.scraper_security_group
   ip_protocol                  = "tcp"
@@ -125,41 +111,14 @@ resource "aws_vpc_security_group_ingress_rule" "scraper" {
   to_port                      = 9464
 }
 
-resource "aws_vpc_security_group_egress_rule" "https" {
-  security_group_id = aws_security_group.this.id
-  description       = "AWS's own services: S3, SSM, Secrets Manager"
-  cidr_ipv4         = "0.0.0.0/0"
-  ip_protocol       = "tcp"
-  from_port         = 443
-  to_port           = 443
-}
-
 resource "aws_vpc_security_group_egress_rule" "folder" {
   count             = var.folder_cidr == null ? 0 : 1
-  security_group_id = aws_security_group.this.id
+  security_group_id = module.service.security_group
   description       = "The pictures' folder: NFS"
   cidr_ipv4         = var.folder_cidr
   ip_protocol       = "tcp"
   from_port         = 2049
   to_port           = 2049
-}
-
-resource "aws_vpc_security_group_egress_rule" "database" {
-  security_group_id            = aws_security_group.this.id
-  description                  = "The database"
-  referenced_security_group_id = var.database_security_group
-  ip_protocol                  = "tcp"
-  from_port                    = 3306
-  to_port                      = 3306
-}
-
-resource "aws_vpc_security_group_ingress_rule" "database" {
-  security_group_id            = var.database_security_group
-  description                  = "Instances of ${var.name}"
-  referenced_security_group_id = aws_security_group.this.id
-  ip_protocol                  = "tcp"
-  from_port                    = 3306
-  to_port                      = 3306
 }
 
 resource "aws_iam_role" "this" {
@@ -187,48 +146,12 @@ resource "aws_iam_instance_profile" "this" {
   role = aws_iam_role.this.name
 }
 
-resource "aws_lb_target_group" "this" {
-  #checkov:skip=CKV_AWS_378:TLS ends at the balancer; behind it is one private network
-  name     = var.name
-  vpc_id   = var.vpc_id
-  port     = 3000
-  protocol = "HTTP"
-  # Held polls are answered early when an instance leaves, so this is enough for the slowest short request.
-  deregistration_delay          = 30
-  slow_start                    = 30
-  load_balancing_algorithm_type = "least_outstanding_requests"
-  # At /ready rather than /health: it turns 503 when the server begins to leave, and is not public.
-  health_check {
-    path                = "/ready"
-    port                = "9464"
-    matcher             = "200"
-    interval            = 5
-    timeout             = 2
-    healthy_threshold   = 2
-    unhealthy_threshold = 2
-  }
-}
-
-resource "aws_lb_listener_rule" "this" {
-  listener_arn = var.listener
-  priority     = var.priority
-  action {
-    type             = "forward"
-    target_group_arn = aws_lb_target_group.this.arn
-  }
-  condition {
-    host_header {
-      values = var.hosts
-    }
-  }
-}
-
 resource "aws_launch_template" "this" {
   name_prefix            = "${var.name}-"
   image_id               = data.aws_ssm_parameter.image.value
   instance_type          = var.instance_type
   user_data              = base64encode(var.user_data)
-  vpc_security_group_ids = [aws_security_group.this.id]
+  vpc_security_group_ids = [module.service.security_group]
   update_default_version = true
 
   iam_instance_profile {
@@ -262,7 +185,7 @@ resource "aws_autoscaling_group" "this" {
   desired_capacity          = var.sizes.desired
   max_size                  = var.sizes.max
   vpc_zone_identifier       = var.subnets
-  target_group_arns         = [aws_lb_target_group.this.arn]
+  target_group_arns         = [module.service.target_group_arn]
   health_check_type         = "ELB"
   health_check_grace_period = 120
   default_instance_warmup   = 60
@@ -340,11 +263,11 @@ resource "aws_cloudwatch_metric_alarm" "step" {
 }
 
 output "target_group_arn_suffix" {
-  value = aws_lb_target_group.this.arn_suffix
+  value = module.service.target_group_arn_suffix
 }
 
 output "security_group" {
-  value = aws_security_group.this.id
+  value = module.service.security_group
 }
 
 output "role" {

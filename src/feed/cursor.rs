@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::clock::Timestamp;
 
-use super::window::Position;
+use super::position::Position;
 
 /// Length of the text.
 pub const TEXT_BYTES: usize = 38;
@@ -22,7 +22,7 @@ const RAW_BYTES: usize = 28;
 pub struct Cursor {
     /// Everything up to this change was delivered.
     pub seq: u64,
-    /// Its time: [`super::window::Position::at`].
+    /// Its time: [`Position::at`].
     pub at: Timestamp,
     /// To whom.
     pub user: u64,

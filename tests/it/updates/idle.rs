@@ -17,18 +17,19 @@ struct Count {
 }
 
 /// Statements that the server executed, and those of them that grow with time and not with polls: one for each look
-/// and each read of the tail, and one for each look at the newest users and at the schema.
+/// and each read of the tail, two for each look at users and sign-outs, and one for each look at the schema.
 async fn count(schema: &Schema, desk: &Hyperdesk) -> Count {
     let (_, executed): (String, u64) = schema.query_one("SHOW GLOBAL STATUS LIKE 'Com_stmt_execute'").await;
     let looks = desk.metric("feed_tail_looks_total").await.unwrap();
     let reads = desk.metric("feed_tail_reads_total").await.unwrap();
-    let mut tasks = looks + reads;
-    for statement in ["users.newest", "migrations.breaking"] {
+    let asked = async |statement: &str| {
         let count = format!("db_statement_duration_seconds_count{{statement=\"{statement}\"}}");
-        // The schema is looked at again only after a while.
-        tasks += desk.metric(&count).await.unwrap_or_default();
-    }
-    Count { executed, tasks: tasks as u64 }
+        desk.metric(&count).await.unwrap_or_default()
+    };
+    let users = 2.0 * asked("users.newest").await;
+    // The schema is looked at again only after a while.
+    let schemas = asked("migrations.breaking").await;
+    Count { executed, tasks: (looks + reads + users + schemas) as u64 }
 }
 
 /// Polls as idly as `poll` does, and counts.

@@ -61,6 +61,7 @@ variables! {
     RDS_READER_HOSTNAME = "", "Reader's host, with RDS_HOSTNAME";
     DATABASE_SSL_MODE = "disabled", "disabled, required (encrypted, unverified) or verify_identity";
     DATABASE_SSL_CA = "", "PEM file of the authorities to trust with verify_identity, such as the RDS bundle";
+    IMPORT_FROM = "", "mysql://user:password@host:port/name of the Rails help desk that import brings over; unlike --from, no process list shows it";
     DB_POOL_SIZE = "10", "Connections to the writer, and as many to a reader; see the arithmetic in the README";
     WEB_CONCURRENCY = "", "Event loops; default the cores this process may use";
     HASH_CONCURRENCY = "", "Passwords hashed at once, 19 MiB each; default half the cores, at least one";
@@ -169,6 +170,8 @@ pub struct Config {
     pub database_reader: Option<DatabaseTarget>,
     /// Protection of both.
     pub database_ssl: SslMode,
+    /// What `import` brings over, where `--from` does not say it.
+    pub import_from: Option<DatabaseTarget>,
     /// Connections to the writer, and as many to the reader.
     pub db_pool_size: usize,
     /// Event loops.
@@ -237,6 +240,7 @@ impl Config {
             database: read.writer(),
             database_reader: read.reader(),
             database_ssl: read.ssl_mode(),
+            import_from: read.import_source(),
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),
             web_concurrency: read.number_or(WEB_CONCURRENCY, cores, 1..=WEB_CONCURRENCY_MAX),
             hash_concurrency: read.number_or(HASH_CONCURRENCY, (cores / 2).max(1), 1..=64),

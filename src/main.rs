@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
@@ -45,6 +45,10 @@ const EXIT_IO: u8 = 74;
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(1);
 /// Pause between looks whether a newer version took away what this one needs: one small statement each.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// So long `migrate` waits for a database that is away, before it gives up: a new one is there by then.
+const MIGRATE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// So often `migrate` tries again where the schema is in use, each time after a wait of its own.
+const BUSY_ATTEMPTS_MAX: u32 = 60;
 
 /// A help-desk backend that answers polls from memory, and four smaller services on the same chassis.
 ///
@@ -67,9 +71,10 @@ enum Command {
     Seed,
     /// Bring the database of a Rails help desk over; safe to break off and to repeat. The source is only read.
     Import {
-        /// Where it is: mysql://user:password@host:port/name
+        /// Where it is: mysql://user:password@host:port/name. Every process of the machine sees the password here;
+        /// the variable IMPORT_FROM keeps it from them.
         #[arg(long)]
-        from: String,
+        from: Option<String>,
         /// Say what would be done, and write nothing.
         #[arg(long)]
         dry_run: bool,
@@ -135,11 +140,19 @@ impl From<db::Error> for Failure {
         if let Some(advice) = error.advice() {
             return Self(EXIT_DATA, format!("{error}: {advice}"));
         }
-        let code = match error {
-            db::Error::Internal(_) | db::Error::Duplicate(_) => EXIT_SOFTWARE,
-            _ => EXIT_UNAVAILABLE,
-        };
-        Self(code, error.to_string())
+        match error {
+            db::Error::Internal(_) | db::Error::Duplicate(_) => Self(EXIT_SOFTWARE, error.to_string()),
+            _ => Self(EXIT_UNAVAILABLE, format!("{error}: see that it runs, and where DATABASE_URL leads")),
+        }
+    }
+}
+
+impl From<helpdesk::SeedError> for Failure {
+    fn from(error: helpdesk::SeedError) -> Self {
+        match error {
+            helpdesk::SeedError::Database(error) => error.into(),
+            helpdesk::SeedError::Password(error) => software(error),
+        }
     }
 }
 
@@ -157,6 +170,7 @@ impl From<import::Failure> for Failure {
     fn from(failure: import::Failure) -> Self {
         match failure {
             import::Failure::Database(error) => error.into(),
+            source @ import::Failure::Source(_) => Self(EXIT_DATA, source.to_string()),
             import::Failure::Refused(why) => Self(EXIT_DATA, why),
             import::Failure::Output(error) => Self(EXIT_IO, error.to_string()),
         }
@@ -209,14 +223,12 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         Command::Migrate => migrate(&process.db).await,
         Command::Seed => {
             right_schema(&process.db).await?;
-            for line in
-                helpdesk::seed(&process.db, process.config.hash_concurrency).await.map_err(software)?
-            {
+            for line in helpdesk::seed(&process.db, process.config.hash_concurrency).await? {
                 say(&line)?;
             }
             Ok(())
         }
-        Command::Import { from, dry_run } => bring_over(&process, &from, dry_run).await,
+        Command::Import { from, dry_run } => bring_over(&process, from.as_deref(), dry_run).await,
         Command::OauthClient(command) => {
             right_schema(&process.db).await?;
             for line in clients::run(&process.db, &command).await? {
@@ -229,9 +241,14 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
 }
 
 /// Brings a Rails database over.
-async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), Failure> {
-    let from = DatabaseTarget::from_url(from)
-        .map_err(|mistake| Failure(EXIT_CONFIG, format!("--from: {mistake}")))?;
+async fn bring_over(process: &Process, from: Option<&str>, is_dry: bool) -> Result<(), Failure> {
+    let given = from.map(DatabaseTarget::from_url).transpose();
+    let given = given.map_err(|mistake| Failure(EXIT_CONFIG, format!("--from: {mistake}")))?;
+    let Some(from) = given.or_else(|| process.config.import_from.clone()) else {
+        let why =
+            "set IMPORT_FROM, or give --from: mysql://user:password@host:port/name of the Rails help desk";
+        return Err(Failure(EXIT_CONFIG, why.to_owned()));
+    };
     right_schema(&process.db).await?;
     let mut say = |line: &str| writeln!(std::io::stdout(), "{line}");
     import::run(&from, &process.config.database_ssl, &process.db, is_dry, &mut say).await.map_err(Into::into)
@@ -239,25 +256,39 @@ async fn bring_over(process: &Process, from: &str, is_dry: bool) -> Result<(), F
 
 /// Waits for the database, so that a fresh instance and a fresh database may start together, then migrates.
 async fn migrate(db: &Db) -> Result<(), Failure> {
-    const ATTEMPTS: u32 = 60;
-    for attempt in 1.. {
+    let (mut away_since, mut busy_attempts) = (None, 0);
+    loop {
         if let Ok(Some(why)) = db.unfit().await {
             return Err(Failure(EXIT_DATA, why.to_owned()));
         }
-        match migrations::apply(db).await {
+        let refusal = match migrations::apply(db).await {
             Ok(applied) => {
                 tracing::info!(?applied, "the schema is up to date");
                 return Ok(());
             }
-            Err(Refusal::Database(db::Error::Unavailable(cause))) if attempt < ATTEMPTS => {
-                tracing::warn!(cause, "waiting for the database");
-                tokio::time::sleep(WAIT_FOR_DATABASE).await;
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            // Who is refused there, or asks for a schema that is not there, would wait for nothing.
+            Refusal::Database(error @ db::Error::Unavailable(_)) if error.advice().is_none() => {
+                let waited = away_since.get_or_insert_with(Instant::now).elapsed();
+                let Some(left) = MIGRATE_WAIT_MAX.checked_sub(waited) else { return Err(error.into()) };
+                let left = left.as_millis().div_ceil(1_000);
+                tracing::warn!("waiting for the database, {left} s more at most: {error}");
             }
-            Err(Refusal::Database(error)) => return Err(error.into()),
-            Err(Refusal::Schema(why)) => return Err(Failure(EXIT_DATA, why)),
+            Refusal::Busy(_) if busy_attempts < BUSY_ATTEMPTS_MAX => {
+                (away_since, busy_attempts) = (None, busy_attempts + 1);
+                tracing::warn!("{refusal}: trying again, attempt {busy_attempts} of {BUSY_ATTEMPTS_MAX}");
+            }
+            Refusal::Busy(_) => {
+                let why = format!("{refusal}: run `hyperdesk migrate` again when whoever uses it is done");
+                return Err(Failure(EXIT_UNAVAILABLE, why));
+            }
+            Refusal::Database(error) => return Err(error.into()),
+            Refusal::Schema(why) => return Err(Failure(EXIT_DATA, why)),
         }
+        tokio::time::sleep(WAIT_FOR_DATABASE).await;
     }
-    Ok(())
 }
 
 async fn serve(process: Process) -> Result<(), Failure> {
@@ -365,8 +396,10 @@ async fn wait_for_schema(db: &Db) {
                 db.gate().tell(&why);
             }
             Err(error) => {
-                tracing::warn!(%error, "waiting for the database (and `hyperdesk migrate`)");
-                db.gate().tell("waiting for the database");
+                let what = "waiting for the database";
+                let advice = error.advice().unwrap_or("it has to run, and DATABASE_URL to lead to it");
+                tracing::warn!(%error, "{what}, for as long as it takes: {advice}");
+                db.gate().tell(what);
             }
         }
         tokio::time::sleep(WAIT_FOR_DATABASE).await;

@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject as _;
 use url::{Host, Url};
 
 use super::{
-    DATABASE_READER_URL, DATABASE_SSL_CA, DATABASE_SSL_MODE, DATABASE_URL, RDS_DB_NAME, RDS_HOSTNAME,
-    RDS_PASSWORD, RDS_PORT, RDS_READER_HOSTNAME, RDS_USERNAME, Reader, Secret, Variable,
+    DATABASE_READER_URL, DATABASE_SSL_CA, DATABASE_SSL_MODE, DATABASE_URL, IMPORT_FROM, RDS_DB_NAME,
+    RDS_HOSTNAME, RDS_PASSWORD, RDS_PORT, RDS_READER_HOSTNAME, RDS_USERNAME, Reader, Secret, Variable,
 };
 
 /// Where a database is and who we are there.
@@ -72,9 +72,19 @@ impl Reader<'_> {
         self.database(DATABASE_READER_URL, RDS_READER_HOSTNAME)
     }
 
+    /// What `import` brings over, if it is said.
+    pub(super) fn import_source(&mut self) -> Option<DatabaseTarget> {
+        self.url(IMPORT_FROM)
+    }
+
+    fn url(&mut self, variable: Variable) -> Option<DatabaseTarget> {
+        let text = self.text(variable)?;
+        from_url(&text).map_err(|mistake| self.mistake(variable, &mistake)).ok()
+    }
+
     fn database(&mut self, url: Variable, host: Variable) -> Option<DatabaseTarget> {
-        if let Some(text) = self.text(url) {
-            return from_url(&text).map_err(|mistake| self.mistake(url, &mistake)).ok();
+        if self.text(url).is_some() {
+            return self.url(url);
         }
         let host_name = self.text(host)?;
         let Some(host_name) = host_of(&host_name) else {

@@ -69,7 +69,7 @@ use profiles::Profiles;
 use routes::Route;
 use usernames::Names;
 
-pub use seed::seed;
+pub use seed::{SeedError, seed};
 
 /// What a browser gets.
 pub const PAGE: Page = page!(

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::auth::password::Hasher;
+use crate::auth::password::{self, Hasher};
 use crate::db::{Db, Error};
 use crate::feed::{self, NewEvent};
 use crate::transaction;
@@ -24,29 +24,38 @@ const QUESTIONS: [(&str, &str, Option<&str>); 3] = [
     ("The VPN drops every hour", "At the full hour, exactly.", None),
 ];
 
+/// Why not all of it was added.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// A password could not be hashed.
+    #[error(transparent)]
+    Password(#[from] password::Error),
+}
+
 /// Adds what is missing; lines for the user's terminal.
 ///
 /// # Errors
-/// A text for the user.
-pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, String> {
-    let hasher = Hasher::new(hash_concurrency).map_err(|error| error.to_string())?;
+/// See [`SeedError`].
+pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, SeedError> {
+    let hasher = Hasher::new(hash_concurrency)?;
     let mut ids = Vec::new();
     let mut lines = Vec::new();
     let mut fresh = false;
     for (name, password) in USERS {
         lines.push(format!("user {name}, password {password}"));
-        let known = async { store::user_credentials(&mut db.writer().await?, name).await };
-        if let Some((id, _)) = known.await.map_err(|error| error.to_string())? {
+        if let Some((id, _)) = store::user_credentials(&mut db.writer().await?, name).await? {
             ids.push(id);
             continue;
         }
         fresh = true;
-        let turn = hasher.turn(Ipv4Addr::LOCALHOST.into()).await.map_err(|error| error.to_string())?;
-        let digest = turn.hash(password.to_owned()).await.map_err(|error| error.to_string())?;
-        ids.push(user(db, name, &digest).await.map_err(|error| error.to_string())?);
+        let digest = hasher.turn(Ipv4Addr::LOCALHOST.into()).await?.hash(password.to_owned()).await?;
+        ids.push(user(db, name, &digest).await?);
     }
     if fresh {
-        questions(db, ids[0], ids[1]).await.map_err(|error| error.to_string())?;
+        questions(db, ids[0], ids[1]).await?;
         lines.push(format!("{} conversations of {}", QUESTIONS.len(), USERS[0].0));
     }
     Ok(lines)

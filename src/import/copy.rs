@@ -105,10 +105,10 @@ impl<'a> Copier<'a> {
     /// See [`Failure`].
     pub async fn pass(&mut self, table: Table, mode: Mode) -> Result<Tally, Failure> {
         let mut tally = Tally::default();
-        let mut progress = Progress::new(self.source.count(table).await?);
+        let mut progress = Progress::new(self.source.count(table).await.map_err(Failure::Source)?);
         let mut after = i64::MIN;
         loop {
-            let page = self.source.page(table, after).await?;
+            let page = self.source.page(table, after).await.map_err(Failure::Source)?;
             let Some(last) = last_id(&page) else { break };
             after = last;
             tally.rows += page.1.len() as u64;
@@ -144,8 +144,9 @@ impl<'a> Copier<'a> {
             users.extend(of_row);
             conversations.extend(conversation);
         }
-        let users: HashSet<u64> = self.source.users(&distinct(users)).await?.into_iter().collect();
-        let initiators = self.source.initiators(&distinct(conversations)).await?;
+        let users = self.source.users(&distinct(users)).await.map_err(Failure::Source)?;
+        let users: HashSet<u64> = users.into_iter().collect();
+        let initiators = self.source.initiators(&distinct(conversations)).await.map_err(Failure::Source)?;
         let mut taken = Vec::new();
         for source in &sources {
             let judged =

@@ -34,9 +34,14 @@ use table::{TABLES, Table};
 /// Why an import did not come to its end, or not to a good one.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// One of the databases.
+    /// Our own database.
     #[error(transparent)]
     Database(#[from] db::Error),
+    /// The one that is brought over.
+    #[error(
+        "the source cannot be read: {0}: see where --from or IMPORT_FROM leads, and what that account may SELECT"
+    )]
+    Source(db::Error),
     /// It cannot be done; why, and what to do.
     #[error("{0}")]
     Refused(String),
@@ -59,13 +64,8 @@ pub async fn run(
     is_dry: bool,
     say: Say<'_>,
 ) -> Result<(), Failure> {
-    let mut source = Source::open(from, ssl).await.map_err(|error| match error {
-        db::Error::Unavailable(why) | db::Error::Internal(why) => {
-            Failure::Refused(format!("the database that --from names cannot be read: {why}"))
-        }
-        other => other.into(),
-    })?;
-    table::judge(&source.columns().await?).map_err(Failure::Refused)?;
+    let mut source = Source::open(from, ssl).await.map_err(Failure::Source)?;
+    table::judge(&source.columns().await.map_err(Failure::Source)?).map_err(Failure::Refused)?;
     let Some(mut target) = Target::open(db).await? else {
         return Err(Failure::Refused("another import is under way here: wait for its end".to_owned()));
     };

@@ -119,7 +119,7 @@ pub struct Column {
 /// A sentence that says what it lacks.
 pub fn judge(columns: &[Column]) -> Result<(), String> {
     if columns.iter().any(|column| column.table == "hyperdesk_migrations") {
-        return Err("--from names a database of hyperdesk itself: there is nothing to bring over".to_owned());
+        return Err("the source is a database of hyperdesk itself: there is nothing to bring over".to_owned());
     }
     let mut lacks = Vec::new();
     for table in TABLES {
@@ -142,7 +142,7 @@ pub fn judge(columns: &[Column]) -> Result<(), String> {
     if lacks.is_empty() {
         return Ok(());
     }
-    Err(format!("--from names no help desk of Rails: {}", lacks.join("; ")))
+    Err(format!("the source is no help desk of Rails that this account may read: {}", lacks.join("; ")))
 }
 
 #[cfg(test)]
@@ -164,7 +164,9 @@ mod tests {
         all.retain(|column| column.name != "user_id" || column.table != "messages");
         assert_eq!(
             judge(&all),
-            Err("--from names no help desk of Rails: table messages has no sender_id or user_id".to_owned())
+            Err("the source is no help desk of Rails that this account may read: \
+                 table messages has no sender_id or user_id"
+                .to_owned())
         );
         all.push(column("hyperdesk_migrations", "version"));
         assert!(judge(&all).unwrap_err().contains("hyperdesk itself"));

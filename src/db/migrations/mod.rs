@@ -102,6 +102,9 @@ pub enum Refusal {
     /// The database is away, or refused a statement.
     #[error(transparent)]
     Database(#[from] Error),
+    /// Somebody else is at it, or at one of its tables, for longer than was waited.
+    #[error("the schema is in use: {0}")]
+    Busy(String),
     /// The schema is not one that this program may touch: a sentence that says why, and what to do.
     #[error("{0}")]
     Schema(String),
@@ -116,20 +119,20 @@ impl From<Driver> for Refusal {
 /// Applies what is missing; returns the versions applied.
 ///
 /// # Errors
-/// [`Refusal::Schema`] when the schema is another program's, or was made from other files; [`Error::Unavailable`] when
-/// the database is away or another `migrate` did not finish in time, [`Error::Internal`] when a statement failed.
+/// [`Refusal::Schema`] when the schema is another program's, or was made from other files; [`Refusal::Busy`] when
+/// another `migrate` did not finish in time or a table stayed in use; [`Error::Unavailable`] when the database is away,
+/// [`Error::Internal`] when a statement failed.
 pub async fn apply(db: &Db) -> Result<Vec<u32>, Refusal> {
     let mut conn = db.connect_unchecked().await?;
     // Long DDL is fine here, unlike in the server: the limit of the session is for requests.
     conn.query_drop(NO_STATEMENT_LIMIT).await?;
-    let locked: Option<Option<u8>> = conn
-        .exec_first(
-            "SELECT GET_LOCK(CONCAT('hyperdesk.migrate.', LEFT(SHA2(DATABASE(), 256), 32)), ?)",
-            (LOCK_WAIT_S,),
-        )
-        .await?;
-    if locked.flatten() != Some(1) {
-        return Err(Error::Unavailable("another migration did not finish in time".to_owned()).into());
+    if !lock(&mut conn, 0).await? {
+        tracing::warn!(
+            "another `hyperdesk migrate` is under way: waiting for its end, {LOCK_WAIT_S} s at most"
+        );
+        if !lock(&mut conn, LOCK_WAIT_S).await? {
+            return Err(Refusal::Busy(format!("another migration did not end within {LOCK_WAIT_S} s")));
+        }
     }
     // The lock is the connection's: it goes with it, whatever happens. A table that is in use for longer than
     // the session's lock wait is left alone and tried again: whoever waits to alter a table keeps everyone
@@ -139,9 +142,17 @@ pub async fn apply(db: &Db) -> Result<Vec<u32>, Refusal> {
         db.gate().open();
     }
     outcome.map_err(|refusal| match refusal {
-        Refusal::Database(Error::Conflict(busy)) => Error::Unavailable(busy).into(),
+        Refusal::Database(Error::Conflict(busy)) => Refusal::Busy(busy),
         other => other,
     })
+}
+
+/// The lock that lets one `migrate` through at a time; whether it was had within so many seconds.
+async fn lock(conn: &mut Conn, wait_s: u32) -> Result<bool, Driver> {
+    const GET_LOCK: &str =
+        "SELECT GET_LOCK(CONCAT('hyperdesk.migrate.', LEFT(SHA2(DATABASE(), 256), 32)), ?)";
+    let locked: Option<Option<u8>> = conn.exec_first(GET_LOCK, (wait_s,)).await?;
+    Ok(locked.flatten() == Some(1))
 }
 
 async fn apply_missing(conn: &mut Conn) -> Result<Vec<u32>, Refusal> {

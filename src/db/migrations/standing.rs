@@ -53,7 +53,8 @@ fn version(stored: u64) -> u32 {
 }
 
 /// What to do with a schema that is not ours.
-const BRING_OVER: &str = "it is left alone: set DATABASE_URL to an empty one and bring this one over with `hyperdesk import --from`";
+const BRING_OVER: &str =
+    "it is left alone: set DATABASE_URL to an empty one and bring this one over with `hyperdesk import`";
 
 impl Origin {
     pub(super) fn of(found: &[Found]) -> Self {

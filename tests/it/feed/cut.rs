@@ -2,11 +2,11 @@
 //! All of it is done then or nothing, and the feed goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyperdesk::feed::store::Session;
 use mysql_async::prelude::Queryable;
+use tokio::sync::Semaphore;
 
 use super::{Instance, LONG, SOON, migrate, pool};
 use crate::support::{Hyperdesk, Proxy, Random, Schema, Server, eventually};
@@ -15,6 +15,9 @@ use crate::support::{Hyperdesk, Proxy, Random, Schema, Server, eventually};
 const ROWS: u64 = 3;
 /// Processes that are ended in a run of the suite, and as many as `ENDS` says by hand.
 const ENDS: usize = 20;
+/// Changes for each of them. So many, and not so many a second: each start reads all that was numbered before, which
+/// would be ever more on a machine that takes longer for it.
+const CHANGES: usize = 200;
 
 async fn record(schema: &Schema) {
     for _ in 0..ROWS {
@@ -108,18 +111,19 @@ async fn with_its_process() {
     let schema = Schema::on(&server).await;
     migrate(&schema).await;
     let mut random = Random::new();
-    let on = Arc::new(AtomicBool::new(true));
+    let budget = Arc::new(Semaphore::new(0));
     let writers = (0..4).map(|_| {
-        let (on, opts) = (on.clone(), server.admin_opts().db_name(Some(schema.name())));
+        let (budget, opts) = (budget.clone(), server.admin_opts().db_name(Some(schema.name())));
         tokio::spawn(async move {
             let mut conn = mysql_async::Conn::new(opts).await.unwrap();
             let mut written = 0;
-            while on.load(Ordering::Relaxed) {
+            while let Ok(change) = budget.acquire().await {
+                change.forget();
                 conn.query_drop("INSERT INTO outbox (kind, conversation_id) VALUES ('message', 999999)")
                     .await
                     .unwrap();
                 written += 1;
-                // Some hundred a second: more than are numbered would keep an instance that starts from showing any.
+                // They go on while a process ends, and are not all there before it.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             written
@@ -130,6 +134,9 @@ async fn with_its_process() {
     let (mut one, mut two) = tokio::join!(start(), start());
     for end in 0..ends {
         let desk = if end % 2 == 0 { &mut one } else { &mut two };
+        budget.add_permits(CHANGES);
+        let left = usize::try_from(random.number(0..=CHANGES as u64 / 2)).unwrap();
+        eventually(LONG, || async { budget.available_permits() <= CHANGES / 2 + left }).await;
         if random.chance(2) {
             desk.kill();
         } else {
@@ -140,7 +147,7 @@ async fn with_its_process() {
         let numbered = || async { desk.metric("feed_position").await > Some(0.0) };
         eventually(LONG, numbered).await;
     }
-    on.store(false, Ordering::Relaxed);
+    budget.close();
     let mut written: u64 = 0;
     for writer in writers {
         written += writer.await.expect("a writer");

@@ -1,19 +1,19 @@
 //! `hyperdesk import`: a Rails help desk's database, brought over whole, whatever its shape, and left as it was.
 
+mod between;
 mod interrupted;
 mod odd;
 
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::helpdesk::each;
-use crate::support::child::{self, Child};
+use crate::support::child::Child;
 use crate::support::logs::Logs;
 use crate::support::rails::{Rails, Shape, password};
-use crate::support::server::default_env;
+use crate::support::server::begin_command;
 use crate::support::{Hyperdesk, Schema, User, run_command};
 
 /// For an import of a hundred thousand messages, in a debug build on a busy machine.
@@ -27,15 +27,13 @@ pub struct Import {
 
 impl Import {
     pub fn begin(from: &str, target: &Schema, more: &[&str]) -> Import {
-        let mut command = child::command(Path::new(env!("CARGO_BIN_EXE_hyperdesk")));
-        command.args(["import", "--from", from]).args(more).env_clear().envs(default_env());
-        command.env("DATABASE_URL", target.url()).current_dir(child::run_folder());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = Child::spawn(command).expect("start the import");
-        let logs = Logs::default();
-        let (stdout, stderr) = child.take_output();
-        stdout.into_iter().for_each(|pipe| logs.follow(pipe));
-        stderr.into_iter().for_each(|pipe| logs.follow(pipe));
+        Import::run(&[&["--from", from], more].concat(), &[], target)
+    }
+
+    fn run(args: &[&str], env: &[(&str, &str)], target: &Schema) -> Import {
+        let url = target.url();
+        let env = [&[("DATABASE_URL", url.as_str())], env].concat();
+        let (child, logs) = begin_command(&[&["import"], args].concat(), &env);
         Import { child, logs }
     }
 
@@ -57,7 +55,10 @@ pub async fn import(from: &str, target: &Schema) -> String {
 
 /// A schema of ours, empty.
 pub async fn empty() -> Schema {
-    let schema = Schema::fresh().await;
+    migrated(Schema::fresh().await).await
+}
+
+async fn migrated(schema: Schema) -> Schema {
     let done = run_command(&["migrate"], &[("DATABASE_URL", &schema.url())]).await;
     assert!(done.status.success(), "{}", crate::support::server::all_of(&done));
     schema
@@ -66,12 +67,21 @@ pub async fn empty() -> Schema {
 /// An account that may read the source and nothing else.
 pub async fn reader(schema: &Schema) -> String {
     let name = schema.name();
-    let reader = format!("{}r", &name[3..]);
+    let url = stranger(schema).await;
     for host in ["%", "localhost"] {
-        schema.execute(format!("CREATE USER '{reader}'@'{host}' IDENTIFIED BY 'r'")).await;
-        schema.execute(format!("GRANT SELECT ON {name}.* TO '{reader}'@'{host}'")).await;
+        schema.execute(format!("GRANT SELECT ON {name}.* TO '{}r'@'{host}'", &name[3..])).await;
     }
-    schema.url().replace(&format!("{name}:{name}@"), &format!("{reader}:r@"))
+    url
+}
+
+/// An account that may do nothing at all.
+pub async fn stranger(schema: &Schema) -> String {
+    let name = schema.name();
+    let stranger = format!("{}r", &name[3..]);
+    for host in ["%", "localhost"] {
+        schema.execute(format!("CREATE USER '{stranger}'@'{host}' IDENTIFIED BY 'r'")).await;
+    }
+    schema.url().replace(&format!("{name}:{name}@"), &format!("{stranger}:r@"))
 }
 
 pub async fn forget_reader(schema: &Schema) {
@@ -203,6 +213,29 @@ async fn every_shape_is_brought_over() {
         assert_eq!(rails.checksums().await, before, "{shape:?}: the source is as it was");
         is_served(&rails, &target).await;
     }
+}
+
+/// The environment keeps the password out of the process list, where a command line is for all to see.
+#[tokio::test]
+async fn the_environment_may_name_the_source() {
+    let (rails, target) = (Rails::fresh().await, empty().await);
+    rails.fill().await;
+    let url = rails.schema.url();
+    let from = [("IMPORT_FROM", url.as_str())];
+    let (status, said) = Import::run(&["--dry-run"], &from, &target).end().await;
+    assert!(status.success() && said.contains("messages: 5 rows, 5 would be added"), "{said}");
+    // The command line wins.
+    let closed = "mysql://nobody:hunter2@127.0.0.1:1/none";
+    let (status, said) = Import::run(&["--dry-run", "--from", closed], &from, &target).end().await;
+    assert_eq!(status.code(), Some(65), "{said}");
+    assert!(said.contains("the source cannot be read") && !said.contains("hunter2"), "{said}");
+    let wrong = [("IMPORT_FROM", "postgres://nobody:hunter2@nowhere/none")];
+    let (status, said) = Import::run(&[], &wrong, &target).end().await;
+    assert_eq!(status.code(), Some(64), "{said}");
+    assert!(said.starts_with("IMPORT_FROM: must be mysql://") && !said.contains("hunter2"), "{said}");
+    let (status, said) = Import::run(&[], &[], &target).end().await;
+    assert_eq!(status.code(), Some(64), "{said}");
+    assert!(said.contains("set IMPORT_FROM, or give --from"), "{said}");
 }
 
 /// What came after the first import is added by the next; what was changed here stays.

@@ -141,12 +141,16 @@ async fn sources_and_targets_that_are_none() {
     let closed = "mysql://nobody:nothing@127.0.0.1:1/none";
     let unknown = rails.schema.url().replace(&format!("/{}", rails.schema.name()), "/it_is_not_there");
     for (from, target, words) in [
-        (ours.url(), &ours, "--from names a database of hyperdesk itself"),
-        (bare.url(), &ours, "--from names no help desk of Rails: there is no table users"),
+        (ours.url(), &ours, "the source is a database of hyperdesk itself"),
+        (
+            bare.url(),
+            &ours,
+            "the source is no help desk of Rails that this account may read: there is no table users",
+        ),
         (half.schema.url(), &ours, "table messages has no content"),
         (half.schema.url(), &ours, "there is no table expert_assignments"),
-        (closed.to_owned(), &ours, "the database that --from names cannot be read"),
-        (unknown, &ours, "the database that --from names cannot be read"),
+        (closed.to_owned(), &ours, "the source cannot be read"),
+        (unknown, &ours, "the source cannot be read"),
         (rails.schema.url(), &bare, "the schema is empty: run `hyperdesk migrate`"),
         (rails.schema.url(), &rails.schema, "a Rails application's"),
     ] {

@@ -37,7 +37,11 @@ impl Server {
 
     /// With more options, such as `--max-connections=20`; these win over ours.
     pub async fn start_with(extra_args: &[&str]) -> Server {
-        let product = Product::chosen();
+        Server::start_of(Product::chosen(), extra_args).await
+    }
+
+    /// Of this product, whichever the run is for.
+    pub async fn start_of(product: Product, extra_args: &[&str]) -> Server {
         let folder = child::fresh_folder("db");
         let lasting: Vec<&str> = extra_args.iter().copied().filter(|arg| arg.starts_with(LASTING)).collect();
         if product == Product::MySql && !lasting.is_empty() {

@@ -28,16 +28,31 @@ impl Product {
         if version.to_lowercase().contains("mariadb") { Product::MariaDb } else { Product::MySql }
     }
 
-    /// The server program. MariaDB's packages have one by the name of MySQL's, too: a link to their own.
+    pub fn other(self) -> Product {
+        match self {
+            Product::MariaDb => Product::MySql,
+            Product::MySql => Product::MariaDb,
+        }
+    }
+
+    /// The server program.
     pub fn program(self) -> PathBuf {
+        let advice = match self {
+            Product::MariaDb => "apt-get install mariadb-server-core",
+            Product::MySql => "`deploy/local/test mysql` installs one",
+        };
+        self.program_if_any().unwrap_or_else(|| panic!("there is no server program of {self:?} ({advice})"))
+    }
+
+    /// Nothing where it is not installed. MariaDB's packages have one by the name of MySQL's, too: a link to their own.
+    pub fn program_if_any(self) -> Option<PathBuf> {
         static FOUND: [OnceLock<Option<PathBuf>>; 2] = [OnceLock::new(), OnceLock::new()];
-        let (name, advice) = match self {
-            Product::MariaDb => ("mariadbd", "apt-get install mariadb-server-core"),
-            Product::MySql => ("mysqld", "`deploy/local/test mysql` installs one"),
+        let name = match self {
+            Product::MariaDb => "mariadbd",
+            Product::MySql => "mysqld",
         };
         let is_its = |program: &PathBuf| Product::of(&version(program)) == self;
-        let found = FOUND[self as usize].get_or_init(|| child::find_all(name).find(is_its));
-        found.clone().unwrap_or_else(|| panic!("there is no {name} of its own ({advice})"))
+        FOUND[self as usize].get_or_init(|| child::find_all(name).find(is_its)).clone()
     }
 
     /// Options that only this one knows, for a small server that starts quickly.
@@ -47,8 +62,11 @@ impl Product {
                 &["--innodb-log-file-size=8M", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M"]
             }
             // Managed MySQL often refuses tables without a primary key: here, too, so that none gets in.
+            // And nothing waits for the disk: a process that is killed loses nothing by that, only a machine would.
             Product::MySql => &[
                 "--innodb-redo-log-capacity=8M",
+                "--innodb-flush-method=nosync",
+                "--innodb-doublewrite=OFF",
                 "--mysqlx=OFF",
                 "--skip-log-bin",
                 "--secure-file-priv=",
@@ -77,6 +95,7 @@ impl Product {
                 let mut command = Command::new(self.program());
                 command
                     .args(["--no-defaults", "--initialize-insecure", "--innodb-redo-log-capacity=8M"])
+                    .arg("--innodb-flush-method=nosync")
                     .arg(format!("--init-file={}", accounts.display()))
                     .args(options);
                 command

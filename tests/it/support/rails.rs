@@ -57,7 +57,12 @@ impl Rails {
 
     /// With foreign keys, and the tables that Rails has for itself.
     pub async fn of(shape: Shape) -> Rails {
-        let rails = Rails { schema: Schema::fresh().await, shape };
+        Rails::in_schema(Schema::fresh().await, shape).await
+    }
+
+    /// The same in a schema that is empty yet.
+    pub async fn in_schema(schema: Schema, shape: Shape) -> Rails {
+        let rails = Rails { schema, shape };
         for statement in rails.people_ddl().into_iter().chain(rails.talk_ddl()) {
             rails.schema.execute(statement).await;
         }

@@ -92,7 +92,7 @@ impl Builder<'_> {
             };
             schema.migrated.get_or_init(migrate).await;
         }
-        let (child, logs) = launch(&self.program, &self.env, self.output.as_ref());
+        let (child, logs) = launch(&self.program, &["serve"], &self.env, self.output.as_ref());
         Hyperdesk { program: self.program, env: self.env, child, logs, output: self.output }
     }
 }
@@ -209,7 +209,7 @@ impl Hyperdesk {
     /// A new process with the same environment after [`Hyperdesk::kill`] or [`Hyperdesk::terminate`].
     pub async fn start_again(&mut self) {
         self.child.kill();
-        (self.child, self.logs) = launch(&self.program, &self.env, self.output.as_ref());
+        (self.child, self.logs) = launch(&self.program, &["serve"], &self.env, self.output.as_ref());
         self.listening().await;
     }
 
@@ -254,6 +254,12 @@ pub async fn run_command(args: &[&str], env: &[(&str, &str)]) -> Output {
     run_program(Path::new(env!("CARGO_BIN_EXE_hyperdesk")), args, &env).await
 }
 
+/// The same while it is under way, to wait for what it says.
+pub fn begin_command(args: &[&str], env: &[(&str, &str)]) -> (Child, Logs) {
+    let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    launch(Path::new(env!("CARGO_BIN_EXE_hyperdesk")), args, &env, None)
+}
+
 /// The environment that a started server gets, for [`run_command`] to build on.
 pub fn default_env() -> Env {
     let defaults = [
@@ -281,9 +287,9 @@ async fn run_program(program: &Path, args: &[&str], env: &Env) -> Output {
 }
 
 /// In an empty folder, so that no developer's `.env` is read.
-fn launch(program: &Path, env: &Env, output: Option<&OwnedFd>) -> (Child, Logs) {
+fn launch(program: &Path, args: &[&str], env: &Env, output: Option<&OwnedFd>) -> (Child, Logs) {
     let mut command = child::command(program);
-    command.arg("serve").env_clear().envs(env).current_dir(child::run_folder());
+    command.args(args).env_clear().envs(env).current_dir(child::run_folder());
     let output = || output.map_or(Stdio::piped(), |output| output.try_clone().expect("a descriptor").into());
     command.stdin(Stdio::null()).stdout(output()).stderr(output());
     let child = Child::spawn(command).expect("start the server");

@@ -100,7 +100,7 @@ def plot(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], p99_
     whole = [row["asked/s"] for rows in groups.values() for row in rows]
     good = {name: report.column(rows, "good/s", "asked/s") for name, rows in groups.items()}
     axis = figure.panel("answered well, 1/s", good, marks=True)
-    axis.plot([0, max(whole)], [0, max(whole)], color="grey", ls=":", lw=1)
+    axis.plot([min(whole), max(whole)], [min(whole), max(whole)], color="grey", ls=":", lw=1)
     late = {f"{name}, p99": report.column(rows, "p99 ms", "asked/s") for name, rows in groups.items()}
     if len(groups) == 1:
         rows = next(iter(groups.values()))
@@ -117,7 +117,9 @@ def plot(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], p99_
     if max(whole) / min(whole) > 20:
         for axis in figure.axes:
             axis.set_xscale("log")
+        figure.axes[-1].xaxis.set_major_formatter("{x:g}")
         figure.axes[0].set_yscale("log")
+        figure.axes[0].set_ylim(min(whole) / 2, max(whole))
     figure.save(out / "plot.png")
 
 

@@ -40,6 +40,7 @@ def circumstances() -> dict[str, str]:
         "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + changed,
         "machine": f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
         "load before": " ".join(f"{one:.1f}" for one in os.getloadavg()),
+        "server": os.environ.get("SERVER_VERSION", "unknown"),
         "database": os.environ.get("DATABASE_VERSION", "unknown"),
     }
 

@@ -366,8 +366,9 @@ class ActiveUser(Person):
     wait_time = between(1, 5)
 
     def on_start(self):
-        """Comes back under a name that has an account."""
-        self.sign_in(a_known_name())
+        """Comes back under a name that has an account; who is refused tries again."""
+        while not self.sign_in(a_known_name()):
+            self.wait()
 
     def conversations(self):
         """The person's own ones, as asker and as expert."""
@@ -471,7 +472,7 @@ class ActiveUser(Person):
             return
         path = f"/expert/conversations/{random.choice(waiting)['id']}/claim"
         self.call("POST", path, (200, 404, 422), name="/expert/conversations/[id]/claim")
-        self.sign_in(a_known_name())
+        self.on_start()
 
     @tag("helpdesk", "expert")
     @task(1)

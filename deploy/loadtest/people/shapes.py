@@ -5,7 +5,7 @@ from collections.abc import Callable
 from locust import LoadTestShape
 
 # Share of the length after which a soak has all its users, so that its end can be compared with its beginning.
-SOAK_RISE = 0.1
+SOAK_RISE = 0.2
 # A spike's calm before and after, and its share of the users then.
 SPIKE_CALM, SPIKE_SHARE = 0.4, 0.1
 

@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDateTime};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{FromRow, Row};
 
 /// Rows of one answer, as hyperdesk's.
@@ -96,22 +96,6 @@ fn iso(time: NaiveDateTime) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-#[derive(FromRow)]
-struct ConversationRow {
-    id: i64,
-    title: String,
-    status: String,
-    initiator_id: i64,
-    initiator: String,
-    assigned_expert_id: Option<i64>,
-    expert: Option<String>,
-    created_at: NaiveDateTime,
-    updated_at: NaiveDateTime,
-    last_message_at: Option<NaiveDateTime>,
-    unread: i64,
-    message_count: i64,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Conversation {
@@ -129,35 +113,34 @@ struct Conversation {
     message_count: i64,
 }
 
-impl From<ConversationRow> for Conversation {
-    fn from(row: ConversationRow) -> Self {
-        Self {
-            id: row.id.to_string(),
-            title: row.title,
-            status: row.status,
-            questioner_id: row.initiator_id.to_string(),
-            questioner_username: row.initiator,
-            assigned_expert_id: row.assigned_expert_id.map(|id| id.to_string()),
-            assigned_expert_username: row.expert,
-            created_at: iso(row.created_at),
-            updated_at: iso(row.updated_at),
-            last_message_at: row.last_message_at.map(iso),
-            unread_count: row.unread,
-            message_count: row.message_count,
-        }
-    }
+/// A number that the contract shows as text.
+fn text(row: &MySqlRow, name: &str) -> Result<String, sqlx::Error> {
+    Ok(row.try_get::<i64, _>(name)?.to_string())
 }
 
-#[derive(FromRow)]
-struct MessageRow {
-    id: i64,
-    conversation_id: i64,
-    sender_id: i64,
-    sender: String,
-    sender_role: String,
-    content: String,
-    created_at: NaiveDateTime,
-    is_read: bool,
+fn time(row: &MySqlRow, name: &str) -> Result<String, sqlx::Error> {
+    Ok(iso(row.try_get(name)?))
+}
+
+impl FromRow<'_, MySqlRow> for Conversation {
+    fn from_row(row: &MySqlRow) -> Result<Self, sqlx::Error> {
+        let expert: Option<i64> = row.try_get("assigned_expert_id")?;
+        let last_message_at: Option<NaiveDateTime> = row.try_get("last_message_at")?;
+        Ok(Self {
+            id: text(row, "id")?,
+            title: row.try_get("title")?,
+            status: row.try_get("status")?,
+            questioner_id: text(row, "initiator_id")?,
+            questioner_username: row.try_get("initiator")?,
+            assigned_expert_id: expert.map(|id| id.to_string()),
+            assigned_expert_username: row.try_get("expert")?,
+            created_at: time(row, "created_at")?,
+            updated_at: time(row, "updated_at")?,
+            last_message_at: last_message_at.map(iso),
+            unread_count: row.try_get("unread")?,
+            message_count: row.try_get("message_count")?,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -173,18 +156,18 @@ struct Message {
     is_read: bool,
 }
 
-impl From<MessageRow> for Message {
-    fn from(row: MessageRow) -> Self {
-        Self {
-            id: row.id.to_string(),
-            conversation_id: row.conversation_id.to_string(),
-            sender_id: row.sender_id.to_string(),
-            sender_username: row.sender,
-            sender_role: row.sender_role,
-            content: row.content,
-            timestamp: iso(row.created_at),
-            is_read: row.is_read,
-        }
+impl FromRow<'_, MySqlRow> for Message {
+    fn from_row(row: &MySqlRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: text(row, "id")?,
+            conversation_id: text(row, "conversation_id")?,
+            sender_id: text(row, "sender_id")?,
+            sender_username: row.try_get("sender")?,
+            sender_role: row.try_get("sender_role")?,
+            content: row.try_get("content")?,
+            timestamp: time(row, "created_at")?,
+            is_read: row.try_get("is_read")?,
+        })
     }
 }
 
@@ -197,9 +180,9 @@ async fn conversations(
         "{CONVERSATION} WHERE (c.initiator_id = ? OR c.assigned_expert_id = ?) AND c.updated_at > ? \
          ORDER BY c.updated_at, c.id LIMIT ?"
     );
-    let query = sqlx::query_as::<_, ConversationRow>(&text).bind(user).bind(user).bind(user);
+    let query = sqlx::query_as::<_, Conversation>(&text).bind(user).bind(user).bind(user);
     let rows = query.bind(since.time()?).bind(LIST_MAX).fetch_all(&app.pool).await?;
-    Ok(Json(rows.into_iter().map(Conversation::from).collect()))
+    Ok(Json(rows))
 }
 
 async fn messages(
@@ -207,13 +190,13 @@ async fn messages(
     User(user): User,
     Query(since): Query<Since>,
 ) -> Result<Json<Vec<Message>>, Error> {
-    let query = sqlx::query_as::<_, MessageRow>(
+    let query = sqlx::query_as::<_, Message>(
         "SELECT m.id, m.conversation_id, m.sender_id, u.username AS sender, m.sender_role, m.content, m.created_at, \
          m.is_read FROM messages m JOIN conversations c ON c.id = m.conversation_id JOIN users u ON u.id = m.sender_id \
          WHERE (c.initiator_id = ? OR c.assigned_expert_id = ?) AND m.created_at > ? ORDER BY m.created_at, m.id LIMIT ?",
     );
     let rows = query.bind(user).bind(user).bind(since.time()?).bind(LIST_MAX).fetch_all(&app.pool).await?;
-    Ok(Json(rows.into_iter().map(Message::from).collect()))
+    Ok(Json(rows))
 }
 
 /// Nothing, or the whole queue, where something in it is newer.
@@ -232,12 +215,11 @@ async fn queue(
     }
     let list = async |condition: &str, value: Option<i64>, order: &str| {
         let text = format!("{CONVERSATION} WHERE {condition} ORDER BY {order}, c.id LIMIT ?");
-        let mut query = sqlx::query_as::<_, ConversationRow>(&text).bind(user);
+        let mut query = sqlx::query_as::<_, Conversation>(&text).bind(user);
         if let Some(value) = value {
             query = query.bind(value);
         }
-        let rows = query.bind(QUEUE_PAGE).fetch_all(&app.pool).await?;
-        Ok::<Vec<Conversation>, Error>(rows.into_iter().map(Conversation::from).collect())
+        Ok::<Vec<Conversation>, Error>(query.bind(QUEUE_PAGE).fetch_all(&app.pool).await?)
     };
     let waiting = list("c.status = 'waiting'", None, "c.created_at").await?;
     let assigned =

@@ -3,31 +3,25 @@
 //! (coordinated omission), which a closed loop, where each client waits for its answer before it goes on, leaves out. The
 //! time from the sending is given beside it: the difference is what a closed loop would not have seen.
 //!
-//!     openloop ADDRESS RATE SECONDS CONNECTIONS REQUESTS
+//! `openloop ADDRESS RATE SECONDS CONNECTIONS REQUESTS`
 //!
 //! REQUESTS is a file with a request a line, `METHOD PATH TOKEN [BODY]`, taken in turn; `-` for no token. Prints one line
-//! of JSON: rates by kind of answer, percentiles in ms, and one entry for each second. A request that is due while all
-//! connections are busy waits for one, which counts; what is not answered when the time is over plus `PATIENCE` is
-//! failed. One thread: its own ceiling is measured with a server that answers a constant (see ../RESULTS.md).
+//! of JSON: rates by kind of answer, and percentiles in ms. A thread for each connection, kept open; a request that is due
+//! while its connection is busy waits for it, which counts. What is not answered `PATIENCE` after it was sent, or after
+//! the last one was due, is failed.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::Duration;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
-
-/// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Longest time that is told apart, in microseconds.
-const MICROS_MAX: u64 = 60_000_000;
+/// An answer that takes longer is none; and what is not answered so long after the last request was due.
+const PATIENCE: Duration = Duration::from_secs(5);
+const STACK_BYTES: usize = 128 << 10;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+const PIECE_BYTES: usize = 16 << 10;
 
 struct Plan {
     address: SocketAddr,
@@ -40,8 +34,6 @@ struct Plan {
 
 /// One request's end.
 struct Outcome {
-    /// Which second it was due in.
-    second: usize,
     since_due: Duration,
     since_sent: Duration,
     /// Its status, or 0 for none.
@@ -62,152 +54,109 @@ fn request(line: &str, host: SocketAddr) -> Vec<u8> {
     format!("{text}\r\n{body}").into_bytes()
 }
 
-/// The place of `needle`, whatever its case, in an answer's head.
+/// The place of `needle`, whatever its case.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle))
 }
 
-/// Whether the answer is whole: its length by `Content-Length`, by its last chunk, or by its status.
-fn is_whole(answer: &[u8]) -> Option<bool> {
-    let head = find(answer, b"\r\n\r\n")? + 4;
-    let body = answer.len() - head;
+/// Whether the answer is whole: by `Content-Length`, by its last chunk, or because it has no body.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = find(answer, b"\r\n\r\n").map(|at| at + 4) else { return false };
+    let body = &answer[head..];
     if let Some(at) = find(&answer[..head], b"\r\ncontent-length:") {
-        let digits = answer[at + 17..head]
-            .iter()
-            .skip_while(|byte| **byte == b' ')
-            .take_while(|byte| byte.is_ascii_digit());
-        let length = digits.fold(0_usize, |length, digit| length * 10 + usize::from(digit - b'0'));
-        return Some(body >= length);
+        let text = answer[at + 17..head].iter().skip_while(|byte| **byte == b' ');
+        let digits = text.take_while(|byte| byte.is_ascii_digit());
+        return body.len() >= digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
     }
-    if find(&answer[..head], b"\r\ntransfer-encoding: chunked").is_some() {
-        return Some(answer[head..].ends_with(b"0\r\n\r\n"));
-    }
-    Some(true)
+    find(&answer[..head], b"\r\ntransfer-encoding: chunked").is_none() || body.ends_with(b"0\r\n\r\n")
 }
 
-async fn ask(
-    stream: &mut Option<TcpStream>,
-    plan: &Plan,
-    request: &[u8],
-    buffer: &mut Vec<u8>,
-) -> io::Result<u16> {
-    let mut open = match stream.take() {
-        Some(open) => open,
-        None => {
-            let open = TcpStream::connect(plan.address).await?;
-            open.set_nodelay(true)?;
-            open
+/// A connection that is kept, and the buffer of its answers.
+struct Client {
+    stream: Option<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    fn ask(&mut self, address: SocketAddr, request: &[u8]) -> io::Result<u16> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                stream
+            }
+        };
+        stream.write_all(request)?;
+        self.answer.clear();
+        let mut piece = [0; PIECE_BYTES];
+        while !is_whole(&self.answer) {
+            let read = stream.read(&mut piece)?;
+            if read == 0 || self.answer.len() > ANSWER_BYTES_MAX {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.answer.extend_from_slice(&piece[..read]);
         }
-    };
-    open.write_all(request).await?;
-    buffer.clear();
-    while !is_whole(buffer).unwrap_or(false) {
-        if open.read_buf(buffer).await? == 0 || buffer.len() > ANSWER_BYTES_MAX {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let status = self.answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let head = find(&self.answer, b"\r\n\r\n").unwrap_or(0);
+        // Else it is closed here, as its other end is.
+        if find(&self.answer[..head], b"\r\nconnection: close").is_none() {
+            self.stream = Some(stream);
         }
+        status.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
-    let status = buffer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    let head = find(buffer, b"\r\n\r\n").unwrap_or(0);
-    if find(&buffer[..head], b"\r\nconnection: close").is_none() {
-        *stream = Some(open);
-    }
-    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Every `connections`-th request from the `first` on, each when it is due, or as soon as the one before is answered.
-async fn client(plan: Rc<Plan>, first: u64) -> Vec<Outcome> {
-    let (mut outcomes, mut stream, mut buffer) = (Vec::new(), None, Vec::with_capacity(4_096));
+fn client(plan: &Plan, first: u64) -> Vec<Outcome> {
+    let mut client = Client { stream: None, answer: Vec::with_capacity(PIECE_BYTES) };
+    let mut outcomes = Vec::new();
     let end = plan.begun + Duration::from_secs_f64(plan.total as f64 / plan.rate) + PATIENCE;
     for number in (first..plan.total).step_by(plan.connections as usize) {
-        let offset = number as f64 / plan.rate;
-        let due = plan.begun + Duration::from_secs_f64(offset);
-        sleep_until(due).await;
+        let due = plan.begun + Duration::from_secs_f64(number as f64 / plan.rate);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
         let sent = Instant::now();
         let request = &plan.requests[number as usize % plan.requests.len()];
-        let until = end.min(sent + PATIENCE);
-        let answer = timeout_at(until, ask(&mut stream, &plan, request, &mut buffer)).await;
-        let status = match answer {
-            Ok(Ok(status)) => status,
-            Ok(Err(_)) | Err(_) => {
-                stream = None;
-                0
-            }
-        };
+        // Not asked any more once the time is over.
+        let status = if sent < end { client.ask(plan.address, request).unwrap_or(0) } else { 0 };
         let now = Instant::now();
-        outcomes.push(Outcome {
-            second: offset as usize,
-            since_due: now - due,
-            since_sent: now - sent,
-            status,
-        });
+        outcomes.push(Outcome { since_due: now - due, since_sent: now - sent, status });
     }
     outcomes
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Value {
-    let at = |share: f64| histogram.value_at_quantile(share) as f64 / 1e3;
-    json!({ "p50": at(0.5), "p90": at(0.9), "p95": at(0.95), "p99": at(0.99), "p999": at(0.999), "max": histogram.max() as f64 / 1e3 })
+fn percentiles(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let shares = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
+    let parts: Vec<String> =
+        shares.iter().map(|(name, share)| format!("\"{name}\":{:.3}", at(*share))).collect();
+    format!("{{{}}}", parts.join(","))
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(MICROS_MAX, 3).expect("bounds that fit")
-}
-
-/// What is counted, for the whole run or for one second of it.
-struct Tally {
-    since_due: Histogram<u64>,
-    since_sent: Histogram<u64>,
-    statuses: BTreeMap<u16, u64>,
-}
-
-impl Tally {
-    fn new() -> Self {
-        Self { since_due: histogram(), since_sent: histogram(), statuses: BTreeMap::new() }
+fn told(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> String {
+    let mut statuses = BTreeMap::new();
+    for outcome in outcomes {
+        *statuses.entry(outcome.status).or_insert(0_u64) += 1;
     }
-
-    fn add(&mut self, outcome: &Outcome) {
-        *self.statuses.entry(outcome.status).or_default() += 1;
-        let micros = |time: Duration| (time.as_micros() as u64).min(MICROS_MAX);
-        self.since_due.saturating_record(micros(outcome.since_due));
-        self.since_sent.saturating_record(micros(outcome.since_sent));
-    }
-
-    fn good(&self) -> u64 {
-        self.statuses.iter().filter(|(status, _)| (200..300).contains(*status)).map(|(_, count)| count).sum()
-    }
-
-    fn json(&self, seconds: f64) -> Value {
-        let all: u64 = self.statuses.values().sum();
-        json!({
-            "requests": all,
-            "good_per_s": self.good() as f64 / seconds,
-            "failed": all - self.good(),
-            "statuses": self.statuses,
-            "ms": percentiles(&self.since_due),
-            "ms_uncorrected": percentiles(&self.since_sent),
-        })
-    }
-}
-
-async fn run(plan: Plan, seconds: f64) {
-    let plan = Rc::new(plan);
-    let clients: Vec<_> =
-        (0..plan.connections).map(|first| tokio::task::spawn_local(client(plan.clone(), first))).collect();
-    let (mut whole, mut each) = (Tally::new(), Vec::new());
-    each.resize_with(seconds.ceil() as usize, Tally::new);
-    for client in clients {
-        for outcome in client.await.expect("no panic") {
-            whole.add(&outcome);
-            each[outcome.second].add(&outcome);
-        }
-    }
+    let good: u64 =
+        statuses.iter().filter(|(status, _)| (200..300).contains(*status)).map(|(_, count)| count).sum();
+    let statuses: Vec<String> =
+        statuses.iter().map(|(status, count)| format!("\"{status}\":{count}")).collect();
     let took = plan.begun.elapsed().as_secs_f64();
-    let mut line = whole.json(took.max(seconds));
-    line["rate"] = json!(plan.rate);
-    line["seconds"] = json!(seconds);
-    line["took_s"] = json!(took);
-    line["each_second"] = each.iter().map(|tally| tally.json(1.0)).collect();
-    println!("{line}");
+    format!(
+        "{{\"rate\":{},\"seconds\":{seconds},\"took_s\":{took:.3},\"requests\":{},\"good_per_s\":{:.2},\"failed\":{},\
+         \"statuses\":{{{}}},\"ms\":{},\"ms_uncorrected\":{}}}",
+        plan.rate,
+        outcomes.len(),
+        good as f64 / took.max(seconds),
+        outcomes.len() as u64 - good,
+        statuses.join(","),
+        percentiles(outcomes.iter().map(|outcome| outcome.since_due).collect()),
+        percentiles(outcomes.iter().map(|outcome| outcome.since_sent).collect()),
+    )
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -221,14 +170,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(file)?;
     let requests: Vec<_> =
         text.lines().filter(|line| !line.is_empty()).map(|line| request(line, address)).collect();
-    if requests.is_empty() || rate <= 0.0 {
+    let total = (rate * seconds) as u64;
+    if requests.is_empty() || total == 0 {
         return Err("there is nothing to ask".into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connections = connections.parse::<u64>()?.clamp(1, total);
+    // The threads are there by then.
     let begun = Instant::now() + Duration::from_millis(200);
-    let total = (rate * seconds) as u64;
-    let plan =
-        Plan { address, requests, rate, begun, total, connections: connections.parse::<u64>()?.max(1) };
-    LocalSet::new().block_on(&runtime, run(plan, seconds));
+    let plan = Arc::new(Plan { address, requests, rate, begun, total, connections });
+    let mut clients = Vec::new();
+    for first in 0..connections {
+        let plan = plan.clone();
+        clients.push(thread::Builder::new().stack_size(STACK_BYTES).spawn(move || client(&plan, first))?);
+    }
+    let mut outcomes = Vec::new();
+    for one in clients {
+        outcomes.append(&mut one.join().map_err(|_| "a client panicked")?);
+    }
+    println!("{}", told(&plan, &outcomes, seconds));
     Ok(())
 }

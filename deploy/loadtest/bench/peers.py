@@ -32,15 +32,16 @@ def start(name: str, yard: Yard, out: Path, options):
     if name == "hyperdesk":
         return yard.hyperdesk(loops=1, percent=options.percent)
     if name == "axum + sqlx":
-        program = os.environ.get("PEER_AXUM", "")
-        if not program:
+        program = os.environ.get("PEER_AXUM", "none")
+        if program == "none":
             return None
         return yard.start("axum", [program], port, PORT=port, WEB_CONCURRENCY=1, percent=options.percent)
     if name == "Rails + Puma":
         if not (shutil.which("puma") and os.environ.get("PEER_RAILS")):
             return None
         command = ["puma", "--config", str(PROJECT / "benches/peers/rails/puma.rb")]
-        return yard.start("rails", command, port, PORT=port, RAILS_ENV="production", percent=options.percent)
+        own = {"PORT": port, "RAILS_ENV": "production", "WEB_CONCURRENCY": 0}
+        return yard.start("rails", command, port, percent=options.percent, **own)
     if not shutil.which("nginx"):
         return None
     configuration = out / "nginx.conf"

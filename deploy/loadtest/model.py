@@ -4,7 +4,7 @@
 
 Every input below says where it is from: measured (with the command that makes it again), a price or a fact of the
 cloud's documents, or an assumption. The measured ones are from a small shared machine (RESULTS.md has its kind), and a
-core of it is taken for a vCPU: change them for yours. `check()` compares the model with what was measured at its low end.
+core of it is taken for a vCPU: change them for yours. `check()` compares the model with a measurement at its low end.
 """
 
 from dataclasses import dataclass

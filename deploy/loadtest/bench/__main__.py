@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import ab, people, peers, rates
+from . import ab, peers, people, rates
 from .processes import Yard
 
 SHAPES = ("ramp", "steps", "spike", "soak")

@@ -81,13 +81,9 @@ def measure(
 
 
 def within(rows: list[dict], p99_ms: float) -> dict | None:
-    """The highest rate, from the lowest on, at which all is well."""
-    best = None
-    for row in rows:
-        if row["good/s"] < GOOD_SHARE * row["asked/s"] or row["p99 ms"] > p99_ms:
-            break
-        best = row
-    return best
+    """The highest rate at which all was answered well and in time. One below it may have had a bad moment."""
+    well = [row for row in rows if row["good/s"] >= GOOD_SHARE * row["asked/s"] and row["p99 ms"] <= p99_ms]
+    return max(well, key=lambda row: row["asked/s"], default=None)
 
 
 def plot(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], p99_ms: float) -> None:

@@ -113,6 +113,14 @@ struct Conversation {
     message_count: i64,
 }
 
+/// sqlx takes a text column with a `_bin` collation for bytes, so what it holds is not checked against the column's type.
+fn words<T>(row: &MySqlRow, column: impl sqlx::ColumnIndex<MySqlRow>) -> Result<T, sqlx::Error>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::MySql>,
+{
+    row.try_get_unchecked(column)
+}
+
 /// A number that the contract shows as text.
 fn text(row: &MySqlRow, name: &str) -> Result<String, sqlx::Error> {
     Ok(row.try_get::<i64, _>(name)?.to_string())
@@ -128,12 +136,12 @@ impl FromRow<'_, MySqlRow> for Conversation {
         let last_message_at: Option<NaiveDateTime> = row.try_get("last_message_at")?;
         Ok(Self {
             id: text(row, "id")?,
-            title: row.try_get("title")?,
-            status: row.try_get("status")?,
+            title: words(row, "title")?,
+            status: words(row, "status")?,
             questioner_id: text(row, "initiator_id")?,
-            questioner_username: row.try_get("initiator")?,
+            questioner_username: words(row, "initiator")?,
             assigned_expert_id: expert.map(|id| id.to_string()),
-            assigned_expert_username: row.try_get("expert")?,
+            assigned_expert_username: words(row, "expert")?,
             created_at: time(row, "created_at")?,
             updated_at: time(row, "updated_at")?,
             last_message_at: last_message_at.map(iso),
@@ -162,9 +170,9 @@ impl FromRow<'_, MySqlRow> for Message {
             id: text(row, "id")?,
             conversation_id: text(row, "conversation_id")?,
             sender_id: text(row, "sender_id")?,
-            sender_username: row.try_get("sender")?,
-            sender_role: row.try_get("sender_role")?,
-            content: row.try_get("content")?,
+            sender_username: words(row, "sender")?,
+            sender_role: words(row, "sender_role")?,
+            content: words(row, "content")?,
             timestamp: time(row, "created_at")?,
             is_read: row.try_get("is_read")?,
         })
@@ -267,8 +275,8 @@ async fn post_message(
     .fetch_optional(&mut *transaction)
     .await?
     .ok_or(Error::NotFound)?;
-    let (at, role, name): (NaiveDateTime, String, String) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let at: NaiveDateTime = row.try_get(0)?;
+    let (role, name): (String, String) = (words(&row, 1)?, words(&row, 2)?);
     let inserted = sqlx::query(
         "INSERT INTO messages (conversation_id, sender_id, content, sender_role, created_at, updated_at) \
          VALUES (?, ?, ?, ?, ?, ?)",

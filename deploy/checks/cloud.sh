@@ -10,7 +10,7 @@ part() { printf -- '-- %s\n' "$*"; }
 check_scripts() {
   part "scripts"
   step "$VENV/bin/shellcheck" -x -P "$PROJECT" deploy/local/{run,test,lib.sh} deploy/checks/*.sh deploy/eb/bundle \
-    deploy/balancer/try deploy/eb/files/bin/hyperdesk deploy/eb/files/.platform/*/*/*.sh
+    deploy/balancer/try deploy/loadtest/run deploy/eb/files/bin/hyperdesk deploy/eb/files/.platform/*/*/*.sh
 }
 
 check_beanstalk() {

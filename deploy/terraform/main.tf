@@ -193,7 +193,11 @@ module "loadtest" {
   host          = "https://${local.hosts[0]}"
   master_region = var.region
   workers       = var.load_workers
-  locustfile    = file("${path.module}/../../locustfile.py")
+  files = {
+    for path in concat(["locustfile.py"], [
+      for name in fileset("${path.module}/../loadtest/people", "*.py") : "deploy/loadtest/people/${name}"
+    ]) : path => file("${path.module}/../../${path}")
+  }
 }
 
 output "hosts" {

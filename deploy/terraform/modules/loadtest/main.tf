@@ -26,9 +26,9 @@ variable "instance_type" {
   default = "c7g.large"
 }
 
-variable "locustfile" {
-  description = "Text of locustfile.py"
-  type        = string
+variable "files" {
+  description = "locustfile.py and what it imports: texts by path"
+  type        = map(string)
 }
 
 locals {
@@ -39,17 +39,18 @@ locals {
   workers = merge([
     for region, count in var.workers : { for number in range(count) : "${region}-${number}" => region }
   ]...)
+  files = join("", [
+    for path, text in var.files : "install -D /dev/stdin '/opt/load/${path}' <<'END_OF_FILE'\n${text}END_OF_FILE\n"
+  ])
   setup = <<-SETUP
     #!/bin/bash
     set -euo pipefail
     dnf install --assumeyes --quiet python3.12 python3.12-pip gcc python3.12-devel
     python3.12 -m pip install --quiet locust==2.47.0
-    cat >/opt/locustfile.py <<'LOCUSTFILE'
-    ${indent(4, var.locustfile)}
-    LOCUSTFILE
-    sed -i 's/^    //' /opt/locustfile.py
     ulimit -n 100000
   SETUP
+  # What EC2 takes, before base64. cloud-init unpacks it.
+  user_data_bytes_max = 16384
 }
 
 data "aws_ssm_parameter" "image" {
@@ -181,7 +182,7 @@ resource "aws_instance" "master" {
   vpc_security_group_ids      = [aws_security_group.this[var.master_region].id]
   associate_public_ip_address = true
   iam_instance_profile        = aws_iam_instance_profile.this.name
-  user_data                   = "${local.setup}nohup locust -f /opt/locustfile.py --master --web-host 127.0.0.1 --host '${var.host}' >/var/log/locust.log 2>&1 &\n"
+  user_data_base64            = base64gzip("${local.setup}${local.files}nohup locust -f /opt/load/locustfile.py --master --web-host 127.0.0.1 --host '${var.host}' >/var/log/locust.log 2>&1 &\n")
   metadata_options {
     http_tokens = "required"
   }
@@ -189,6 +190,13 @@ resource "aws_instance" "master" {
     encrypted = true
   }
   tags = { Name = "${var.name}-load-master" }
+  lifecycle {
+    precondition {
+      # A worker's is shorter. Four characters of base64 are three bytes.
+      condition     = length(base64gzip("${local.setup}${local.files}${var.host}")) * 3 / 4 + 150 <= local.user_data_bytes_max
+      error_message = "locustfile.py and its package are too long for user data: put them into a bucket."
+    }
+  }
 }
 
 resource "aws_instance" "worker" {
@@ -204,7 +212,7 @@ resource "aws_instance" "worker" {
   associate_public_ip_address = true
   iam_instance_profile        = aws_iam_instance_profile.this.name
   # -1: a worker process for each core.
-  user_data = "${local.setup}nohup locust -f /opt/locustfile.py --worker --processes -1 --master-host ${aws_instance.master.private_ip} >/var/log/locust.log 2>&1 &\n"
+  user_data_base64 = base64gzip("${local.setup}${local.files}nohup locust -f /opt/load/locustfile.py --worker --processes -1 --master-host ${aws_instance.master.private_ip} >/var/log/locust.log 2>&1 &\n")
   metadata_options {
     http_tokens = "required"
   }

@@ -1,0 +1,76 @@
+"""hyperdesk beside what one would write instead (benches/peers), in one run."""
+
+import os
+import shutil
+from pathlib import Path
+
+from . import rates
+from .desk import Desk
+from .processes import PROJECT, Yard, free_port
+
+NGINX = """
+worker_processes 1;
+daemon off;
+pid {out}/nginx.pid;
+error_log {out}/nginx.err;
+events {{ worker_connections 4000; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {out}/tmp1; proxy_temp_path {out}/tmp2; fastcgi_temp_path {out}/tmp3;
+    uwsgi_temp_path {out}/tmp4; scgi_temp_path {out}/tmp5;
+    server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '[]'; }} }}
+}}
+"""
+# Where each begins: the slow ones would spend the whole time saturated.
+FIRST = {"hyperdesk": 2_000, "axum + sqlx": 300, "Rails + Puma": 20, "nginx, a constant": 4_000}
+
+
+def start(name: str, yard: Yard, out: Path, options):
+    """One of them, or None where it is not installed."""
+    port = free_port()
+    if name == "hyperdesk":
+        return yard.hyperdesk(loops=1, percent=options.percent)
+    if name == "axum + sqlx":
+        program = os.environ.get("PEER_AXUM", "none")
+        if program == "none":
+            return None
+        return yard.start("axum", [program], port, PORT=port, WEB_CONCURRENCY=1, percent=options.percent)
+    if name == "Rails + Puma":
+        if not (shutil.which("puma") and os.environ.get("PEER_RAILS")):
+            return None
+        command = ["puma", "--config", str(PROJECT / "benches/peers/rails/puma.rb")]
+        own = {"PORT": port, "RAILS_ENV": "production", "WEB_CONCURRENCY": 0}
+        return yard.start("rails", command, port, percent=options.percent, **own)
+    if not shutil.which("nginx"):
+        return None
+    configuration = out / "nginx.conf"
+    configuration.write_text(NGINX.format(port=port, out=out))
+    return yard.start(
+        "nginx", ["nginx", "-e", str(out / "nginx.err"), "-c", str(configuration)], port, percent=options.percent
+    )
+
+
+def run(yard: Yard, out: Path, options) -> int:
+    """Polls at fixed rates, one after the other; then the same with posts only."""
+    for kind, share in (("polls", 0.0), ("posts", 1.0)):
+        groups, hold = {}, []
+        for name, first in FIRST.items():
+            if share and name.startswith("nginx"):
+                continue
+            desk, requests = Desk(), out / "requests.txt"
+            requests.write_text(desk.requests(share))
+            server = start(name, yard, out, options)
+            if server is None:
+                print(f"  {name}: not installed, left out (benches/peers/README.md)", flush=True)
+                continue
+            begin = first if not share else min(first, 100)
+            groups[name] = rates.measure(name, server.port, [server], requests, options, begin, hold)
+            yard.stop()
+            requests.unlink()
+        folder = out / kind
+        folder.mkdir(exist_ok=True)
+        what = f"{'idle polls' if not share else 'POST /messages'} at fixed rates, {options.seconds:g} s each"
+        facts = rates.facts_of("peers", what, options, options.configuration)
+        rates.write(folder, f"hyperdesk and its peers: {kind}", facts, groups, options)
+    return 0

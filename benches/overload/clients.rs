@@ -23,6 +23,8 @@ pub struct Manners {
     pub kept: bool,
     /// How long a client waits; then it closes its connection and comes again.
     pub patience: Duration,
+    /// Who is told by `Retry-After` when to come again does so; else they come by their own clock.
+    pub obeys: bool,
 }
 
 /// What they ask, and where. Several addresses of one server, since one has not ports enough for all of them.
@@ -51,7 +53,7 @@ pub struct Tally {
 /// One answer's head.
 pub struct Answer {
     pub status: u16,
-    pub has_retry_after: bool,
+    pub retry_after: Option<Duration>,
     closes: bool,
 }
 
@@ -95,7 +97,9 @@ async fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
             let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
             return Ok(Answer {
                 status: status.ok_or(io::ErrorKind::InvalidData)?,
-                has_retry_after: value("retry-after:").is_some(),
+                retry_after: value("retry-after:")
+                    .and_then(|value| value.parse().ok())
+                    .map(Duration::from_secs),
                 closes: value("connection:") == Some("close"),
             });
         }
@@ -198,8 +202,11 @@ async fn client(
         due = (due + pause.mul_f64(0.5 + fastrand::f64())).max(Instant::now());
         match answer {
             Ok(Ok(answer)) if answer.status == 200 => drop(tally.good.fetch_add(1, Relaxed)),
-            Ok(Ok(answer)) if answer.status == 503 && answer.has_retry_after => {
+            Ok(Ok(Answer { status: 503, retry_after: Some(pause), .. })) => {
                 tally.refused.lock().unwrap().push(begun.elapsed());
+                if manners.obeys {
+                    due = due.max(Instant::now() + pause);
+                }
             }
             Ok(Ok(_)) => drop(tally.odd.fetch_add(1, Relaxed)),
             Ok(Err(_)) => {

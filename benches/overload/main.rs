@@ -4,7 +4,8 @@
 //! `cargo bench --bench overload` (as root: the server is held to a share of one core by a control group, so that one
 //! core is enough for its clients; needs MariaDB, 20,000 descriptors and 20 minutes). Options, as `name=value`:
 //! `seconds` of each run, `clients`, `percent` of a core, `program` (another server to measure), and `kind` (`kept`
-//! or `new`), `patience` and `times` to run only some. Under `cargo test` a few clients, nothing is measured.
+//! or `new`), `patience` and `times` to run only some; `obeys=yes` for clients who come again when
+//! `Retry-After` says so, not by their own clock. Under `cargo test` a few clients, nothing is measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -72,7 +73,7 @@ async fn try_out(schema: &Schema) {
     let connections = clients::arrive(&target, true, 8).await;
     let (peak, connections) = clients::peak(&target, true, connections, Duration::from_millis(200)).await;
     assert!(peak > 0.0);
-    let manners = Manners { kept: false, patience: Duration::from_secs(20) };
+    let manners = Manners { kept: false, patience: Duration::from_secs(20), obeys: true };
     let probe = Probe::start(desk.addr(), "/health", true);
     let tally = clients::flood(&target, manners, connections, 50.0, Duration::from_secs(3)).await;
     assert!(tally.good.load(Relaxed) > 0 && probe.stop().starts_with(|digit| digit > '0'));
@@ -119,14 +120,15 @@ async fn measure(schema: &Schema, options: &Options) {
         "| connections | patience | asked | peak/s | in time/s | of the peak | refused/s: p50, p99, max | \
          broken, odd | gave up/s | `/health` kept | new | `/ready` | well after |"
     );
-    let requests = requests(schema).await;
+    let (requests, obeys) = (requests(schema).await, options.text("obeys") == Some("yes"));
     let this = i32::try_from(std::process::id()).unwrap();
     let _preferred = Quota::set(this, 100).expect("a group for the clients");
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
             for times in options.some("times", &[2_u64, 5, 10]) {
-                let manners = Manners { kept: kind == "kept", patience: Duration::from_secs(patience) };
+                let manners =
+                    Manners { kept: kind == "kept", patience: Duration::from_secs(patience), obeys };
                 let row = run(schema, &requests, options, manners, times).await;
                 println!("| {kind} | {patience} s | {times} × | {row}");
             }

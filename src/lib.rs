@@ -52,24 +52,23 @@
 //! | place | what it is | names |
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
-//! | [`services`] | the composition: one line per service, and one for its page in the browser | services |
+//! | [`services`], [`parts`] | the composition, one line per service and one for its page, and what services are made from | services |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
-//! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, feed, db |
+//! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
 //! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names, db |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
-//! | [`users`] | who there is, as every instance's memory has it | auth, db |
-//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db, auth |
+//! | [`users`] | who there is and who was signed out, as every instance's memory has it | auth, db |
+//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
 //! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
-//! Imports point down this table only, services name no other service; `tests/tidy.rs` checks it. `mysql_async` is
-//! named in [`db`] and in a `store.rs`, `hyper` in [`chassis`], the environment in [`config`] and `main.rs`.
+//! Imports point down this table only (`tests/tidy.rs`): `mysql_async` is in [`db`] and `store.rs`, `hyper` in [`chassis`].
 //!
 //! # Invariants
 //!
@@ -114,6 +113,7 @@ pub mod helpdesk;
 pub mod import;
 pub mod log;
 pub mod metrics;
+pub mod parts;
 pub mod services;
 pub mod stock;
 pub mod tasks;

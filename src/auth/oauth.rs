@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
+use super::looks::Looks;
 use super::token::{Keys, NoRandomness, NumericDate, PART_BYTES_MAX, SessionId, TokenError, check_time};
 
 /// How long an access token is valid, in seconds. There are no refresh tokens: a client asks again.
@@ -137,19 +138,23 @@ pub fn verify(keys: &Keys, token: &[u8], now: Timestamp) -> Result<Grant, TokenE
 /// The clients that were revoked and whose tokens could still be valid. Kept up to date by the service that
 /// has the clients' table.
 #[derive(Debug, Default)]
-pub struct RevokedClients(RwLock<HashSet<u64>>);
+pub struct RevokedClients {
+    clients: RwLock<HashSet<u64>>,
+    /// The looks at them.
+    pub looks: Looks,
+}
 
 impl RevokedClients {
     /// Whether this client's tokens are dead.
     #[must_use]
     pub fn contains(&self, client_id: u64) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&client_id)
+        self.clients.read().unwrap_or_else(PoisonError::into_inner).contains(&client_id)
     }
 
     /// Takes what the database says now.
     pub fn replace(&self, clients: impl IntoIterator<Item = u64>) {
         let clients = clients.into_iter().collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = clients;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
     }
 }
 

@@ -21,8 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
+use super::looks::Looks;
 use super::token::Claims;
 use crate::clock::Timestamp;
 
@@ -94,8 +93,6 @@ struct State {
     is_followed: bool,
     /// When the last look began that was complete.
     as_of: Option<Instant>,
-    /// When the last one began, complete or failed.
-    tried_at: Option<Instant>,
     newest: Option<Registration>,
     /// By id. `None` for one that was asked for and is not there.
     newcomers: HashMap<u64, Option<Timestamp>>,
@@ -148,8 +145,8 @@ pub struct Registrations {
     state: RwLock<State>,
     /// How often what was known turned out to hold no more, written while the lock is held.
     version: AtomicU64,
-    wanted: Notify,
-    looked: Notify,
+    /// The looks at users and sign-outs, which are one.
+    pub looks: Looks,
 }
 
 impl Registrations {
@@ -161,6 +158,7 @@ impl Registrations {
 
     /// From now on somebody looks: until they did nobody is known.
     pub fn follow(&self) {
+        self.looks.follow();
         self.write().is_followed = true;
     }
 
@@ -188,29 +186,13 @@ impl Registrations {
             state.all_asked = true;
         }
         drop(state);
-        self.wanted.notify_one();
+        self.looks.ask();
         Standing::Unknown
     }
 
     /// Whether nothing speaks against a user who was let in: for who held their request.
     pub fn still_knows(&self, user_id: u64, user_created_at: Option<Timestamp>) -> bool {
         self.read().agrees(user_id, user_created_at)
-    }
-
-    /// Waits until a look is over, done or failed, that began after `since`.
-    pub async fn looked_since(&self, since: Instant) {
-        loop {
-            let looked = self.looked.notified();
-            if self.read().tried_at.is_some_and(|tried_at| tried_at >= since) {
-                return;
-            }
-            looked.await;
-        }
-    }
-
-    /// Waits until somebody asked.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
     }
 
     /// Somebody registered here: known before their first request comes. To be called after the commit.
@@ -281,16 +263,8 @@ impl Registrations {
                 self.version.fetch_add(1, Ordering::Release);
             }
         }
-        (state.as_of, state.tried_at) = (Some(look.begun), Some(look.begun));
-        drop(state);
-        self.looked.notify_waiters();
+        state.as_of = Some(look.begun);
         Ok(())
-    }
-
-    /// A look that began at `begun` failed: who waits for it need not wait longer.
-    pub fn failed(&self, begun: Instant) {
-        self.write().tried_at = Some(begun);
-        self.looked.notify_waiters();
     }
 
     /// Forgets, every now and then, who is no newcomer any more.

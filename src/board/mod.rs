@@ -34,7 +34,7 @@ use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
 use crate::page;
-use crate::services::Parts;
+use crate::parts::Parts;
 use crate::tasks::Kind;
 
 use routes::Route;

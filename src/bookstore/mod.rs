@@ -21,7 +21,7 @@
 //! - A book that is deleted is only no longer offered: its purchases stay, can be paid and delivered.
 //!
 //! Users are the help desk's, and so is signing in: an instance with `SERVICES=bookstore` serves those whose
-//! token another instance made. Their sign-outs come by the feed, which runs wherever users are let in.
+//! token another instance made. Of their sign-outs it learns by the looks of `users`, which go on wherever users are let in.
 
 mod books;
 pub mod marks;
@@ -36,9 +36,8 @@ use crate::auth::Auth;
 use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response};
 use crate::db::{Connection, Db};
-use crate::feed::Feed;
 use crate::page;
-use crate::services::Parts;
+use crate::parts::Parts;
 use crate::users;
 
 use marks::{Mark, Marks};
@@ -58,8 +57,6 @@ pub struct Bookstore {
     db: Arc<Db>,
     auth: Arc<Auth>,
     marks: Marks,
-    /// Kept for what it brings: the sign-outs of the users who come in here.
-    _feed: Arc<Feed>,
 }
 
 impl Bookstore {
@@ -69,12 +66,7 @@ impl Bookstore {
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
         parts.let_users_in();
-        Ok(Arc::new(Self {
-            db: parts.db.clone(),
-            auth: parts.auth.clone(),
-            marks: Marks::default(),
-            _feed: parts.feed()?,
-        }))
+        Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), marks: Marks::default() }))
     }
 
     /// Answers one request.

@@ -6,27 +6,23 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::future::{Either, ready};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use slab::Slab;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
-use crate::auth::token::cache::Cache;
-use crate::metrics::LoopMetrics;
 use crate::tasks::Tasks;
 
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
+use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
 use super::pipeline::{self, Serving};
-use super::scratch::Scratch;
 use super::{Chassis, Service};
 
 /// Connections accepted but not yet taken over by their loop.
@@ -44,54 +40,13 @@ pub(super) const REFUSALS_MAX: usize = 256;
 const _: () = assert!((REFUSALS_MAX as u64) < crate::config::DESCRIPTORS_RESERVED);
 /// How long telling one may take.
 const REFUSAL_MS_MAX: u64 = 1_000;
-/// The longest head of a request; beyond it 431 (or 414 for the URL).
-pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// What a client gets when all connections are in use: it costs no task and no parsing.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
     content-length: 43\r\nconnection: close\r\n\r\n{\"error\":\"Service temporarily unavailable\"}";
 
-/// One event loop's own things. All of it is used on that loop's thread only, so no lock is ever waited for.
-pub(super) struct EventLoop<S: Service> {
-    pub(super) index: usize,
-    pub(super) chassis: Arc<Chassis<S>>,
-    scratch: Mutex<Scratch>,
-    tokens: Mutex<Cache>,
-    connections: Mutex<Slab<(Arc<Activity>, Option<AbortHandle>)>>,
-    tick: Arc<AtomicU32>,
-}
-
 impl<S: Service> EventLoop<S> {
-    fn new(index: usize, chassis: Arc<Chassis<S>>) -> Self {
-        let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
-        let seed = (seed ^ u64::from(std::process::id()) << 40).wrapping_add(index as u64) << 8;
-        Self {
-            index,
-            chassis,
-            scratch: Mutex::new(Scratch::new(seed)),
-            tokens: Mutex::default(),
-            connections: Mutex::new(Slab::new()),
-            tick: Arc::new(AtomicU32::new(1)),
-        }
-    }
-
-    pub(super) fn metrics(&self) -> &LoopMetrics {
-        self.chassis.http.event_loop(self.index)
-    }
-
-    pub(super) fn scratch(&self) -> MutexGuard<'_, Scratch> {
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn tokens(&self) -> MutexGuard<'_, Cache> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Slab<(Arc<Activity>, Option<AbortHandle>)>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Serves one connection in a task of its own.
     fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<S>) {
         let activity = Arc::new(Activity::default());

@@ -11,15 +11,16 @@ use crate::clock::Timestamp;
 use super::request::Caller;
 use super::{Error, response};
 
-/// The caller whose token reaches as far as `scope`.
+/// The caller whose token reaches as far as `scope`, at the time `at`; none while it is not known whether they may come in.
 pub(super) fn check(
     auth: &Auth,
     scope: Option<&'static str>,
     headers: &HeaderMap,
     uri: &Uri,
-) -> Result<Caller, Error> {
+    at: Timestamp,
+) -> Result<Option<Caller>, Error> {
     let token = token(headers, uri)?;
-    let grant = oauth::verify(&auth.keys, token, Timestamp::now()).map_err(|_| invalid_token())?;
+    let grant = oauth::verify(&auth.keys, token, at).map_err(|_| invalid_token())?;
     if auth.revocations.clients.contains(grant.client_id) {
         return Err(invalid_token());
     }
@@ -27,7 +28,11 @@ pub(super) fn check(
         return Err(insufficient_scope(scope));
     }
     let Grant { client_id, expires_at, .. } = grant;
-    Ok(Caller { user_id: client_id, session: oauth::NO_SESSION, user_created_at: None, expires_at })
+    if !auth.revocations.clients.looks.are_current(at) {
+        auth.revocations.clients.looks.ask();
+        return Ok(None);
+    }
+    Ok(Some(Caller { user_id: client_id, session: oauth::NO_SESSION, user_created_at: None, expires_at }))
 }
 
 /// The one token of a request. A token in the URL is never looked at, because URLs are logged: it counts as

@@ -13,8 +13,8 @@ use crate::auth::token::TokenError;
 use crate::auth::token::cache::Cache;
 use crate::auth::{Auth, session};
 
-use super::accept::HEAD_BYTES_MAX;
 use super::cors::Cors;
+use super::event_loop::HEAD_BYTES_MAX;
 use super::request::{Caller, Request};
 use super::route::Access;
 use super::{Error, bearer};
@@ -33,7 +33,7 @@ const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
 pub(super) enum Identity {
     /// The caller, where one is told apart; the route lets them in.
     Known(Option<Caller>),
-    /// Whether there is such a user is being asked: [`crate::auth::registrations`].
+    /// Whether they may come in is being looked up: [`crate::auth::looks`].
     Unknown,
 }
 
@@ -62,8 +62,8 @@ pub(super) fn check(
     match access {
         Access::Public => return Ok(Identity::Known(None)),
         Access::Client(scope) => {
-            return bearer::check(auth, scope, headers, &request.uri)
-                .map(|caller| Identity::Known(Some(caller)));
+            let caller = bearer::check(auth, scope, headers, &request.uri, request.at)?;
+            return Ok(caller.map_or(Identity::Unknown, |caller| Identity::Known(Some(caller))));
         }
         Access::Optional | Access::Session | Access::User => {}
     }

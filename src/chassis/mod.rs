@@ -3,7 +3,7 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: event loops and connections; `connection`: their limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `accept`: connections; `event_loop`: what one loop has; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`pages`]: files for browsers, with tags and packed. [`known`]: what they have already.
@@ -20,6 +20,7 @@ mod connection;
 pub mod cors;
 pub mod drain;
 mod error;
+mod event_loop;
 pub mod head;
 mod identity;
 pub mod known;

@@ -16,26 +16,25 @@ use http::header::{
 use http::{Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
+use crate::auth::looks::LOOK_WAIT_MS_MAX;
 use crate::clock::Timestamp;
 
-use super::accept::{EventLoop, HEAD_BYTES_MAX};
 use super::answers::Making;
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
+use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
 use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
-use super::route::{Miss, Route as _};
+use super::route::{Access, Miss, Route as _};
 use super::{Answer, Chassis, Error, Later, Service, body, head, identity};
 
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
 pub const DETACHED_MS_MAX: u64 = 4_500;
-/// The longest that a request waits for a look at the newest users.
-const LOOK_MS_MAX: u64 = 2_000;
 /// Longest `X-Request-Id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -236,20 +235,32 @@ async fn serve_body<S: Service>(
     finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// The caller of a request whose user this instance did not know: the next look at the newest users tells.
+/// The caller of a request of whom this instance did not know whether they may come in: the next look tells.
 async fn learn<S: Service>(
     event_loop: &EventLoop<S>,
     route: S::Route,
     request: &Request,
 ) -> Result<Option<Caller>, Error> {
     let asked_at = Instant::now();
-    let looked = event_loop.chassis.auth.registrations.looked_since(asked_at);
-    // Where it takes too long, or fails, the user is as unknown as before.
-    let _in_time = timeout(Duration::from_millis(LOOK_MS_MAX), looked).await;
-    match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
-        Identity::Known(caller) => Ok(caller),
-        Identity::Unknown => Err(Error::Unavailable("the newest users could not be read".to_owned())),
+    let deadline = tokio::time::Instant::from_std(asked_at) + Duration::from_millis(LOOK_WAIT_MS_MAX);
+    let auth = &event_loop.chassis.auth;
+    let looks = match route.spec().access {
+        Access::Client(_) => &auth.revocations.clients.looks,
+        _ => &auth.registrations.looks,
+    };
+    loop {
+        let over = looks.over();
+        // Where a look failed, or takes too long, they are as unknown as before.
+        match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
+            Identity::Known(caller) => return Ok(caller),
+            Identity::Unknown if looks.tried_since(asked_at) => break,
+            Identity::Unknown => {}
+        }
+        if timeout_at(deadline, over).await.is_err() {
+            break;
+        }
     }
+    Err(Error::Unavailable("who may come in could not be looked up".to_owned()))
 }
 
 /// The outcome of `work`, whatever happens.

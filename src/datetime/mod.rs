@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::chassis::{Answer, Request};
 use crate::db::Db;
-use crate::services::Parts;
+use crate::parts::Parts;
 
 use routes::Route;
 

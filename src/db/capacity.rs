@@ -28,7 +28,7 @@ impl Record for Capacity {
     }
 }
 
-/// What may be used of a limit; the rest is for what is not counted, such as the feed's own two connections (its tail's and its lists').
+/// What may be used of a limit; the rest is for what is not counted, such as the connections that tasks keep: the feed's tail and lists, and who looks at users and sign-outs.
 const fn usable(limit: u64) -> u64 {
     limit / 10 * 8
 }

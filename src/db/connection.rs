@@ -301,7 +301,7 @@ impl Connection {
 }
 
 /// Sends the text of a packet: what it did, and the last row that it gave.
-pub(crate) async fn exchange(
+pub(super) async fn exchange(
     conn: &mut mysql_async::Conn,
     text: String,
 ) -> Result<(Done, Option<Row>), mysql_async::Error> {

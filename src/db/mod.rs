@@ -7,6 +7,7 @@ mod backoff;
 mod binlog;
 mod capacity;
 mod connection;
+mod dedicated;
 pub mod error;
 mod gate;
 mod metrics;
@@ -28,8 +29,8 @@ use crate::config::{Config, DatabaseTarget, SslMode};
 
 pub use backoff::Backoff;
 pub use capacity::Capacity;
-pub(crate) use connection::exchange;
 pub use connection::{Connection, Done};
+pub use dedicated::Dedicated;
 pub use error::Error;
 pub use gate::Gate;
 pub use metrics::DbMetrics;
@@ -132,7 +133,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn dedicated(&self) -> Result<Conn, Error> {
+    pub(crate) async fn dedicated(&self) -> Result<Conn, Error> {
         self.gate.pass().await?;
         self.connect_unchecked().await
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
 
+use super::position::Position;
 use super::resource::{Conversation, Message};
-use super::window::Position;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +25,15 @@ pub enum Kind {
     Unclaimed,
     /// It is done.
     Resolved,
-    /// A session was signed out.
-    SignedOut,
 }
 
-const KINDS: [(Kind, &str); 7] = [
+const KINDS: [(Kind, &str); 6] = [
     (Kind::Opened, "opened"),
     (Kind::Message, "message"),
     (Kind::Read, "read"),
     (Kind::Claimed, "claimed"),
     (Kind::Unclaimed, "unclaimed"),
     (Kind::Resolved, "resolved"),
-    (Kind::SignedOut, "signed_out"),
 ];
 
 impl Kind {
@@ -47,7 +43,7 @@ impl Kind {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, text)| text)
     }
 
-    /// `None` for a kind that only a newer version knows.
+    /// `None` for a kind that only another version knows.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         KINDS.iter().find(|(_, known)| *known == text).map(|(kind, _)| *kind)
@@ -57,30 +53,20 @@ impl Kind {
 /// A change about to be committed: see [`super::store::record_and_commit`]. Who takes part is read with it, from the
 /// conversation's row.
 #[derive(Clone, Copy, Debug)]
-pub enum NewEvent {
-    /// Something happened to a conversation.
-    Conversation {
-        /// What.
-        kind: Kind,
-        /// Which.
-        conversation: u64,
-        /// The message that was posted or read.
-        message: Option<u64>,
-        /// Who claimed it, gave it back or resolved it.
-        expert: Option<u64>,
-    },
-    /// A session was signed out.
-    SignedOut {
-        /// Which.
-        session: SessionId,
-        /// When its last token will have expired.
-        until: Timestamp,
-    },
+pub struct NewEvent {
+    /// What happened.
+    pub(super) kind: Kind,
+    /// To which conversation.
+    pub(super) conversation: u64,
+    /// The message that was posted or read.
+    pub(super) message: Option<u64>,
+    /// Who claimed it, gave it back or resolved it.
+    pub(super) expert: Option<u64>,
 }
 
 impl NewEvent {
     const fn of(kind: Kind, conversation: u64, message: Option<u64>, expert: Option<u64>) -> Self {
-        Self::Conversation { kind, conversation, message, expert }
+        Self { kind, conversation, message, expert }
     }
 
     /// A conversation was opened.
@@ -131,8 +117,6 @@ pub struct Change {
     pub conversation_id: Option<u64>,
     /// Who claimed it, gave it back or resolved it.
     pub expert_id: Option<u64>,
-    /// The session of a sign-out and until when it must be remembered.
-    pub signed_out: Option<(SessionId, Timestamp)>,
     /// The message concerned.
     pub message: Option<Message>,
 }

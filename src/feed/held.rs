@@ -39,7 +39,7 @@ impl Feed {
             // At the end what moved is told as well: nobody is woken by that.
             let tells = Tells { places: is_over || Instant::now() >= places_at, ..asked };
             let ask = CursorAsk { cursor, tells };
-            let answer = match self.cursor_poll(event_loop, user, ask) {
+            let answer = match self.cursor_poll(event_loop, user, ask, Instant::now()) {
                 CursorPoll::Later => self.cursor_later(event_loop, user, ask).await?,
                 answer => answer,
             };
@@ -107,15 +107,11 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::auth::Auth;
-    use crate::auth::registrations::Registrations;
-    use crate::auth::session::Revocations;
-    use crate::auth::token::Keys;
     use crate::clock::Timestamp;
     use crate::config::Config;
     use crate::db::{Db, DbMetrics};
     use crate::feed::Cursor;
-    use crate::feed::window::Position;
+    use crate::feed::position::Position;
     use crate::feed::{Parts, STALE_MS_MAX};
     use crate::tasks::Tasks;
 
@@ -126,14 +122,7 @@ mod tests {
         let registry = prometheus::Registry::new();
         let tasks = Tasks::new(&registry).unwrap();
         let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
-        let auth = Auth {
-            keys: Keys::new(&[7; 32], None).unwrap(),
-            revocations: Revocations::new(),
-            registrations: Registrations::new(),
-            token_ttl_seconds: 60,
-            production: false,
-        };
-        let parts = Parts { db, auth: Arc::new(auth), event_loops: 1, settings: (&config).into(), tasks };
+        let parts = Parts { db, event_loops: 1, settings: (&config).into(), tasks };
         let feed = Feed::start(parts, &registry).unwrap();
         feed.restart(Position::default(), &[]);
         feed
@@ -148,7 +137,7 @@ mod tests {
         feed.away.store(true, Relaxed);
         let poll = |seq, micros| {
             feed.fresh.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
-            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7))
+            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7), Instant::now())
         };
         assert!(matches!(poll(5, 1_000), CursorPoll::Unchanged(_)), "the same");
         assert!(matches!(poll(7, 1_001), CursorPoll::Unchanged(same) if same.seq == 7), "ahead");

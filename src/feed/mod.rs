@@ -47,6 +47,7 @@ mod held;
 mod lists;
 mod metrics;
 pub mod poll;
+pub mod position;
 mod purge;
 pub mod queue;
 pub mod resource;
@@ -65,7 +66,6 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
@@ -107,8 +107,6 @@ const _: () =
 pub struct Parts {
     /// The database.
     pub db: Arc<Db>,
-    /// Where sign-outs go.
-    pub auth: Arc<Auth>,
     /// Event loops: [`crate::config::Config::web_concurrency`].
     pub event_loops: usize,
     /// What it keeps.
@@ -212,16 +210,16 @@ impl Feed {
             metrics,
         });
         // The tasks hold the feed weakly: they end with its last user.
-        let Parts { db, auth, tasks, .. } = parts;
-        let (held, tail_db, tail_auth) = (Arc::downgrade(&feed), db.clone(), auth.clone());
-        let tail = move || tail::run(held.clone(), tail_db.clone(), tail_auth.clone());
+        let Parts { db, tasks, .. } = parts;
+        let (held, tail_db) = (Arc::downgrade(&feed), db.clone());
+        let tail = move || tail::run(held.clone(), tail_db.clone());
         tasks.spawn("feed_tail", Kind::Needed, tail);
         let (held, lists_db) = (Arc::downgrade(&feed), db.clone());
         tasks.spawn("feed_lists", Kind::Needed, move || lists::run(held.clone(), lists_db.clone()));
         let held = Arc::downgrade(&feed);
         tasks.spawn("feed_silence", Kind::Needed, move || tell_silence(held.clone()));
         let held = Arc::downgrade(&feed);
-        let purge = move || purge::run(held.clone(), db.clone(), auth.clone());
+        let purge = move || purge::run(held.clone(), db.clone());
         tasks.spawn("feed_purge", Kind::Housekeeping, purge);
         Ok(feed)
     }
@@ -260,7 +258,7 @@ impl Feed {
         }
     }
 
-    /// Waits until the feed was read for the first time, and with it who was signed out.
+    /// Waits until the feed was read for the first time.
     pub async fn loaded(&self) {
         loop {
             let ticked = self.ticked[0].notified();

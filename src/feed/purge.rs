@@ -1,4 +1,4 @@
-//! Removes what is old: changes after their retention, sign-outs whose tokens have all expired.
+//! Removes changes after their retention.
 //!
 //! One instance at a time, by a lock of the database's that goes with its connection, in steps so small that
 //! no writer waits for one.
@@ -6,8 +6,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::auth::Auth;
-use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::Feed;
@@ -20,11 +18,10 @@ const STEP_PAUSE_MS: u64 = 20;
 /// Steps of one purge: more than a minute of the fastest writing.
 const STEPS_MAX: usize = 1_000;
 
-pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
+pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     loop {
         tokio::time::sleep(Duration::from_secs(EVERY_S)).await;
         let Some(feed) = feed.upgrade() else { return };
-        auth.revocations.purge(Timestamp::now());
         match purge(&db, feed.settings.retention_seconds).await {
             Ok(purged) => feed.metrics.purged.inc_by(purged),
             Err(error) => tracing::warn!(%error, "old changes were not purged"),
@@ -41,9 +38,8 @@ pub(super) async fn purge(db: &Db, retention_seconds: u64) -> Result<u64, Error>
     let mut purged = 0;
     for _ in 0..STEPS_MAX {
         let events = session.purge_events(retention_seconds).await?;
-        let sessions = session.purge_revoked().await?;
         purged += events;
-        if events + sessions == 0 {
+        if events == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(STEP_PAUSE_MS)).await;

@@ -39,8 +39,8 @@ use crate::db::Error;
 
 use super::event::{Change, Event};
 use super::metrics::FeedMetrics;
+use super::position::Position;
 use super::store::Session;
-use super::window::Position;
 
 /// Numbers `outbox`, which was read when the feed was at `head`, and empties it; nothing when somebody else was
 /// faster.

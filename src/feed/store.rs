@@ -1,20 +1,16 @@
 //! The feed's SQL, and the connections of their own that the tail and the lists keep.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error as Driver, Params, Row, Value};
-use tokio::time::timeout;
+use mysql_async::Value;
 
-use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
-use crate::db::pool::STATEMENT_MS_MAX;
-use crate::db::{Columns, Connection, Db, Error, Literal, Record, Statement, exchange};
+use crate::db::{Columns, Connection, Db, Dedicated, Error, Literal, Record};
 
 use super::event::{Change, Event, Kind, NewEvent};
+use super::position::Position;
 use super::resource::{Conversation, Message};
-use super::window::{Position, Waiting};
+use super::window::Waiting;
 
 crate::statements! { "feed":
     HEAD = "head";
@@ -23,16 +19,13 @@ crate::statements! { "feed":
     WAITING_PAGE = "waiting_page";
     ASSIGNED_64 = "assigned_64";
     WAITING_IDS = "waiting_ids";
-    REVOKED = "revoked";
     PURGE_BOUND = "purge_bound";
     PURGE_EVENTS = "purge_events";
-    PURGE_REVOKED = "purge_revoked";
     PURGE_LOCK = "purge_lock";
 }
 
 crate::packets! { "feed":
     RECORD = "record";
-    RECORD_SIGNED_OUT = "record_signed_out";
     SEQUENCE = "sequence";
 }
 
@@ -40,7 +33,7 @@ crate::packets! { "feed":
 pub const TAIL_ROWS_MAX: usize = 500;
 /// Rows of one `feed.tail` that have no number yet, and are numbered in one go: its LIMIT.
 pub const OUTBOX_ROWS_MAX: usize = 500;
-/// Rows of one page of `feed.revoked` and `feed.waiting_ids`: their LIMIT.
+/// Rows of one page of `feed.waiting_ids`: its LIMIT.
 const PAGE_ROWS: usize = 10_000;
 /// Experts in one `feed.assigned_64`.
 pub const ASSIGNED_AT_ONCE: usize = 64;
@@ -54,18 +47,10 @@ pub const ASSIGNED_AT_ONCE: usize = 64;
 /// # Errors
 /// See [`Connection::run_and_commit`].
 pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) -> Result<u64, Error> {
-    let done = match *event {
-        NewEvent::Conversation { kind, conversation, message, expert } => {
-            let kind = Literal::Word(kind.as_str());
-            let parameters = [kind, conversation.into(), Literal::Number(message), Literal::Number(expert)];
-            connection.run_and_commit(&RECORD, &parameters).await?
-        }
-        NewEvent::SignedOut { session, until } => {
-            let parameters = [Literal::Bytes(session.as_bytes()), Literal::Time(until)];
-            connection.run_and_commit(&RECORD_SIGNED_OUT, &parameters).await?
-        }
-    };
-    Ok(done.last_id)
+    let NewEvent { kind, conversation, message, expert } = *event;
+    let kind = Literal::Word(kind.as_str());
+    let parameters = [kind, conversation.into(), Literal::Number(message), Literal::Number(expert)];
+    Ok(connection.run_and_commit(&RECORD, &parameters).await?.last_id)
 }
 
 /// Where the feed is, and the changes that a window can begin with.
@@ -130,18 +115,9 @@ impl Record for TailRow {
         let kind: String = columns.take()?;
         let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
         let expert_id = columns.take()?;
-        let (sid, until): (Option<Vec<u8>>, Option<Timestamp>) = (columns.take()?, columns.take()?);
-        let sid = sid.and_then(|sid| Some(SessionId::from_bytes(sid.try_into().ok()?)));
         let message = read_message(columns, message_id, conversation_id)?;
         let conversation = read_conversation(columns)?;
-        let change = Change {
-            id,
-            kind: Kind::parse(&kind),
-            conversation_id,
-            expert_id,
-            signed_out: sid.zip(until),
-            message,
-        };
+        let change = Change { id, kind: Kind::parse(&kind), conversation_id, expert_id, message };
         Ok(Self(head, clock, anchor, Some(Found { number: seq.zip(at), change, conversation })))
     }
 }
@@ -194,12 +170,9 @@ impl Record for Waiting {
     }
 }
 
-/// The feed's own connection: outside the pool, so that requests never keep it waiting.
-///
-/// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
-pub struct Session {
-    conn: Conn,
-}
+/// The feed's own connection. One whose exchange failed or was dropped half-way is out of step: the owner drops it and
+/// connects anew.
+pub struct Session(Dedicated);
 
 impl Session {
     /// Connects.
@@ -207,16 +180,7 @@ impl Session {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn open(db: &Db) -> Result<Self, Error> {
-        Ok(Self { conn: db.dedicated().await? })
-    }
-
-    async fn rows<T: Record>(
-        &mut self,
-        statement: &Statement,
-        params: impl Into<Params>,
-    ) -> Result<Vec<T>, Error> {
-        let rows: Vec<Row> = limited(self.conn.exec(statement.sql, params.into())).await?;
-        rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
+        Ok(Self(Dedicated::open(db).await?))
     }
 
     /// Where the feed is.
@@ -224,7 +188,7 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn head(&mut self) -> Result<Head, Error> {
-        self.rows(&HEAD, ()).await?.pop().ok_or_else(no_feed)
+        self.0.rows(&HEAD, ()).await?.pop().ok_or_else(no_feed)
     }
 
     /// The page after `last` if it is empty, for a third of what [`Session::tail`] costs the database; `None` when there
@@ -234,7 +198,7 @@ impl Session {
     /// See [`Error`].
     pub async fn look(&mut self, last: Position) -> Result<Option<Page>, Error> {
         let (seq, at, clock, has_outbox): (u64, Timestamp, Timestamp, bool) =
-            self.rows(&LOOK, ()).await?.pop().ok_or_else(no_feed)?;
+            self.0.rows(&LOOK, ()).await?.pop().ok_or_else(no_feed)?;
         let head = Position { seq, at };
         Ok((seq == last.seq && !has_outbox).then(|| Page { head, clock, ..Page::default() }))
     }
@@ -248,7 +212,7 @@ impl Session {
     /// See [`Error`].
     pub async fn tail(&mut self, seq: u64, to_be_numbered: bool) -> Result<Page, Error> {
         let params = (seq, seq, seq.saturating_add(TAIL_ROWS_MAX as u64), to_be_numbered, to_be_numbered);
-        let rows: Vec<TailRow> = self.rows(&TAIL, params).await?;
+        let rows: Vec<TailRow> = self.0.rows(&TAIL, params).await?;
         let &TailRow(head, clock, anchor, _) = rows.first().ok_or_else(no_feed)?;
         let (mut events, mut outbox, mut conversations) = (Vec::new(), Vec::new(), HashMap::new());
         for Found { number, change, conversation } in rows.into_iter().filter_map(|row| row.3) {
@@ -273,14 +237,14 @@ impl Session {
         let (at, ids) = (Literal::Time(head.at), Literal::Numbers(ids));
         let mut text = String::new();
         SEQUENCE.write(&[count, seq, at, seq, count, ids, ids, count], &mut text);
-        let row = limited(exchange(&mut self.conn, text)).await?.1;
-        let at: Option<i64> = row.map(|row| Columns::new(row).take()).transpose()?.flatten();
+        let row = self.0.packet(text).await?;
+        let at: Option<i64> = row.map(|mut row| row.take()).transpose()?.flatten();
         Ok(at.map(Timestamp::from_micros))
     }
 
     /// Says goodbye, so that the server has nothing left to send to nobody.
     pub async fn close(self) {
-        let _best_effort = limited(self.conn.disconnect()).await;
+        self.0.close().await;
     }
 
     /// All conversations that wait.
@@ -291,7 +255,7 @@ impl Session {
         let mut all = Vec::new();
         loop {
             let last = all.last().map_or(0, |one: &Waiting| one.conversation);
-            let page: Vec<Waiting> = self.rows(&WAITING_IDS, (last,)).await?;
+            let page: Vec<Waiting> = self.0.rows(&WAITING_IDS, (last,)).await?;
             let last = page.len() < PAGE_ROWS;
             all.extend(page);
             if last {
@@ -305,7 +269,7 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn waiting_page(&mut self, seq: u64) -> Result<Vec<Current>, Error> {
-        self.rows(&WAITING_PAGE, (seq,)).await
+        self.0.rows(&WAITING_PAGE, (seq,)).await
     }
 
     /// What at most [`ASSIGNED_AT_ONCE`] experts are assigned to, newest change first. Those that changed after
@@ -316,21 +280,7 @@ impl Session {
     pub async fn assigned(&mut self, experts: &[u64], seq: u64) -> Result<Vec<Current>, Error> {
         let mut params = padded(experts, ASSIGNED_AT_ONCE);
         params.push(Value::from(seq));
-        self.rows(&ASSIGNED_64, params).await
-    }
-
-    /// The sessions that were signed out, page after page, each after the one before.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn revoked(&mut self, after: SessionId) -> Result<(Vec<(SessionId, Timestamp)>, bool), Error> {
-        let rows: Vec<(Vec<u8>, Timestamp)> = self.rows(&REVOKED, (after.as_bytes().to_vec(),)).await?;
-        let more = rows.len() == PAGE_ROWS;
-        let sessions = rows.into_iter();
-        let sessions = sessions
-            .filter_map(|(sid, until)| Some((SessionId::from_bytes(sid.try_into().ok()?), until)))
-            .collect();
-        Ok((sessions, more))
+        self.0.rows(&ASSIGNED_64, params).await
     }
 
     /// Becomes the one who purges, as long as this connection lives.
@@ -338,7 +288,7 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn purge_lock(&mut self) -> Result<bool, Error> {
-        Ok(self.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
+        Ok(self.0.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
     }
 
     /// Removes some changes older than `retention_seconds`; how many.
@@ -346,25 +296,15 @@ impl Session {
     /// # Errors
     /// See [`Error`].
     pub async fn purge_events(&mut self, retention_seconds: u64) -> Result<u64, Error> {
-        let bound = self.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds,)).await?.pop().flatten();
+        let bound = self.0.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds,)).await?.pop().flatten();
         let Some(bound) = bound else { return Ok(0) };
-        limited(self.conn.exec_drop(PURGE_EVENTS.sql, (bound,))).await?;
-        Ok(self.conn.affected_rows())
-    }
-
-    /// Removes some sign-outs whose tokens have all expired; how many.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn purge_revoked(&mut self) -> Result<u64, Error> {
-        limited(self.conn.exec_drop(PURGE_REVOKED.sql, ())).await?;
-        Ok(self.conn.affected_rows())
+        self.0.run(&PURGE_EVENTS, (bound,)).await
     }
 
     /// This connection's id, for the test that kills it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.conn.id()
+        self.0.id()
     }
 }
 
@@ -376,11 +316,4 @@ fn padded(ids: &[u64], size: usize) -> Vec<Value> {
 
 fn no_feed() -> Error {
     Error::Unavailable("there is no feed yet".to_owned())
-}
-
-async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {
-    match timeout(Duration::from_millis(STATEMENT_MS_MAX), work).await {
-        Ok(done) => done.map_err(|error| Error::from_driver(&error)),
-        Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
-    }
 }

@@ -31,16 +31,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::auth::Auth;
-use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
 use super::event::{Change, Event};
+use super::position::Position;
 use super::sequencer::Turn;
 use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
-use super::window::Position;
 use super::{Feed, sequencer};
 
 /// Pause between rounds while there is work.
@@ -75,7 +73,6 @@ const READS_PER_ROUND_MAX: usize = 4;
 /// What the task knows between rounds.
 struct Tail {
     feed: Weak<Feed>,
-    auth: Arc<Auth>,
     last: Position,
     assembly: Assembly,
     claim: Option<Claim>,
@@ -106,10 +103,9 @@ impl From<Error> for Broken {
 }
 
 /// Runs until the feed is dropped.
-pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>, auth: Arc<Auth>) {
+pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     let mut tail = Tail {
         feed,
-        auth,
         last: Position::default(),
         assembly: Assembly::default(),
         claim: None,
@@ -201,7 +197,7 @@ impl Tail {
         }
     }
 
-    /// Finds the place to begin at, empties the windows, and loads what was signed out.
+    /// Finds the place to begin at, and empties the windows.
     async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
         let asked = Instant::now();
         let head = session.head().await?;
@@ -228,17 +224,6 @@ impl Tail {
         (self.last, self.claim) = (floor, None);
         let waiting = session.waiting_ids().await?;
         self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
-        let mut after = SessionId::from_bytes([0; 16]);
-        loop {
-            let (sessions, more) = session.revoked(after).await?;
-            for (sid, until) in &sessions {
-                self.revoke(*sid, *until);
-            }
-            match sessions.last() {
-                Some((sid, _)) if more => after = *sid,
-                _ => break,
-            }
-        }
         feed.restart(floor, &waiting);
         Ok(())
     }
@@ -354,9 +339,6 @@ impl Tail {
     fn publish(&mut self, feed: &Feed, read: &Page) {
         let Some(last) = read.events.last() else { return };
         self.last = last.position();
-        for (session, until) in read.events.iter().filter_map(|event| event.change.signed_out) {
-            self.revoke(session, until);
-        }
         let batch = self.assembly.batch(&read.events, &read.conversations, &read.outbox);
         let now = Timestamp::now().micros();
         for entry in &batch.entries {
@@ -364,12 +346,6 @@ impl Tail {
         }
         feed.metrics.events.inc_by(batch.entries.len() as u64);
         feed.publish(&batch);
-    }
-
-    fn revoke(&self, session: SessionId, until: Timestamp) {
-        if let Err(full) = self.auth.revocations.revoke(session, until.unix_seconds() + 1) {
-            tracing::error!(%full, "a sign-out could not be remembered");
-        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::clock::Timestamp;
 
 use super::answer::Place;
 use super::event::{Batch, Entry, Kind, QueueChange};
+pub use super::position::Position;
 pub use after::{After, News, Tells};
 pub use ids::IdMap;
 use places::Places;
@@ -59,15 +60,6 @@ pub enum Class {
 }
 
 const CLASSES: [Class; 3] = [Class::Conversations, Class::Messages, Class::Queue];
-
-/// A place in the feed, by number and by time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The change's number.
-    pub seq: u64,
-    /// Its time.
-    pub at: Timestamp,
-}
 
 /// An answer to a `since` poll.
 #[derive(Debug, PartialEq, Eq)]

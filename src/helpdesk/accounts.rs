@@ -15,8 +15,7 @@ use crate::chassis::request::Caller;
 use crate::chassis::{Error, Response, response};
 use crate::clock::Timestamp;
 use crate::db::{self, Connection};
-use crate::feed::{self, NewEvent};
-use crate::transaction;
+use crate::{transaction, users};
 
 use super::model::{Credentials, User};
 use super::{Helpdesk, store};
@@ -138,7 +137,7 @@ async fn rehash(desk: &Helpdesk, password: String, network: IpAddr) -> Option<St
     desk.hasher.turn(network).await.ok()?.hash(password).await.ok()
 }
 
-/// Ends the caller's session: its tokens stop working here now, elsewhere with the next news.
+/// Ends the caller's session: its tokens stop working here now, elsewhere with the next look (`users`).
 pub async fn logout(desk: Arc<Helpdesk>, caller: Option<Caller>) -> Result<Response, Error> {
     if let Some(caller) = caller {
         let ttl = i64::try_from(desk.auth.token_ttl_seconds).unwrap_or(i64::MAX);
@@ -146,11 +145,7 @@ pub async fn logout(desk: Arc<Helpdesk>, caller: Option<Caller>) -> Result<Respo
         let until = Timestamp::now().unix_seconds().max(caller.expires_at - ttl).saturating_add(ttl);
         let until = until.saturating_add(REMEMBERED_EXTRA_S);
         let expires_at = Timestamp::from_micros(until.saturating_mul(1_000_000));
-        let event = transaction!(desk.db, db => {
-            store::session_revoke(db, caller.session.as_bytes(), expires_at).await?;
-            feed::record_and_commit(db, &NewEvent::SignedOut { session: caller.session, until: expires_at }).await
-        })?;
-        desk.wrote(caller.user_id, Some(event));
+        transaction!(desk.db, db => { users::sign_out(db, caller.session, expires_at).await })?;
         if desk.auth.revocations.revoke(caller.session, until).is_err() {
             return Err(Error::busy("the memory of signed-out sessions"));
         }
@@ -164,7 +159,7 @@ pub async fn refresh(desk: Arc<Helpdesk>, caller: Caller) -> Result<Response, Er
     let mut db = desk.db.writer().await?;
     // Asked of the database, because this instance may not have heard of a sign-out yet and the new token
     // would outlive what is remembered of it.
-    if store::session_is_revoked(&mut db, caller.session.as_bytes()).await? {
+    if users::is_signed_out(&mut db, caller.session).await? {
         return Err(NO_SESSION);
     }
     let user = own_row(&mut db, &caller).await?;

@@ -56,7 +56,7 @@ use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};
 use crate::page;
-use crate::services::Parts;
+use crate::parts::Parts;
 use crate::tasks::Kind;
 use crate::users;
 
@@ -197,7 +197,7 @@ impl Helpdesk {
             Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
             Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,
             Route::Updates => updates::poll(self, request)?,
-            Route::UpdateStream => updates::stream(self, request)?,
+            Route::UpdateStream => stream::open(self, request)?,
             Route::Register => {
                 let credentials = Credentials::of(&request.fields("user")?);
                 Answer::detached(accounts::register(desk(), credentials, network(request.client)))

@@ -19,8 +19,6 @@ crate::statements! { "helpdesk":
     USER_BY_ID = "user_by_id";
     USER_SIGNED_IN = "user_signed_in";
     USER_REHASH = "user_rehash";
-    SESSION_REVOKE = "session_revoke";
-    SESSION_IS_REVOKED = "session_is_revoked";
     PROFILE_INSERT = "profile_insert";
     PROFILE_BY_USER = "profile_by_user";
     PROFILE_UPDATE = "profile_update";
@@ -120,16 +118,6 @@ pub async fn user_signed_in(db: &mut Connection, id: u64) -> Outcome<()> {
 /// Replaces a password's hash by another of the same password, unless it was changed meanwhile.
 pub async fn user_rehash(db: &mut Connection, id: u64, new: &str, old: &str) -> Outcome<()> {
     db.run(&USER_REHASH, (new, id, old)).await.map(drop)
-}
-
-/// Signs a session out, to be remembered until `expires_at`.
-pub async fn session_revoke(db: &mut Connection, sid: &[u8; 16], expires_at: Timestamp) -> Outcome<()> {
-    db.run(&SESSION_REVOKE, (sid.as_slice(), expires_at, expires_at)).await.map(drop)
-}
-
-/// Whether a session was signed out.
-pub async fn session_is_revoked(db: &mut Connection, sid: &[u8; 16]) -> Outcome<bool> {
-    Ok(db.first::<u64>(&SESSION_IS_REVOKED, (sid.as_slice(),)).await?.is_some())
 }
 
 /// Makes a user's empty expert profile.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
@@ -25,7 +25,7 @@ pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor"
 /// Longest hold of a poll, in seconds: below the 60 s after which balancers and home routers give up.
 const WAIT_S_MAX: u64 = 55;
 const NOTHING: Bytes = Bytes::from_static(b"[]");
-const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
+pub(super) const BAD_CURSOR: Error = Error::bad_request("Invalid cursor");
 const BAD_PARTS: Error = Error::bad_request("parts must be of conversations, messages and queue");
 
 impl From<Unavailable> for Error {
@@ -230,7 +230,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             }
         }));
     }
-    Ok(match desk.feed.cursor_poll(event_loop, user, ask) {
+    Ok(match desk.feed.cursor_poll(event_loop, user, ask, request.came) {
         CursorPoll::Unchanged(cursor) => {
             let nothing = desk.feed.nothing(event_loop, cursor, shown);
             mark(request.reused(), nothing.cursor);
@@ -261,13 +261,14 @@ async fn hold(
 ) -> Answer {
     let _present = desk.holds(event_loop, caller.user_id);
     let found = desk.feed.held_poll(event_loop, caller.user_id, ask, until).await;
-    Answer::now(match found {
-        _ if is_over(&desk, &caller) => Err(Error::unauthenticated()),
-        Ok(CursorPoll::Unchanged(cursor)) => {
+    Answer::now(match (found, is_over(&desk, &caller).await) {
+        (_, Ok(true)) => Err(Error::unauthenticated()),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(error),
+        (Ok(CursorPoll::Unchanged(cursor)), _) => {
             Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
         }
-        Ok(found) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
-        Err(error) => Err(error.into()),
+        (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
     })
 }
 
@@ -284,14 +285,22 @@ async fn cursor_if_expert(
 }
 
 /// What the client shows, as it says.
-fn shown(parts: Option<QueryValue<'_>>, buffer: &mut [u8; QUERY_VALUE_BYTES]) -> Result<Shown, Error> {
+pub(super) fn shown(
+    parts: Option<QueryValue<'_>>,
+    buffer: &mut [u8; QUERY_VALUE_BYTES],
+) -> Result<Shown, Error> {
     match parts.map(|text| text.decoded(buffer)) {
         None | Some(b"") => Ok(Shown::ALL),
         Some(text) => Shown::parse(text).ok_or(BAD_PARTS),
     }
 }
 
-fn found_by_cursor(desk: &Helpdesk, event_loop: usize, found: CursorPoll, shown: Shown) -> Response {
+pub(super) fn found_by_cursor(
+    desk: &Helpdesk,
+    event_loop: usize,
+    found: CursorPoll,
+    shown: Shown,
+) -> Response {
     match found {
         CursorPoll::Changed(json, cursor) => {
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
@@ -319,7 +328,7 @@ async fn full_state(
     Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
 }
 
-async fn read_state(
+pub(super) async fn read_state(
     desk: &Arc<Helpdesk>,
     event_loop: usize,
     caller: u64,
@@ -374,67 +383,14 @@ async fn read_own(desk: &Helpdesk, caller: u64, shown: Shown) -> Result<(Vec<u8>
 }
 
 /// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.
-pub(super) fn is_over(desk: &Helpdesk, caller: &Caller) -> bool {
-    desk.auth.revocations.is_revoked(&caller.session)
+///
+/// # Errors
+/// Where what is known of that is too old, and the next look does not come in time.
+pub(super) async fn is_over(desk: &Helpdesk, caller: &Caller) -> Result<bool, Error> {
+    if !desk.auth.registrations.looks.become_current().await {
+        return Err(Error::Unavailable("who may come in could not be looked up".to_owned()));
+    }
+    Ok(desk.auth.revocations.is_revoked(&caller.session)
         || !desk.auth.registrations.still_knows(caller.user_id, caller.user_created_at)
-        || caller.expires_at <= Timestamp::now().unix_seconds()
-}
-
-/// `GET /api/updates/stream`: the same as server-sent events.
-pub fn stream(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
-    const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-    let caller = request.caller()?;
-    let event_loop = request.event_loop;
-    let mut buffer = [0; QUERY_VALUE_BYTES];
-    let [cursor, parts] = request.query_values(["cursor", "parts"]);
-    let shown = shown(parts, &mut buffer)?;
-    let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
-    let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
-    let given = given.filter(|text| !text.is_empty());
-    let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
-    desk.asks(event_loop, caller.user_id, request.came);
-    let desk = desk.clone();
-    let Some(cursor) = cursor else {
-        return Ok(Answer::detached(async move {
-            let (state, cursor) = read_state(&desk, event_loop, caller.user_id, shown).await?;
-            let is_expert = shown.queue && profiles::look(&desk, caller.user_id).await?;
-            let ask = CursorAsk::new(cursor, shown).with_queue(is_expert);
-            let first = super::stream::event(&state, cursor);
-            Ok(events(super::stream::begin(desk, caller, event_loop, ask, Some(first))))
-        }));
-    };
-    let ask = CursorAsk::new(cursor, shown);
-    Ok(match desk.profiles.known(caller.user_id) {
-        None if shown.queue => Answer::detached(async move {
-            let ask = ask.with_queue(profiles::look(&desk, caller.user_id).await?);
-            resumed_stream(desk, caller, event_loop, ask).await
-        }),
-        known => {
-            let ask = ask.with_queue(known == Some(true));
-            Answer::held(async move { Answer::now(resumed_stream(desk, caller, event_loop, ask).await) })
-        }
-    })
-}
-
-/// A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
-async fn resumed_stream(
-    desk: Arc<Helpdesk>,
-    caller: Caller,
-    event_loop: usize,
-    ask: CursorAsk,
-) -> Result<Response, Error> {
-    Ok(match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
-        CursorPoll::Reset => found_by_cursor(&desk, event_loop, CursorPoll::Reset, ask.tells.shown),
-        _ => events(super::stream::begin(desk, caller, event_loop, ask, None)),
-    })
-}
-
-fn events(pieces: crate::chassis::response::Pieces) -> Response {
-    let mut response = Response::new(crate::chassis::response::Body::Pieces(pieces));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would hold the events back until its buffer is full.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+        || caller.expires_at <= Timestamp::now().unix_seconds())
 }

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -13,9 +12,6 @@ use crate::db::{self, Db};
 use super::model::{NAME_CHARS_MAX, Scope};
 use super::store;
 
-/// Pause between two looks at the clients revoked of late. With the look itself, a revoked client's tokens
-/// die within 2 s on every instance, as a session's do; while the database is away nobody can use them.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far a look goes back, in seconds: the last token of a client revoked earlier has expired. The reserve
 /// is for a token that was being made while its client was revoked.
 const LOOK_BACK_S: u32 = oauth::ACCESS_TOKEN_SECONDS + 60;
@@ -82,13 +78,18 @@ pub async fn run(db: &Db, command: &Command) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// Keeps the set of revoked clients up to date for as long as the process lives.
+/// Keeps the set of revoked clients up to date for as long as the process lives: a revoked client's tokens die within 2 s
+/// on every instance, as a session's do.
 pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) -> Infallible {
     let mut told = false;
     loop {
-        match revoked(&db).await {
-            Ok(clients) => {
-                auth.revocations.clients.replace(clients);
+        let clients = &auth.revocations.clients;
+        let look = async {
+            clients.replace(revoked(&db).await?);
+            Ok::<_, db::Error>(())
+        };
+        match clients.looks.once(look).await {
+            Ok(()) => {
                 if std::mem::take(&mut told) {
                     tracing::info!("the revoked clients can be read again");
                 }
@@ -99,7 +100,6 @@ pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) -> Infallib
             }
             Err(error) => tracing::debug!(%error, "the revoked clients could not be read"),
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -10,7 +10,7 @@
 //! Invariants:
 //! - What is acknowledged was committed before, and never exceeds what was set: see [`counter`].
 //! - A client's secret is stored only as a hash, and printed once, by [`clients`].
-//! - A revoked client's tokens die within 2 s on every instance that reaches the database.
+//! - A revoked client's tokens die within 2 s on every instance.
 
 pub mod clients;
 pub mod counter;
@@ -26,7 +26,7 @@ use http::StatusCode;
 use crate::auth::Auth;
 use crate::chassis::{Answer, Error, Request, Response, bearer, response};
 use crate::db::Db;
-use crate::services::Parts;
+use crate::parts::Parts;
 use crate::tasks::Kind;
 
 use counter::{Counter, Turn};
@@ -48,6 +48,7 @@ impl Stock {
         let counter = Counter::new(parts.db.clone(), &parts.registry, &parts.tasks)
             .map_err(|error| error.to_string())?;
         let (db, auth) = (parts.db.clone(), parts.auth.clone());
+        auth.revocations.clients.looks.follow();
         let follow = move || clients::follow_revocations(db.clone(), auth.clone());
         parts.tasks.spawn("stock_revocations", Kind::Needed, follow);
         Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), counter }))

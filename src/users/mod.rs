@@ -1,32 +1,33 @@
-//! Who there is: keeps every instance's memory of the newest users current.
+//! Who there is, and who was signed out: keeps every instance's memory of both current.
 //!
-//! One task looks at the newest rows of `users`, again and again, and at once when a token comes whose user this
-//! instance does not know. The same look shows when the database has another history than it had: the newest user
-//! that was known is not there any more, or an id has a row of another time. Then all newcomers are read anew, and
-//! every token is judged again: [`Registrations`](crate::auth::registrations::Registrations) says what for.
+//! One task looks at the newest rows of `users` and of `revoked_sessions`, again and again, and at once when a request
+//! asks for it: because its token's user is not known here, or because the last look was too long ago
+//! ([`Looks`](crate::auth::looks::Looks) says when). The look has a connection of its own, so that no request delays it.
 //!
-//! It runs where users are let in, once, whichever services those are. What else every instance has to know of
-//! accounts, such as the sessions that were signed out, belongs into the same look.
+//! - **Users.** The newest show when the database has another history than it had: the newest user that was known is
+//!   not there any more, or an id has a row of another time. Then all newcomers are read anew, and every token is
+//!   judged again: [`Registrations`](crate::auth::registrations::Registrations) says what for.
+//! - **Sign-outs.** The first look reads all of them, each one after it those since [`OVERLAP_S`] before the one before:
+//!   a sign-out gets its time when it is written and can be seen a little later, when it is committed.
+//!
+//! It runs where users are let in, once, whichever services those are.
 
 pub mod store;
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::registrations::{NEWCOMERS_MAX, REMEMBERED_EXTRA_S, Registration, Replaced};
+use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
-use crate::db::{Connection, Db, Error};
+use crate::db::{Db, Dedicated, Error};
 use crate::tasks::{Kind, Tasks};
 
-use store::{ASKED_AT_ONCE, Seen};
+use store::{ASKED_AT_ONCE, SESSIONS_AT_ONCE, Seen, SignedOut};
 
-pub use store::exists;
+pub use store::{exists, is_signed_out, sign_out};
 
-/// Pause between two looks. Tokens of a history that is gone die within this and the look itself.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Shortest time from the begin of one look to the next: those who ask closer together share one.
-const LOOK_MS_MIN: u64 = 20;
 /// Rows of a look's first page: those who register during the pause, and some before them, whose transactions may
 /// end in another order than that of their ids.
 const PAGE_ROWS: u64 = 100;
@@ -34,44 +35,105 @@ const PAGE_ROWS: u64 = 100;
 const LONG_PAGE_ROWS: u64 = 10_000;
 /// Looks that find another history one after the other, before there is a pause.
 const ANEW_MAX: usize = 3;
+/// How far before the last look the next one reads sign-outs, in seconds: twice as long as a request may work until its
+/// commit is acknowledged.
+const OVERLAP_S: i64 = 10;
+/// Pause between two removals of sign-outs whose tokens have all expired.
+const PURGE_EVERY_S: u64 = 60;
+/// Pause between two steps of 500 of them.
+const PURGE_PAUSE_MS: u64 = 20;
+/// Steps of one removal: more than a minute of the fastest signing out.
+const PURGE_STEPS_MAX: usize = 1_000;
 
 /// Starts to look, on the runtime that this is called on, for as long as somebody has `auth`.
 pub fn follow(db: &Arc<Db>, auth: &Arc<Auth>, tasks: &Tasks) {
     auth.registrations.follow();
+    let (looked_at, known) = (db.clone(), Arc::downgrade(auth));
+    tasks.spawn("users_look", Kind::Needed, move || run(looked_at.clone(), known.clone()));
     let (db, auth) = (db.clone(), Arc::downgrade(auth));
-    tasks.spawn("users_look", Kind::Needed, move || run(db.clone(), auth.clone()));
+    tasks.spawn("users_purge", Kind::Housekeeping, move || purge(db.clone(), auth.clone()));
+}
+
+/// What is kept from one look to the next.
+#[derive(Default)]
+struct Kept {
+    connection: Option<Dedicated>,
+    /// When the last look at sign-outs read them, by the database's clock; `None` before the first.
+    signed_out_at: Option<Timestamp>,
 }
 
 async fn run(db: Arc<Db>, auth: Weak<Auth>) {
+    let mut kept = Kept::default();
     loop {
         let Some(auth) = auth.upgrade() else { return };
-        let begun = Instant::now();
-        if let Err(error) = look(&db, &auth).await {
-            auth.registrations.failed(begun);
+        if let Err(error) = auth.registrations.looks.once(look(&mut kept, &db, &auth)).await {
             // The database's absence is logged and counted where requests meet it.
-            tracing::debug!(%error, "the newest users could not be read");
+            tracing::debug!(%error, "who may come in could not be looked up");
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-            () = auth.registrations.wanted() => {}
-        }
-        drop(auth);
-        let least = Duration::from_millis(LOOK_MS_MIN);
-        tokio::time::sleep(least.saturating_sub(begun.elapsed())).await;
     }
 }
 
-/// One look, and another one anew where the history was replaced.
-async fn look(db: &Db, auth: &Auth) -> Result<(), Error> {
+/// One look, on the connection that is kept for it, or on another one where that was closed meanwhile.
+async fn look(kept: &mut Kept, db: &Db, auth: &Auth) -> Result<(), Error> {
+    if let Some(mut connection) = kept.connection.take()
+        && look_on(&mut connection, &mut kept.signed_out_at, auth).await.is_ok()
+    {
+        kept.connection = Some(connection);
+        return Ok(());
+    }
+    let mut connection = Dedicated::open(db).await?;
+    look_on(&mut connection, &mut kept.signed_out_at, auth).await?;
+    kept.connection = Some(connection);
+    Ok(())
+}
+
+async fn look_on(
+    db: &mut Dedicated,
+    signed_out_at: &mut Option<Timestamp>,
+    auth: &Auth,
+) -> Result<(), Error> {
+    *signed_out_at = Some(sign_outs(db, *signed_out_at, auth).await?);
+    users(db, auth).await
+}
+
+/// Looks at the sign-outs since `before`; when that was, by the database's clock.
+async fn sign_outs(db: &mut Dedicated, before: Option<Timestamp>, auth: &Auth) -> Result<Timestamp, Error> {
+    let since = before.map_or(i64::MAX, |before| before.micros() - OVERLAP_S * 1_000_000);
+    let since = Timestamp::from_micros(since.min(FAR_MICROS));
+    let (now, late) = store::signed_out_since(db, since).await?;
+    remember(auth, &late);
+    // Where the clock went back, times say nothing of what came since.
+    let is_all = before.is_some_and(|before| before <= now) && late.len() < SESSIONS_AT_ONCE;
+    let mut after = (!is_all).then_some(SessionId::from_bytes([0; 16]));
+    while let Some(last) = after {
+        let page = store::signed_out(db, last).await?;
+        remember(auth, &page);
+        after = page.last().filter(|_| page.len() == SESSIONS_AT_ONCE).map(|last| last.session);
+    }
+    Ok(now)
+}
+
+/// A time after which nothing was signed out: the year 2200.
+const FAR_MICROS: i64 = 7_258_118_400_000_000;
+
+fn remember(auth: &Auth, sessions: &[SignedOut]) {
+    for SignedOut { session, until } in sessions {
+        if let Err(full) = auth.revocations.revoke(*session, until.unix_seconds() + 1) {
+            tracing::error!(%full, "a sign-out could not be remembered");
+        }
+    }
+}
+
+/// Looks at the newest users, and once more anew where the history was replaced.
+async fn users(db: &mut Dedicated, auth: &Auth) -> Result<(), Error> {
     let horizon_seconds = auth.token_ttl_seconds.saturating_add(REMEMBERED_EXTRA_S);
-    let mut db = db.writer().await?;
     let mut anew = false;
     for _ in 0..ANEW_MAX {
         let look = auth.registrations.begin(anew);
         let (mut newest, mut now) = (Vec::new(), Timestamp::default());
         let (mut below, mut rows) = (i64::MAX as u64, PAGE_ROWS);
         loop {
-            let page = store::newest(&mut db, below, rows).await?;
+            let page = store::newest(db, below, rows).await?;
             newest.extend(page.iter().map(|seen| seen.user));
             let Some(&Seen { user: last, now: read_at }) = page.last() else { break };
             (now, below) = (read_at, last.user_id);
@@ -81,7 +143,7 @@ async fn look(db: &Db, auth: &Auth) -> Result<(), Error> {
             }
             rows = LONG_PAGE_ROWS;
         }
-        let asked = asked(&mut db, &look.asked).await?;
+        let asked = asked(db, &look.asked).await?;
         match auth.registrations.end(&look, &newest, &asked, now, horizon_seconds) {
             Ok(()) => return Ok(()),
             Err(Replaced) => {
@@ -93,10 +155,33 @@ async fn look(db: &Db, auth: &Auth) -> Result<(), Error> {
     Err(Error::Unavailable("the users change faster than they can be read".to_owned()))
 }
 
-async fn asked(db: &mut Connection, users: &[u64]) -> Result<Vec<Registration>, Error> {
+async fn asked(db: &mut Dedicated, users: &[u64]) -> Result<Vec<Registration>, Error> {
     let mut there = Vec::new();
     for users in users.chunks(ASKED_AT_ONCE) {
         there.extend(store::asked(db, users).await?.iter().map(|seen| seen.user));
     }
     Ok(there)
+}
+
+/// Forgets, here and in the database, the sign-outs whose tokens have all expired. Each instance does, in steps so small
+/// that nobody waits for one; what another one removed already is not there.
+async fn purge(db: Arc<Db>, auth: Weak<Auth>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(PURGE_EVERY_S)).await;
+        let Some(auth) = auth.upgrade() else { return };
+        auth.revocations.purge(Timestamp::now());
+        if let Err(error) = purge_stored(&db).await {
+            tracing::warn!(%error, "old sign-outs were not removed");
+        }
+    }
+}
+
+async fn purge_stored(db: &Db) -> Result<(), Error> {
+    for _ in 0..PURGE_STEPS_MAX {
+        if store::purge_signed_out(&mut db.writer().await?).await? == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(PURGE_PAUSE_MS)).await;
+    }
+    Ok(())
 }

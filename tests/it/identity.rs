@@ -4,6 +4,7 @@ mod credentials;
 mod others;
 mod passwords;
 mod restored;
+mod sign_outs;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};

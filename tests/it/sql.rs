@@ -130,7 +130,7 @@ const HOT: &[(&str, &str)] = &[
     ("helpdesk.user_credentials", "u"),
     ("helpdesk.user_exists", "u"),
     ("helpdesk.user_by_id", "7"),
-    ("helpdesk.session_is_revoked", "s"),
+    ("users.is_signed_out", "s"),
     ("helpdesk.profile_by_user", "7"),
     ("helpdesk.conversation_by_id", "7 7 7 7"),
     ("helpdesk.conversation_list", "7 1000 7 1000"),
@@ -166,6 +166,8 @@ const HOT: &[(&str, &str)] = &[
     ("users.newest", "9000 100"),
     ("users.asked_64", SIXTY_FOUR),
     ("users.exists", "7"),
+    ("users.signed_out_since", "t"),
+    ("users.signed_out", "s"),
 ];
 const SIXTY_FOUR: &str = "7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 \
                           7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7";

@@ -27,8 +27,15 @@ const NEEDED: [&str; 7] = [
     "users_look",
 ];
 /// Those whose work can wait.
-const HOUSEKEEPING: [&str; 6] =
-    ["feed_purge", "feed_release", "idempotency_forget", "message_counts", "claim_lease", "board_sweep"];
+const HOUSEKEEPING: [&str; 7] = [
+    "users_purge",
+    "feed_purge",
+    "feed_release",
+    "idempotency_forget",
+    "message_counts",
+    "claim_lease",
+    "board_sweep",
+];
 
 async fn plant(desk: &Hyperdesk, task: &str) {
     desk.admin_client().get(&format!("/panic/{task}")).send().await.expect_status(200);

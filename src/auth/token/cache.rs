@@ -42,7 +42,8 @@ impl Default for Cache {
 
 impl Cache {
     /// The same as [`super::Keys::verify`], by the same `auth` every time, and whether the session was signed out and
-    /// the user is there. Nobody is told that a user is not there by what was known before `since`.
+    /// the user is there. Nobody is told that a user is not there by what was known before `since`, and nobody is let in
+    /// by what is too old at the time `now`.
     ///
     /// # Errors
     /// As there, and [`TokenError::SignedOut`], [`TokenError::Nobody`], [`TokenError::Unknown`].
@@ -64,11 +65,13 @@ impl Cache {
                 check_standing(auth, &checked.claims, since)?;
                 checked.version = version;
             }
+            check_age(auth, now)?;
             return Ok(checked.claims);
         }
         let (claims, not_before) = auth.keys.verify_lasting(token)?;
         check_time(claims.expires_at, claims.issued_at, not_before, now)?;
         check_standing(auth, &claims, since)?;
+        check_age(auth, now)?;
         if let Some(place) = place {
             *place = Some(Box::new(Checked { token: token.into(), claims, not_before, version }));
         }
@@ -87,6 +90,15 @@ fn check_standing(auth: &Auth, claims: &Claims, since: Instant) -> Result<(), To
     }
 }
 
+/// What is known may be too old to let anybody in by: then the next look tells.
+fn check_age(auth: &Auth, now: Timestamp) -> Result<(), TokenError> {
+    if auth.registrations.looks.are_current(now) {
+        return Ok(());
+    }
+    auth.registrations.looks.ask();
+    Err(TokenError::Unknown)
+}
+
 /// Eight characters of the signature, without its last, which has few values.
 fn place_of(token: &[u8]) -> Option<usize> {
     if token.len() > TOKEN_REMEMBERED_BYTES_MAX {
@@ -97,9 +109,20 @@ fn place_of(token: &[u8]) -> Option<usize> {
     Some((mixed >> 40) as usize % TOKENS_MAX)
 }
 
+/// Bytes of two tokens that are compared at once.
+const BLOCK: usize = 16;
+
 /// Takes as long for every text of this length: how long it takes tells nothing of somebody's token.
 fn is_same(known: &[u8], token: &[u8]) -> bool {
-    known.len() == token.len() && known.iter().zip(token).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    // The last block overlaps the one before it. A signature alone is longer than one.
+    let (Some(known_end), Some(token_end)) = (known.last_chunk(), token.last_chunk()) else { return false };
+    let differ = |differ: [u8; BLOCK], known: &[u8; BLOCK], token: &[u8; BLOCK]| {
+        std::array::from_fn(|at| differ[at] | (known[at] ^ token[at]))
+    };
+    let blocks = known.as_chunks().0.iter().zip(token.as_chunks().0);
+    let end = differ([0; BLOCK], known_end, token_end);
+    known.len() == token.len()
+        && blocks.fold(end, |so_far, (known, token)| differ(so_far, known, token)) == [0; BLOCK]
 }
 
 #[cfg(test)]
@@ -199,6 +222,7 @@ mod tests {
         let look = |users: &[Registration]| {
             let look = auth.registrations.begin(true);
             auth.registrations.end(&look, users, users, NOW, 3_600).unwrap();
+            auth.registrations.looks.succeeded(Instant::now(), NOW);
         };
         let user = |created_at| Registration { user_id: 1, created_at: Timestamp::from_micros(created_at) };
         auth.registrations.follow();

@@ -51,6 +51,7 @@ migrations! {
     106 "unread_counts";
     107 "feed_outbox";
     108 "username_key";
+    109 "sign_outs";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -55,7 +55,6 @@ impl Model {
             kind: Some(kind),
             conversation_id: Some(conversation),
             expert_id: expert,
-            signed_out: None,
             message: message.map(|id| self.messages[&id].clone()),
         });
     }

@@ -10,10 +10,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyperdesk::auth::Auth;
-use hyperdesk::auth::registrations::Registrations;
-use hyperdesk::auth::session::Revocations;
-use hyperdesk::auth::token::Keys;
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
@@ -35,7 +31,6 @@ const EVE: u64 = 3;
 /// One instance: its own pool, its own feed.
 struct Instance {
     db: Arc<Db>,
-    auth: Arc<Auth>,
     feed: Arc<Feed>,
     registry: Registry,
 }
@@ -53,22 +48,9 @@ impl Instance {
         let tasks = Tasks::new(&registry).unwrap();
         let db = Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).expect("a pool");
         let db = Arc::new(db);
-        let auth = Arc::new(Auth {
-            keys: Keys::new(&[7; 32], None).expect("keys"),
-            revocations: Revocations::new(),
-            registrations: Registrations::new(),
-            token_ttl_seconds: 60,
-            production: false,
-        });
-        let parts = feed::Parts {
-            db: db.clone(),
-            auth: auth.clone(),
-            event_loops: 2,
-            settings: (&config).into(),
-            tasks,
-        };
+        let parts = feed::Parts { db: db.clone(), event_loops: 2, settings: (&config).into(), tasks };
         let feed = Feed::start(parts, &registry).expect("a feed");
-        Instance { db, auth, feed, registry }
+        Instance { db, feed, registry }
     }
 
     /// A counter.

@@ -1,2 +1,2 @@
--- helpdesk.session_is_revoked
+-- users.is_signed_out
 SELECT 1 FROM revoked_sessions WHERE sid = ?

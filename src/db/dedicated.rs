@@ -1,0 +1,80 @@
+//! A connection that a task keeps for itself, outside the pool: requests never keep it waiting.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error as Driver, Params, Row};
+use tokio::time::timeout;
+
+use super::connection::exchange;
+use super::pool::STATEMENT_MS_MAX;
+use super::{Columns, Db, DbMetrics, Error, Record, Statement};
+
+/// A connection of a task's own.
+///
+/// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
+pub struct Dedicated {
+    conn: Conn,
+    metrics: DbMetrics,
+}
+
+impl Dedicated {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn open(db: &Db) -> Result<Self, Error> {
+        Ok(Self { conn: db.dedicated().await?, metrics: db.metrics.clone() })
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rows<T: Record>(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<Vec<T>, Error> {
+        let begun = Instant::now();
+        let rows: Vec<Row> = limited(self.conn.exec(statement.sql, params.into())).await?;
+        // Errors are counted by whoever owns the connection.
+        self.metrics.statement(statement.name, begun.elapsed(), None);
+        rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
+    }
+
+    /// No rows: how many were changed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run(&mut self, statement: &Statement, params: impl Into<Params>) -> Result<u64, Error> {
+        limited(self.conn.exec_drop(statement.sql, params.into())).await?;
+        Ok(self.conn.affected_rows())
+    }
+
+    /// Sends a packet's text: the last row that it gave.
+    ///
+    /// # Errors
+    /// See [`Error`]. It must not be used again: a transaction may be open.
+    pub async fn packet(&mut self, text: String) -> Result<Option<Columns>, Error> {
+        Ok(limited(exchange(&mut self.conn, text)).await?.1.map(Columns::new))
+    }
+
+    /// Says goodbye, so that the server has nothing left to send to nobody.
+    pub async fn close(self) {
+        let _best_effort = limited(self.conn.disconnect()).await;
+    }
+
+    /// This connection's id, for the test that kills it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.conn.id()
+    }
+}
+
+async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {
+    match timeout(Duration::from_millis(STATEMENT_MS_MAX), work).await {
+        Ok(done) => done.map_err(|error| Error::from_driver(&error)),
+        Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
+    }
+}

@@ -180,8 +180,13 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         let (Self::Internal(text) | Self::Unavailable(text)) = self else { return None };
+        // MySQL asks who is unknown to it for a password in a way drawn by lot, so that nobody learns who is known.
+        if text.contains("Unknown authentication plugin") {
+            return Some(ACCOUNT);
+        }
         ADVICE.iter().find_map(|(code, advice)| {
-            let says = text.starts_with(&format!("{code}: ")) || text.contains(&format!("({code}): "));
+            // As errors of statements begin here, and as the driver tells those of a connect.
+            let says = text.starts_with(&format!("{code}: ")) || text.contains(&format!("ERROR {code} ("));
             says.then_some(*advice)
         })
     }

@@ -114,7 +114,8 @@ async fn each_command_says_what_to_do() {
     migrates(&half).await;
     half.execute("DELETE FROM hyperdesk_migrations WHERE version > 200").await;
     half.execute("DROP TABLE date_times").await;
-    let none = empty.url().replace(&format!("/{}", empty.name()), "/it_is_not_there");
+    // Who has no rights on a schema is not told whether it is there.
+    let none = format!("{}_is_not_there", empty.url());
     let wrong = empty.url().replace(&format!(":{}@", empty.name()), ":hunter2@");
     let closed = "mysql://nobody:nothing@127.0.0.1:1/none";
     // Where there is nothing to wait for, `migrate` waits for nothing; the rest of what it says is in `waits`.
@@ -123,7 +124,7 @@ async fn each_command_says_what_to_do() {
         (empty.url(), "run `hyperdesk migrate`", not_migrate),
         (half.url(), "lacks the migrations 201, ", not_migrate),
         (from.clone(), "a Rails application's", migrate_too),
-        (none.clone(), "make the schema that DATABASE_URL names", migrate_too),
+        (none.clone(), "grant the user of DATABASE_URL all rights on its schema", migrate_too),
         (wrong.clone(), "DATABASE_URL has to name a user and the password", migrate_too),
         (closed.to_owned(), "see that it runs, and where DATABASE_URL leads", not_migrate),
     ] {

@@ -9,6 +9,7 @@ use hyperdesk::feed::store::Session;
 use mysql_async::prelude::Queryable;
 
 use super::{Instance, LONG, SOON, migrate, pool};
+use crate::support::schema::CHANGES;
 use crate::support::{Hyperdesk, Proxy, Random, Schema, Server, eventually};
 
 /// Rows that one packet numbers.
@@ -25,11 +26,11 @@ async fn record(schema: &Schema) {
 /// Every number up to the head has its change, in order and once, and no change is lost.
 async fn is_whole(schema: &Schema, recorded: u64) -> bool {
     let (head, count, newest, ids, open): (u64, u64, u64, u64, u64) = schema
-        .query_one(
-            "SELECT h.seq, COUNT(e.seq), COALESCE(MAX(e.seq), 0), COUNT(DISTINCT e.id),
+        .query_one(format!(
+            "SELECT h.seq, COUNT(changes.seq), COALESCE(MAX(changes.seq), 0), COUNT(DISTINCT changes.id),
                  (SELECT COUNT(*) FROM outbox)
-             FROM feed_head h LEFT JOIN events e ON TRUE GROUP BY h.seq",
-        )
+             FROM feed_head h LEFT JOIN {CHANGES} ON TRUE GROUP BY h.seq",
+        ))
         .await;
     (head, head, head, recorded) == (count, newest, ids, head + open)
 }
@@ -40,12 +41,15 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
     let mut session = Session::open(&db).await.expect("a connection");
-    let head: (u64, u64) = schema.query_one("SELECT seq, 0 FROM feed_head").await;
-    let page = session.tail(head.0, true).await.expect("a page");
-    let ids: Vec<u64> = page.outbox.iter().map(|change| change.id).collect();
+    let look = session.look().await.expect("a look");
+    let mut ids = look.ids;
+    ids.sort_unstable();
     assert!(!ids.is_empty());
+    let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
+    let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
+    let body = format!(r#"{{"isCut":false,"waiting":0,"items":[{items}]}}"#);
     cut(proxy);
-    let _cut_off = session.sequence(page.head, &ids).await;
+    let _cut_off = session.sequence(look.head, &ids, 0, body.as_bytes()).await;
     drop(session);
     proxy.pass();
     eventually(SOON, || is_whole(schema, *recorded)).await;
@@ -63,7 +67,7 @@ async fn at_every_reply_and_at_every_byte() {
         cut_off(&schema, &proxy, &mut recorded, |proxy| proxy.cut_after_packets(packets)).await;
     }
     let text = include_str!("../../../sql/feed/sequence.sql");
-    for bytes in (1..text.len() as u64 + 100).step_by(29) {
+    for bytes in (1..text.len() as u64 + 600).step_by(31) {
         cut_off(&schema, &proxy, &mut recorded, |proxy| proxy.cut_after_bytes(bytes)).await;
     }
     let one = Instance::start(&schema).await;

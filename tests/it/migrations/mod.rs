@@ -2,6 +2,7 @@
 //! alone: none of our commands panics, and each says what to do.
 
 mod refusals;
+mod runs;
 
 use hyperdesk::db::migrations::{MIGRATIONS, Migration};
 use mysql_async::prelude::Queryable;

@@ -72,6 +72,8 @@ struct Attempts {
     backoff: Backoff,
     next: Option<Instant>,
     under_way: u32,
+    /// When the youngest attempt that failed had begun.
+    failed: Option<Instant>,
 }
 
 /// Makes and judges connections to one server.
@@ -94,6 +96,7 @@ impl Manager {
                 backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
                 next: None,
                 under_way: 0,
+                failed: None,
             }),
             attempted: Notify::new(),
         }
@@ -111,24 +114,25 @@ impl Manager {
 
     /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not. The others wait for
     /// that one's outcome, which is theirs if it fails: a database that is back is noticed by those who ask, and
-    /// one that is away is not asked by each of them.
+    /// one that is away is not asked by each of them. An attempt that began before they came tells them nothing.
     async fn may_connect(&self) -> Result<Attempt<'_>, Error> {
+        let came = Instant::now();
         loop {
             let attempted = self.attempted.notified();
-            let (failures, next) = {
+            let next = {
                 let mut attempts = self.attempts();
                 let next = attempts.next.filter(|next| *next > Instant::now());
                 if attempts.backoff.failures() == 0 || (next.is_none() && attempts.under_way == 0) {
                     attempts.under_way += 1;
                     return Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None });
                 }
-                (attempts.backoff.failures(), next)
+                next
             };
             match next {
                 Some(next) => drop(timeout_at(next.into(), attempted).await),
                 None => attempted.await,
             }
-            if self.attempts().backoff.failures() > failures {
+            if self.attempts().failed.is_some_and(|begun| begun >= came) {
                 return Err(Error::Unavailable("it could not be connected to just now".to_owned()));
             }
         }
@@ -184,6 +188,7 @@ impl Drop for Attempt<'_> {
             None if self.begun.elapsed() < Duration::from_millis(PATIENCE_MS_MIN) => {}
             Some(false) | None => {
                 attempts.next = Some(Instant::now() + attempts.backoff.failed());
+                attempts.failed = attempts.failed.max(Some(self.begun));
             }
         }
         drop(attempts);

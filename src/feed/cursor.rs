@@ -6,16 +6,12 @@
 //! It grants nothing: the token says who asks, and a cursor of somebody else is refused. The check only tells
 //! a cursor from a text that happens to look like one.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::clock::Timestamp;
 
 use super::position::Position;
 
 /// Length of the text.
 pub const TEXT_BYTES: usize = 38;
-const RAW_BYTES: usize = 28;
 
 /// A position in a user's feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,20 +64,20 @@ impl Cursor {
     /// # Errors
     /// [`Malformed`] for any other.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Malformed> {
-        let text = text.as_ref();
-        if text.len() != TEXT_BYTES {
-            return Err(Malformed);
-        }
-        let mut raw = [0; RAW_BYTES + 2];
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).map_err(|_| Malformed)?;
-        if length != RAW_BYTES {
-            return Err(Malformed);
-        }
-        let number =
-            |at: usize| raw[at..at + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        let cursor =
-            Self { at: Timestamp::from_micros(number(0).cast_signed()), seq: number(8), user: number(16) };
-        if cursor.check().to_be_bytes() == raw[24..RAW_BYTES] { Ok(cursor) } else { Err(Malformed) }
+        let text: &[u8; TEXT_BYTES] = text.as_ref().try_into().map_err(|_| Malformed)?;
+        // As if two digits of zeros followed: the check's bits are the first 32 of 48.
+        let values: [u8; TEXT_BYTES] = std::array::from_fn(|place| value(text[place]));
+        let is_text = values.iter().fold(0, |all, value| all | value) < 64;
+        let mut sextets = [0; TEXT_BYTES + 2];
+        sextets[..TEXT_BYTES].copy_from_slice(&values);
+        let [one, two, three, four, five] = pieces(&sextets);
+        let cursor = Self {
+            at: Timestamp::from_micros((one << 16 | two >> 32).cast_signed()),
+            seq: two << 32 | three >> 16,
+            user: three << 48 | four,
+        };
+        // Equal in its last bits as well, which hold nothing.
+        if is_text && u64::from(cursor.check()) << 16 == five { Ok(cursor) } else { Err(Malformed) }
     }
 
     /// 32 bits that depend on all the others (the finisher of splitmix64).
@@ -109,8 +105,34 @@ fn digit(sextet: u8) -> u8 {
     letter - from(52, b'z' + 1 - b'0') - from(62, b'9' + 1 - b'-') + from(63, b'_' - b'-' - 1)
 }
 
+/// The six bits of a base64url digit, or more than 63 for any other byte: the inverse of [`digit`].
+fn value(byte: u8) -> u8 {
+    let from = |least: u8, count: u8, value: u8| {
+        if byte.wrapping_sub(least) < count { byte.wrapping_sub(least).wrapping_add(value) } else { 0 }
+    };
+    let is_digit = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let found =
+        from(b'A', 26, 0) | from(b'a', 26, 26) | from(b'0', 10, 52) | from(b'-', 1, 62) | from(b'_', 1, 63);
+    if is_digit { found } else { u8::MAX }
+}
+
+/// 48 bits of each eight bytes that hold six: the inverse of [`sextets`].
+fn pieces(text: &[u8; TEXT_BYTES + 2]) -> [u64; 5] {
+    let mut pieces = [0; 5];
+    for (piece, sextets) in pieces.iter_mut().zip(text.as_chunks().0) {
+        let bits = u64::from_be_bytes(*sextets);
+        let quarters = bits >> 2 & 0x0fc0_0fc0_0fc0_0fc0 | bits & 0x003f_003f_003f_003f;
+        let halves = quarters >> 4 & 0x00ff_f000_00ff_f000 | quarters & 0x0000_0fff_0000_0fff;
+        *piece = halves >> 8 & 0xffff_ff00_0000 | halves & 0x00ff_ffff;
+    }
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]
@@ -151,9 +173,11 @@ mod tests {
             assert_eq!(Cursor::parse(text), Err(Malformed), "{text}");
         }
         for at in 0..TEXT_BYTES {
-            let mut bad = good;
-            bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(Cursor::parse(bad), Err(Malformed), "{at}");
+            for other in (0..=u8::MAX).filter(|&other| other != good[at]) {
+                let mut bad = good;
+                bad[at] = other;
+                assert_eq!(Cursor::parse(bad), Err(Malformed), "{other} at {at}");
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Feed {
             // At the end what moved is told as well: nobody is woken by that.
             let tells = Tells { places: is_over || Instant::now() >= places_at, ..asked };
             let ask = CursorAsk { cursor, tells };
-            let answer = match self.cursor_poll(event_loop, user, ask) {
+            let answer = match self.cursor_poll(event_loop, user, ask, Instant::now()) {
                 CursorPoll::Later => self.cursor_later(event_loop, user, ask).await?,
                 answer => answer,
             };
@@ -137,7 +137,7 @@ mod tests {
         feed.away.store(true, Relaxed);
         let poll = |seq, micros| {
             feed.fresh.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
-            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7))
+            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7), Instant::now())
         };
         assert!(matches!(poll(5, 1_000), CursorPoll::Unchanged(_)), "the same");
         assert!(matches!(poll(7, 1_001), CursorPoll::Unchanged(same) if same.seq == 7), "ahead");

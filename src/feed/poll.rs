@@ -312,28 +312,34 @@ impl Feed {
         self.shard(event_loop).window.as_ref().is_some_and(|window| window.has_place(user))
     }
 
-    /// Answers a cursor poll of the caller `user`.
-    pub fn cursor_poll(&self, event_loop: usize, user: u64, ask: impl Into<CursorAsk>) -> CursorPoll {
+    /// Answers a cursor poll of the caller `user` on event loop `event_loop`. It came `now`.
+    pub fn cursor_poll(
+        &self,
+        event_loop: usize,
+        user: u64,
+        ask: impl Into<CursorAsk>,
+        now: Instant,
+    ) -> CursorPoll {
         let CursorAsk { cursor, tells } = ask.into();
-        let now = Instant::now();
-        self.note_interest(self.micros_since_born(now));
+        let came = self.micros_since_born(now);
+        self.note_interest(came);
         if cursor.user != user {
             return CursorPoll::Reset;
         }
         let mut shard = self.shard(event_loop);
-        match self.readiness(&shard, cursor, now, now) {
+        match self.readiness(&shard, cursor, came, now) {
             Readiness::Ready => self.cursor_now(&mut shard, cursor, tells),
             Readiness::Unread => self.cursor_unread(&mut shard, cursor, tells),
             Readiness::Wait => CursorPoll::Later,
         }
     }
 
-    /// A poll that came at `came` waits while what is here is older than it may be, while its user's own
+    /// A poll that came at `came` (microseconds since the feed was born) waits while what is here is older than it may be, while its user's own
     /// write is not here, and while its cursor is ahead: another instance was faster, or there is no such
     /// change; only a read that began after the poll came can tell.
-    fn readiness(&self, shard: &Shard, cursor: Cursor, came: Instant, now: Instant) -> Readiness {
+    fn readiness(&self, shard: &Shard, cursor: Cursor, came: u64, now: Instant) -> Readiness {
         let Some(window) = &shard.window else { return Readiness::Wait };
-        let (fresh, came) = (self.fresh.load(Relaxed), self.micros_since_born(came));
+        let fresh = self.fresh.load(Relaxed);
         if fresh == 0 || shard.lacks_writes_of(cursor.user, now) {
             return Readiness::Wait;
         }
@@ -352,7 +358,6 @@ impl Feed {
     }
 
     fn cursor_now(&self, shard: &mut Shard, cursor: Cursor, tells: Tells) -> CursorPoll {
-        let next_poll_ms = self.pace(shard);
         let Some(window) = &shard.window else { return CursorPoll::Later };
         if !window.holds(cursor.position()) {
             return CursorPoll::Reset;
@@ -375,7 +380,7 @@ impl Feed {
                     left: &news.left,
                     total: news.total,
                     positions: &news.positions,
-                    next_poll_ms,
+                    next_poll_ms: self.pace(shard),
                 };
                 CursorPoll::Changed(updates.json(), cursor)
             }
@@ -411,7 +416,7 @@ impl Feed {
         if cursor.user != user {
             return Ok(CursorPoll::Reset);
         }
-        let came = Instant::now();
+        let came = self.micros_since_born(Instant::now());
         let deadline = tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let mut is_over = false;
         loop {

@@ -230,7 +230,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             }
         }));
     }
-    Ok(match desk.feed.cursor_poll(event_loop, user, ask) {
+    Ok(match desk.feed.cursor_poll(event_loop, user, ask, request.came) {
         CursorPoll::Unchanged(cursor) => {
             let nothing = desk.feed.nothing(event_loop, cursor, shown);
             mark(request.reused(), nothing.cursor);

@@ -123,7 +123,10 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
     eventually(SOON, || async { one.feed.position() == 3 && two.feed.position() == 3 }).await;
     let good = one.feed.cursor(0, ANN).unwrap();
     assert!(matches!(two.feed.cursor_later(0, ANN, good).await.unwrap(), CursorPoll::Unchanged(_)));
-    assert!(matches!(two.feed.cursor_poll(0, BOB, good), CursorPoll::Reset), "another user's");
+    assert!(
+        matches!(two.feed.cursor_poll(0, BOB, good, Instant::now()), CursorPoll::Reset),
+        "another user's"
+    );
     for bad in [
         Cursor { seq: 4, ..good },
         Cursor { seq: u64::MAX, ..good },

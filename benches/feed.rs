@@ -1,5 +1,6 @@
-//! What the feed costs a write, and how soon a write is seen on another instance: `cargo bench --bench feed`
-//! (needs MariaDB; about half a minute). Under `cargo test` a few writes are made and nothing is measured.
+//! What the feed costs a write, how soon a write is seen on another instance, and what instances cost their database:
+//! `cargo bench --bench feed` (needs MariaDB; some four minutes). Under `cargo test` a few writes are made and nothing is
+//! measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,6 +28,11 @@ const WRITERS: usize = 16;
 /// Each round writes with the feed and without it, so that a machine whose speed drifts hurts both alike.
 const ROUNDS: usize = 5;
 const WRITES_PER_S: u64 = 1_000;
+/// Instances that tail, and writes a second, of which the database's CPU is taken.
+const INSTANCES: [usize; 3] = [1, 10, 20];
+const RATES: [u64; 2] = [100, 300];
+/// Kernel time is counted in these: `CLK_TCK`, which Linux has fixed.
+const TICK_MICROS: u64 = 10_000;
 /// The suite's databases are small and do not flush their log; one that is written to for long must.
 const AS_IN_PRODUCTION: [&str; 4] = [
     "--innodb-flush-log-at-trx-commit=1",
@@ -47,6 +53,19 @@ async fn measure(measuring: bool) {
     let start = || Hyperdesk::builder(&schema).env("WEB_CONCURRENCY", 1).env("DB_POOL_SIZE", 20).start();
     let (one, two) = (start().await, start().await);
     let eve = User::register(one.addr(), "eve").await;
+    let conversations = conversations(&one, &eve).await;
+    throughput(&schema, &conversations, measuring).await;
+    visibility(&two, &eve, conversations, if measuring { 10 } else { 1 }).await;
+    drop((one, two));
+    for writes_per_s in RATES {
+        for instances in if measuring { &INSTANCES[..] } else { &[2] } {
+            cost(&database, *instances, writes_per_s, if measuring { 10 } else { 0 }).await;
+        }
+    }
+}
+
+/// One conversation for each writer, claimed by `eve`.
+async fn conversations(one: &Hyperdesk, eve: &User) -> Vec<(User, String)> {
     let mut conversations = Vec::new();
     for number in 0..WRITERS {
         let asker = User::register(one.addr(), &format!("asker{number}")).await;
@@ -55,8 +74,7 @@ async fn measure(measuring: bool) {
         eve.post(&format!("/expert/conversations/{id}/claim"), json!({})).await.expect_status(200);
         conversations.push((asker, id));
     }
-    throughput(&schema, &conversations, measuring).await;
-    visibility(&two, &eve, conversations, if measuring { 10 } else { 1 }).await;
+    conversations
 }
 
 /// The transaction of POST /messages, with the feed's row and without.
@@ -131,26 +149,7 @@ async fn visibility(two: &Hyperdesk, eve: &User, conversations: Vec<(User, Strin
     stream.write(head).await.unwrap();
     let total = WRITES_PER_S * seconds;
     let begun = Instant::now();
-    let next = Arc::new(AtomicU64::new(0));
-    let mut writers = tokio::task::JoinSet::new();
-    for (asker, conversation) in conversations {
-        let next = next.clone();
-        writers.spawn(async move {
-            let mut answered = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Relaxed);
-                if number >= total {
-                    return answered;
-                }
-                let due = begun + Duration::from_micros(number * 1_000_000 / WRITES_PER_S);
-                tokio::time::sleep_until(due.into()).await;
-                let content = format!("message {number}.");
-                let body = json!({ "conversationId": conversation, "content": content });
-                asker.post("/messages", body).await.expect_status(201);
-                answered.push((number, due, Instant::now()));
-            }
-        });
-    }
+    let writers = post(conversations, WRITES_PER_S, total);
     let mut seen = HashMap::new();
     while seen.len() < total as usize {
         let event = stream.read_through(b"\n\n").await.unwrap();
@@ -166,6 +165,84 @@ async fn visibility(two: &Hyperdesk, eve: &User, conversations: Vec<(User, Strin
     println!("{rate:.0} writes/s; a message's way from its writer's answer to a stream on another instance:");
     println!("  {}", spread(after.collect()));
     println!("  from the moment its POST was due: {}", spread(due.collect()));
+}
+
+type Posted = Vec<(u64, Instant, Instant)>;
+
+/// Posts `total` messages at a fixed rate; for each its number, when it was due, and when it was answered.
+fn post(conversations: Vec<(User, String)>, writes_per_s: u64, total: u64) -> tokio::task::JoinSet<Posted> {
+    let begun = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut writers = tokio::task::JoinSet::new();
+    for (asker, conversation) in conversations {
+        let next = next.clone();
+        writers.spawn(async move {
+            let mut answered = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Relaxed);
+                if number >= total {
+                    return answered;
+                }
+                let due = begun + Duration::from_micros(number * 1_000_000 / writes_per_s);
+                tokio::time::sleep_until(due.into()).await;
+                let content = format!("message {number}.");
+                let body = json!({ "conversationId": conversation, "content": content });
+                asker.post("/messages", body).await.expect_status(201);
+                answered.push((number, due, Instant::now()));
+            }
+        });
+    }
+    writers
+}
+
+/// What a write through one instance costs the database in all, by its own CPU, while so many are polled once a second.
+async fn cost(database: &Server, instances: usize, writes_per_s: u64, seconds: u64) {
+    let schema = Schema::on(database).await;
+    let start = || {
+        let desk = Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("WEB_CONCURRENCY", 1);
+        desk.env("DB_POOL_SIZE", 4).start()
+    };
+    let mut desks = vec![start().await];
+    for _ in 1..instances {
+        desks.push(start().await);
+    }
+    let eve = User::register(desks[0].addr(), "eve").await;
+    let conversations = conversations(&desks[0], &eve).await;
+    let mut pollers = tokio::task::JoinSet::new();
+    for desk in &desks {
+        let (client, token) = (desk.client(), eve.token.clone());
+        pollers.spawn(async move {
+            let mut path = "/api/updates".to_owned();
+            loop {
+                let told = client.get(&path).bearer(&token).send().await.expect_status(200).json();
+                path = format!("/api/updates?cursor={}", told["cursor"].as_str().unwrap());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+    let file: String = schema.query_one("SELECT @@pid_file").await;
+    let pid = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    tokio::time::sleep(Duration::from_secs(seconds.min(2))).await;
+    let before = cpu_micros(&pid);
+    tokio::time::sleep(Duration::from_secs(seconds / 2)).await;
+    let idle = cpu_micros(&pid) - before;
+    let (total, before) = ((writes_per_s * seconds).max(20), cpu_micros(&pid));
+    post(conversations, writes_per_s, total).join_all().await;
+    let took = cpu_micros(&pid) - before;
+    pollers.shutdown().await;
+    println!(
+        "{instances} instances, {writes_per_s} writes/s: {} us of the database's CPU for each; idle {:.2} % of a core",
+        took / total,
+        idle as f64 / (seconds / 2).max(1) as f64 / 10_000.0
+    );
+}
+
+/// User and system time of a process.
+fn cpu_micros(pid: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    ticks * TICK_MICROS
 }
 
 fn numbers(event: &str) -> impl Iterator<Item = u64> {

@@ -79,7 +79,7 @@ fn change(seq: u64) -> Batch {
         initiator_id: conversation.initiator_id,
         expert_id: conversation.expert_id,
         former_expert_id: None,
-        conversation: Some(Arc::new(Rendered::new(&conversation, false))),
+        conversation: Some(Arc::new(Rendered::new(&conversation))),
         message: Some(Piece { id: seq, stamp: at(seq), json: Bytes::from(json) }),
         queue: QueueChange::None,
     };
@@ -147,7 +147,7 @@ fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> Batch {
         initiator_id: 1,
         expert_id: None,
         former_expert_id: None,
-        conversation: Some(Arc::new(Rendered::new(&waits, false))),
+        conversation: Some(Arc::new(Rendered::new(&waits))),
         message: None,
         queue,
     };

@@ -87,7 +87,7 @@ variables! {
     CLAIM_LEASE_SECONDS = "0", "Seconds after which an expert who neither writes nor asks for updates loses a claim; 0 for never";
     FEED_WINDOW_EVENTS = "50000", "Recent changes kept in memory for polls, at most";
     FEED_WINDOW_BYTES = "67108864", "Bytes that these changes may take, at most";
-    FEED_RETENTION_SECONDS = "3600", "Seconds a change stays in the events table, for instances that start";
+    FEED_RETENTION_SECONDS = "3600", "Seconds a run stays in the database at most, for instances that start";
     FEED_WAITERS_MAX = "", "Held polls and streams at once; default CONNECTIONS_MAX";
     LOG_FORMAT = "json", "json or text";
     RUST_LOG = "info", "Log filter, such as info or hyperdesk=debug";

@@ -30,9 +30,9 @@
 //!  POST /messages ─► transaction!: … , feed::record_and_commit (one row of `outbox`, with the COMMIT)
 //!       │ 201 after the COMMIT; Feed::wrote wakes the tail, here
 //!       ▼
-//!  feed/tail         reads `events` after its last: gapless, in order; and `outbox`, in the same snapshot
-//!       │             └─ feed/sequencer: moves it to `events` with numbers, in one packet; one instance at a time
-//!       ▼             JSON is made once for all readers
+//!  feed/sequencer    one instance at a time: numbers what `outbox` has, makes its JSON, stores it as one row of `runs`
+//!  feed/tail         every instance: reads `runs` after its last by primary key; gapless, of one history
+//!       ▼
 //!  feed/window       of each event loop: the recent changes, and each user's newest number
 //!       ▼
 //!  feed/poll ◄─── GET /api/…/updates: token, look one number up, compare ─► `[]`, or the JSON that is there

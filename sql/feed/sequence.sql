@@ -3,12 +3,8 @@ START TRANSACTION;
 SET @feed_at = NULL;
 SELECT GREATEST(NOW(6), at + INTERVAL 1 MICROSECOND) + INTERVAL ? - 1 MICROSECOND INTO @feed_at
 FROM feed_head WHERE id = 1 AND seq = ? AND at = ? FOR UPDATE;
-INSERT INTO events (seq, at, id, kind, conversation_id, message_id, expert_id, sid, sid_expires_at)
-SELECT ? + n.place, @feed_at - INTERVAL ? - n.place MICROSECOND,
-    o.id, o.kind, o.conversation_id, o.message_id, o.expert_id, o.sid, o.sid_expires_at
-FROM JSON_TABLE('[?]', '$[*]' COLUMNS (place FOR ORDINALITY, id BIGINT PATH '$')) n
-STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = n.id
-WHERE @feed_at IS NOT NULL;
+INSERT INTO runs (seq, first, after_at, at, bytes, body)
+SELECT ?, ?, ?, @feed_at, ?, ? FROM DUAL WHERE @feed_at IS NOT NULL;
 DELETE o
 FROM JSON_TABLE('[?]', '$[*]' COLUMNS (id BIGINT PATH '$')) n
 STRAIGHT_JOIN outbox o FORCE INDEX (PRIMARY) ON o.id = n.id

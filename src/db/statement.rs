@@ -107,8 +107,13 @@ impl Literal<'_> {
                 .try_for_each(|(place, number)| write!(text, "{}{number}", if place > 0 { "," } else { "" })),
             Self::Word(word) => write!(text, "'{word}'"),
             Self::Bytes(bytes) => {
+                const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                let digit = |byte: u8| char::from(DIGITS[usize::from(byte & 15)]);
+                text.reserve(2 * bytes.len());
                 text.push_str("x'");
-                bytes.iter().try_for_each(|byte| write!(text, "{byte:02x}")).and_then(|()| write!(text, "'"))
+                text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
+                text.push('\'');
+                Ok(())
             }
             Self::Time(time) => {
                 let at = time.to_civil();

@@ -1,129 +1,172 @@
-//! Makes entries of what the tail read: whose they are, what they show, what they mean to the queue. Pure.
+//! Makes entries of changes that are about to be numbered: whose they are, what they show, what they mean to the queue.
+//! Pure.
 //!
-//! # A conversation that is ahead
-//! Changes are read with their conversations, which may show what a change in the outbox did: one that is committed
-//! and has no number yet. Clients echo the time that it gave the conversation, and to an instance that has read
-//! that change it stands for everything before it in the feed, so also for changes of other conversations that
-//! were numbered between the two and were never shown. So one that is ahead is not shown to `since` polls: the
-//! change that made its time is about to come and shows it. Cursor polls get it at once, as its messages may
-//! come with it, with the newest time that its changes read so far account for. Read marks do not count: they
-//! move no time, and `since` polls do not see them.
-
+//! # What a conversation shows
+//! Changes are read with their conversations, all of one snapshot, so a conversation shows everything that the snapshot
+//! does. Not all of that need fit into one run. Clients echo the time that a conversation shows, which stands for
+//! everything before it in the feed; so a conversation is shown only in the run that has its last change. Read marks do
+//! not count: they move no time, and `since` polls do not see them. That it left the queue is told at once.
+//!
 //! # Who was assigned
 //! A change goes to the expert who was assigned after it and still is. The snapshot shows who is; going back from
-//! there through what it shows, each claim and each unclaim tells who was before it.
+//! there through what comes later, each claim and each unclaim tells who was before it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::Timestamp;
-
-use super::event::{Batch, Change, Entry, Event, Kind, Piece, QueueChange, Rendered};
+use super::event::{Batch, Change, Entry, Kind, Piece, QueueChange, Rendered};
 use super::resource::Conversation;
-use super::store::OUTBOX_ROWS_MAX;
+use super::run::{Header, RUN_BYTES_MAX};
 
 /// What must be known of the changes before.
 #[derive(Default)]
 pub(super) struct Assembly {
     /// The conversations that wait.
     waiting: HashSet<u64>,
-    group: Group,
+    /// Of the run before: whether it was cut, and its group.
+    is_cut: bool,
+    group: u64,
 }
 
-/// Tells which changes were numbered in the same go: their times are one microsecond apart.
-#[derive(Default)]
-struct Group {
-    first: u64,
-    length: u64,
-    last_at: i64,
-}
-
-impl Group {
-    fn of(&mut self, seq: u64, at: Timestamp) -> u64 {
-        let goes_on = at.micros() == self.last_at + 1;
-        // A full run leaves behind what the next one numbers.
-        let cut = self.length >= OUTBOX_ROWS_MAX as u64 && self.length.is_multiple_of(OUTBOX_ROWS_MAX as u64);
-        if !goes_on && !cut {
-            (self.first, self.length) = (seq, 0);
-        }
-        self.last_at = at.micros();
-        self.length += 1;
-        self.first
-    }
+/// Changes to be numbered, and what came of them.
+pub(super) struct RenderedRun {
+    /// How the run begins.
+    pub(super) header: Header,
+    /// The changes, numbered, without their times.
+    pub(super) entries: Vec<Arc<Entry>>,
 }
 
 impl Assembly {
+    /// Before the first change; `waiting` may be from a later moment.
+    pub(super) fn new(waiting: Vec<u64>) -> Self {
+        Self { waiting: waiting.into_iter().collect(), ..Self::default() }
+    }
+
     /// How many wait.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.len() as u64
     }
 
-    /// Before the first change; `waiting` may be from a later moment.
-    pub(super) fn new(waiting: Vec<u64>) -> Self {
-        Self { waiting: waiting.into_iter().collect(), group: Group::default() }
+    /// Where those changes begin that were numbered in the same go as `first`, which begins a run: the first change of the
+    /// first run that left something behind for this one.
+    pub(super) fn group(&self, first: u64) -> u64 {
+        if self.is_cut { self.group } else { first }
     }
 
-    /// Makes one batch of changes read together. `conversations` are those that they concern, of one snapshot with
-    /// `outbox`, what lacks a number: each is rendered once, in its newest change, and again in its newest that a
-    /// `since` poll sees.
-    pub(super) fn batch(
-        &mut self,
-        events: &[Event],
+    /// Takes in a run that was numbered, by whomever.
+    pub(super) fn apply(&mut self, header: Header, batch: &Batch) {
+        if let Some(entry) = batch.entries.first() {
+            (self.group, self.is_cut) = (entry.group, header.is_cut);
+        }
+        for entry in &batch.entries {
+            match entry.queue {
+                QueueChange::Waits => {
+                    self.waiting.insert(entry.conversation_id);
+                }
+                QueueChange::Left => {
+                    self.waiting.remove(&entry.conversation_id);
+                }
+                QueueChange::None => {}
+            }
+        }
+    }
+
+    /// Makes the entries of `changes`, which get the numbers from `first` on. `later` is what follows on them in the same
+    /// snapshot, and `conversations` are those that they concern: each is rendered once, in its newest change, and again
+    /// in its newest that a `since` poll sees.
+    pub(super) fn render(
+        &self,
+        first: u64,
+        changes: &[Change],
+        later: &[Change],
         conversations: &HashMap<u64, Conversation>,
-        outbox: &[Change],
-    ) -> Batch {
+    ) -> RenderedRun {
+        let group = self.group(first);
+        let mut all = self.seen(first, changes, later, conversations);
+        let assigned = assigned_after(changes, conversations, later);
+        let mut waiting = self.waiting();
+        for (id, seen) in &mut all {
+            match (seen.queue, self.waiting.contains(id)) {
+                (QueueChange::Waits, false) => waiting += 1,
+                (QueueChange::Left, true) => waiting -= 1,
+                _ => {}
+            }
+        }
+        let entries = (first..).zip(changes.iter().zip(assigned)).map(|(seq, (change, expert_id))| {
+            let conversation = change.conversation_id;
+            let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
+            let seen = conversation.and_then(|id| all.get(&id));
+            Arc::new(entry((seq, group), change, (initiator_id, expert_id), seen))
+        });
+        let header = Header { is_cut: !later.is_empty(), waiting };
+        RenderedRun { header, entries: entries.collect() }
+    }
+
+    /// What the run says of each conversation.
+    fn seen(
+        &self,
+        first: u64,
+        changes: &[Change],
+        later: &[Change],
+        conversations: &HashMap<u64, Conversation>,
+    ) -> HashMap<u64, Seen> {
         let mut all: HashMap<u64, Seen> = HashMap::new();
-        for Event { seq, change, .. } in events {
+        for (seq, change) in (first..).zip(changes) {
             let Some(conversation) = change.conversation_id else { continue };
             let seen = all.entry(conversation).or_default();
-            seen.newest = *seq;
+            seen.newest = seq;
             if change.kind != Some(Kind::Read) {
-                seen.newest_shown = *seq;
+                seen.newest_shown = seq;
                 seen.may_leave |= matches!(change.kind, Some(Kind::Claimed | Kind::Opened));
             }
         }
-        let moved = outbox.iter().filter(|change| change.kind != Some(Kind::Read));
-        let ahead: HashSet<u64> = moved.filter_map(|change| change.conversation_id).collect();
-        for (id, seen) in &mut all {
-            let Some(conversation) = conversations.get(id) else { continue };
-            let rendered = if ahead.contains(id) {
-                Rendered::new(&accounted_for(conversation, events), true)
-            } else {
-                Rendered::new(conversation, false)
-            };
-            seen.rendered = Some(Arc::new(rendered));
+        let moved = later.iter().filter(|change| change.kind != Some(Kind::Read));
+        for id in moved.filter_map(|change| change.conversation_id) {
+            all.entry(id).and_modify(|seen| seen.is_hidden = true);
         }
-        for (&conversation, seen) in &mut all {
-            let waits = seen.rendered.as_ref().is_some_and(|rendered| rendered.waiting);
-            seen.queue = if waits {
-                self.waiting.insert(conversation);
-                QueueChange::Waits
-            } else if self.waiting.remove(&conversation) || seen.may_leave {
+        for (id, seen) in &mut all {
+            let row = conversations.get(id);
+            seen.rendered = row.filter(|_| !seen.is_hidden).map(|row| Arc::new(Rendered::new(row)));
+            seen.queue = if row.is_some_and(Conversation::is_waiting) {
+                if seen.is_hidden { QueueChange::None } else { QueueChange::Waits }
+            } else if self.waiting.contains(id) || seen.may_leave {
+                // At once: the run that shows it does not have the claim.
                 QueueChange::Left
             } else {
                 QueueChange::None
             };
         }
-        let assigned = assigned_after(events, conversations, outbox);
-        let entries = events.iter().zip(assigned).map(|(event, expert_id)| {
-            let group = self.group.of(event.seq, event.at);
-            let conversation = event.change.conversation_id;
-            let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
-            let seen = conversation.and_then(|id| all.get(&id));
-            Arc::new(entry(event, group, (initiator_id, expert_id), seen))
-        });
-        let entries = entries.collect();
-        Batch { entries, waiting: self.waiting() }
+        all
     }
 }
 
-/// For each of `events` the expert who was assigned after it and is now.
+/// So many of the first of `changes` fit into one run, at least one.
+pub(super) fn fitting(changes: &[Change], conversations: &HashMap<u64, Conversation>) -> usize {
+    /// What an item has besides its texts, and a conversation besides its title and names.
+    const FIXED_BYTES: usize = 512;
+    /// JSON writes a byte of a text as six at most.
+    const ESCAPED: usize = 6;
+    let mut bytes = FIXED_BYTES;
+    let fits = |change: &&Change| {
+        let message = change.message.as_ref().map_or(0, |message| message.content.len() + 255);
+        let conversation = change.conversation_id.and_then(|id| conversations.get(&id));
+        let shown = conversation.map_or(0, |row| {
+            let expert = row.expert_username.as_ref().map_or(0, String::len);
+            2 * (row.title.len() + row.initiator_username.len() + expert)
+        });
+        bytes += ESCAPED * (message + shown) + 3 * FIXED_BYTES;
+        bytes <= RUN_BYTES_MAX
+    };
+    changes.iter().take_while(fits).count().max(1)
+}
+
+/// For each of `changes` the expert who was assigned after it and is now.
 fn assigned_after(
-    events: &[Event],
+    changes: &[Change],
     conversations: &HashMap<u64, Conversation>,
-    outbox: &[Change],
+    later: &[Change],
 ) -> Vec<Option<u64>> {
     let now = |id: u64| conversations.get(&id).and_then(|conversation| conversation.expert_id);
     let mut after: HashMap<u64, Option<u64>> = HashMap::new();
@@ -137,53 +180,45 @@ fn assigned_after(
         };
         std::mem::replace(expert, was).filter(|&expert| Some(expert) == now(id))
     };
-    for change in outbox.iter().rev() {
+    for change in later.iter().rev() {
         go_back(change);
     }
-    let mut assigned: Vec<_> = events.iter().rev().map(|event| go_back(&event.change)).collect();
+    let mut assigned: Vec<_> = changes.iter().rev().map(&mut go_back).collect();
     assigned.reverse();
     assigned
 }
 
-/// The same with the newest time that `events` account for: a message has the time that it gave its
-/// conversation.
-fn accounted_for(conversation: &Conversation, events: &[Event]) -> Conversation {
-    let own = events.iter().map(|event| &event.change);
-    let own = own.filter(|change| change.conversation_id == Some(conversation.id));
-    let posted = own.filter(|change| change.kind == Some(Kind::Message));
-    let times = posted.filter_map(|change| change.message.as_ref()).map(|message| message.created_at);
-    Conversation { updated_at: times.fold(conversation.created_at, Timestamp::max), ..conversation.clone() }
-}
-
-/// What a batch says of one conversation.
+/// What a run says of one conversation.
 #[derive(Default)]
 struct Seen {
     newest: u64,
     /// The same without read marks, which `since` polls do not see.
     newest_shown: u64,
     may_leave: bool,
+    /// It shows a change that is not in this run.
+    is_hidden: bool,
     rendered: Option<Arc<Rendered>>,
     queue: QueueChange,
 }
 
 fn entry(
-    Event { seq, at, change }: &Event,
-    group: u64,
+    (seq, group): (u64, u64),
+    change: &Change,
     (initiator_id, expert_id): (Option<u64>, Option<u64>),
     seen: Option<&Seen>,
 ) -> Entry {
-    let shows = seen.filter(|seen| *seq == seen.newest || *seq == seen.newest_shown);
+    let shows = seen.filter(|seen| seq == seen.newest || seq == seen.newest_shown);
     let message = change.message.as_ref().map(|message| {
         let mut json = Vec::with_capacity(192 + message.content.len());
         message.write_json(&mut json);
         Piece { id: message.id, stamp: message.created_at, json: Bytes::from(json) }
     });
     Entry {
-        seq: *seq,
+        seq,
         id: change.id,
-        at: *at,
+        at: crate::clock::Timestamp::default(),
         group,
-        // What a newer version records reads as a change of its conversation.
+        // What another version records reads as a change of its conversation.
         kind: change.kind.unwrap_or(Kind::Resolved),
         conversation_id: change.conversation_id.unwrap_or(0),
         initiator_id: initiator_id.unwrap_or(0),
@@ -192,5 +227,109 @@ fn entry(
         conversation: shows.and_then(|seen| seen.rendered.clone()),
         message,
         queue: shows.map_or(QueueChange::None, |seen| seen.queue),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::Message;
+    use super::super::run::encode;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    /// A character that JSON writes as six bytes.
+    const WORST: &str = "\u{1}";
+
+    fn conversation(id: u64, texts: usize) -> Conversation {
+        let at = Timestamp::from_micros(1);
+        Conversation {
+            id,
+            title: WORST.repeat(texts),
+            status: "active".to_owned(),
+            initiator_id: 1,
+            initiator_username: WORST.repeat(texts),
+            expert_id: Some(2),
+            expert_username: Some(WORST.repeat(texts)),
+            created_at: at,
+            updated_at: at,
+            last_message_at: Some(at),
+            unread: u64::MAX,
+            unread_from_initiator: 0,
+            unread_from_expert: 0,
+            message_count: u64::MAX,
+        }
+    }
+
+    fn posted(id: u64, conversation_id: u64, bytes: usize) -> Change {
+        let message = Message {
+            id,
+            conversation_id,
+            sender_id: 1,
+            sender_username: WORST.repeat(255),
+            sender_role: "initiator".to_owned(),
+            content: WORST.repeat(bytes),
+            created_at: Timestamp::from_micros(1),
+            is_read: false,
+        };
+        Change {
+            id,
+            kind: Some(Kind::Message),
+            conversation_id: Some(conversation_id),
+            expert_id: None,
+            message: Some(message),
+        }
+    }
+
+    /// Cuts `changes` into runs, as they follow each other, and gives the bytes and the changes of each.
+    fn runs(mut changes: Vec<Change>, conversations: &HashMap<u64, Conversation>) -> Vec<(usize, usize)> {
+        let (mut assembly, mut first, mut found) = (Assembly::default(), 1, Vec::new());
+        while !changes.is_empty() {
+            let later = changes.split_off(fitting(&changes, conversations));
+            let run = assembly.render(first, &changes, &later, conversations);
+            assert_eq!(run.header.is_cut, !later.is_empty());
+            assert!(run.entries.iter().all(|entry| entry.group == 1), "all were there at once");
+            found.push((encode(run.header, &run.entries, &HashMap::new()).len(), changes.len()));
+            assembly.apply(run.header, &Batch { entries: run.entries, waiting: 0 });
+            first += changes.len() as u64;
+            changes = later;
+        }
+        found
+    }
+
+    #[test]
+    fn a_run_is_bounded_whatever_is_in_it() {
+        for (texts, bytes) in [(0, 0), (255, 100), (255, 1_000), (1, 10_000), (255, 65_535)] {
+            let conversations: HashMap<u64, Conversation> =
+                (1..=500).map(|id| (id, conversation(id, texts))).collect();
+            let runs = runs((1..=500).map(|id| posted(id, id, bytes)).collect(), &conversations);
+            assert_eq!(runs.iter().map(|(_, changes)| changes).sum::<usize>(), 500);
+            assert!(runs.iter().all(|(bytes, _)| *bytes <= RUN_BYTES_MAX), "{texts} {bytes}: {runs:?}");
+        }
+        let small = runs((1..=500).map(|id| posted(id, 1, 100)).collect(), &HashMap::new());
+        assert_eq!(small.len(), 1, "what is usual is one run");
+    }
+
+    #[test]
+    fn a_conversation_is_shown_with_its_last_change_and_left_the_queue_at_once() {
+        let conversations = HashMap::from([(1, conversation(1, 1)), (2, conversation(2, 1))]);
+        let change = |id, kind, conversation| Change {
+            id,
+            kind: Some(kind),
+            conversation_id: Some(conversation),
+            expert_id: Some(2),
+            message: None,
+        };
+        let now = [change(1, Kind::Claimed, 1), change(2, Kind::Message, 2), change(3, Kind::Read, 2)];
+        let later = [change(4, Kind::Message, 1), change(5, Kind::Read, 2)];
+        // The list of who waits was read after the claim.
+        let mut assembly = Assembly::new(vec![]);
+        let run = assembly.render(1, &now, &later, &conversations);
+        let shows: Vec<bool> = run.entries.iter().map(|entry| entry.conversation.is_some()).collect();
+        assert_eq!(shows, [false, true, true]);
+        assert_eq!(run.entries[0].queue, QueueChange::Left);
+        assert_eq!(run.entries[0].expert_id, Some(2));
+        assembly.apply(run.header, &Batch { entries: run.entries, waiting: 0 });
+        let run = assembly.render(4, &later, &[], &conversations);
+        assert!(run.entries[0].conversation.is_some() && run.entries[0].group == 1 && !run.header.is_cut);
     }
 }

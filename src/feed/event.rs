@@ -1,4 +1,4 @@
-//! What the feed is made of: a change as its writer records it, as the tail reads it, and as the window
+//! What the feed is made of: a change as its writer records it, as whoever numbers it reads it, and as the window
 //! keeps it.
 
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-use super::position::Position;
 use super::resource::{Conversation, Message};
 
 /// What happened.
@@ -106,7 +105,7 @@ impl NewEvent {
     }
 }
 
-/// A committed change as the tail reads it, with its message as it is now.
+/// A committed change without a number, with its message as it is now.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The outbox row's id.
@@ -121,25 +120,6 @@ pub struct Change {
     pub message: Option<Message>,
 }
 
-/// The same with its number.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// Its place in the feed.
-    pub seq: u64,
-    /// The feed's time: strictly increasing with `seq`.
-    pub at: Timestamp,
-    /// What it is.
-    pub change: Change,
-}
-
-impl Event {
-    /// Its place in the feed, by number and by time.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position { seq: self.seq, at: self.at }
-    }
-}
-
 /// A conversation's JSON, written once for all who get it.
 #[derive(Debug)]
 pub struct Rendered {
@@ -149,8 +129,6 @@ pub struct Rendered {
     pub opened_at: Timestamp,
     /// Whether it waits for an expert.
     pub waiting: bool,
-    /// Whether it shows a later change than those it was read for, see [`super::assembly`]; its time does not.
-    pub is_ahead: bool,
     /// As its initiator sees it.
     pub for_initiator: Bytes,
     /// As its expert sees it, or while it waits everyone but the initiator.
@@ -160,7 +138,7 @@ pub struct Rendered {
 impl Rendered {
     /// Writes both views.
     #[must_use]
-    pub fn new(conversation: &Conversation, is_ahead: bool) -> Self {
+    pub fn new(conversation: &Conversation) -> Self {
         let write = |unread| {
             let mut json = Vec::with_capacity(384);
             conversation.write_json(unread, &mut json);
@@ -170,7 +148,6 @@ impl Rendered {
             stamp: conversation.updated_at,
             opened_at: conversation.created_at,
             waiting: conversation.is_waiting(),
-            is_ahead,
             for_initiator: write(conversation.unread_count(conversation.initiator_id)),
             for_expert: write(conversation.unread_by_others()),
         }
@@ -197,8 +174,8 @@ pub struct Entry {
     pub id: u64,
     /// The feed's time.
     pub at: Timestamp,
-    /// The place of the first change that was numbered in the same go. Of changes in different
-    /// conversations that were, a snapshot of the database may hold a later and lack an earlier one.
+    /// The place of the first change that was numbered in the same go: [`super::assembly::Assembly::group`]. Of changes in
+    /// different conversations that were, a snapshot of the database may hold a later and lack an earlier one.
     pub group: u64,
     /// What happened.
     pub kind: Kind,
@@ -206,11 +183,11 @@ pub struct Entry {
     pub conversation_id: u64,
     /// Who asked; 0 for none.
     pub initiator_id: u64,
-    /// The expert who may see this: assigned after the change and, when it was read, still.
+    /// The expert who may see this: assigned after the change and, when it was numbered, still.
     pub expert_id: Option<u64>,
     /// The expert who lost the conversation by this.
     pub former_expert_id: Option<u64>,
-    /// The conversation, in the newest change that concerns it of those read together.
+    /// The conversation, in the newest change that concerns it of those numbered together.
     pub conversation: Option<Arc<Rendered>>,
     /// The message that was posted or read.
     pub message: Option<Piece>,
@@ -251,7 +228,7 @@ impl Entry {
     }
 }
 
-/// Changes read together, with the position that holds them all.
+/// The changes of one run.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// In order.

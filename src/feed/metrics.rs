@@ -111,7 +111,7 @@ impl FeedMetrics {
                 "feed_polls_from_database_total",
                 "Polls that reached back further than memory.",
             )?,
-            purged: counter("feed_events_purged_total", "Changes removed for their age.")?,
+            purged: counter("feed_runs_purged_total", "Runs removed for their age or number.")?,
         })
     }
 

@@ -5,9 +5,10 @@
 //! ```text
 //! writer's transaction ── store::record_and_commit: one row in `outbox`, with the COMMIT
 //!        │ then Feed::wrote(user, event): wakes the tail here
-//! tail ── every instance reads `events` after its last, gapless, ordered, and `outbox`; renders JSON once
+//! sequencer ── one instance at a time reads what is committed in `outbox` with the state after it, gives it numbers and
+//!        │      times, and stores it as readers need it, JSON included: one row of `runs`, one packet
 //!        │
-//! sequencer ── moves what is committed from `outbox` to `events`, with `seq` and `at`: one packet, any instance
+//! tail ── every instance reads `runs` after its last: the same bytes of the same moment everywhere
 //!        │
 //! window ── per event loop: recent changes, per user the newest position
 //!        │
@@ -51,6 +52,7 @@ pub mod position;
 mod purge;
 pub mod queue;
 pub mod resource;
+mod run;
 mod sequencer;
 mod shard;
 pub mod shown;

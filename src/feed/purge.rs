@@ -1,4 +1,4 @@
-//! Removes changes after their retention.
+//! Removes runs after their retention, or when so many changes came after them that no instance reads them any more.
 //!
 //! One instance at a time, by a lock of the database's that goes with its connection, in steps so small that
 //! no writer waits for one.
@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use crate::db::{Db, Error};
 
-use super::Feed;
 use super::store::Session;
+use super::{Feed, Settings};
 
+/// Changes kept: twice what is loaded at a start, and as many as an instance that fell behind reads.
+const KEPT_CHANGES: u64 = 20_000;
 /// Pause between two purges of one instance.
 const EVERY_S: u64 = 60;
 /// Pause between two steps of 500 rows.
@@ -22,7 +24,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     loop {
         tokio::time::sleep(Duration::from_secs(EVERY_S)).await;
         let Some(feed) = feed.upgrade() else { return };
-        match purge(&db, feed.settings.retention_seconds).await {
+        match purge(&db, feed.settings).await {
             Ok(purged) => feed.metrics.purged.inc_by(purged),
             Err(error) => tracing::warn!(%error, "old changes were not purged"),
         }
@@ -30,16 +32,18 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
 }
 
 /// Purges once, unless somebody else is at it; how many changes.
-pub(super) async fn purge(db: &Db, retention_seconds: u64) -> Result<u64, Error> {
+pub(super) async fn purge(db: &Db, settings: Settings) -> Result<u64, Error> {
+    // What comes before as many bytes as a window holds is of no use to one that begins.
+    let kept = (KEPT_CHANGES, settings.window_bytes as u64);
     let mut session = Session::open(db).await?;
     if !session.purge_lock().await? {
         return Ok(0);
     }
     let mut purged = 0;
     for _ in 0..STEPS_MAX {
-        let events = session.purge_events(retention_seconds).await?;
-        purged += events;
-        if events == 0 {
+        let runs = session.purge_runs(settings.retention_seconds, kept).await?;
+        purged += runs;
+        if runs == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(STEP_PAUSE_MS)).await;

@@ -3,8 +3,9 @@
 //! # Why after the commit
 //! Ids are given when a row is inserted, rows become visible when they are committed: whoever tails ids loses
 //! those that are committed late. So a row is numbered when it can be seen, by whichever instance comes first. The
-//! tail has read the head and, in the same snapshot, what the outbox holds; `sql/feed/sequence.sql` moves the
-//! head on if it still is where it was, and then those rows from `outbox` to `events`.
+//! tail has read the head and, in the same snapshot, what the outbox holds and the state after exactly that; from it the
+//! run is made ([`super::run`]). `sql/feed/sequence.sql` stores the run, takes the rows out of the outbox and moves the
+//! head on, if that still is where it was.
 //!
 //! - The snapshot holds only what is committed, and with an effect always its cause. (A locking read, SKIP LOCKED
 //!   included, is no snapshot, and numbered effects before causes.) The head has not moved since, so nobody
@@ -15,12 +16,9 @@
 //!   UPDATE: where the client is gone when the server sends the UPDATE's reply, that number is another one, and the
 //!   packet still goes on to its COMMIT. Then the head moved on over changes that nobody had numbered.
 //! - The head is told from one of another history (a restored backup) by its time: see [`super::tail`].
-//! - No row in flight is touched, and so none is waited for: INSERT … SELECT reads a plain snapshot under READ
-//!   COMMITTED, and what was inserted is deleted from the outbox by primary key, one by one. (The ids come as
-//!   JSON_TABLE, which counts them as well; a window function over the outbox costs the database twice as much. What
-//!   is in the rows stays there: a newer version may record what this one cannot name.)
-//! - `events` has no AUTO_INCREMENT, whose lock INSERT … SELECT keeps until its end (MariaDB, and MySQL before 8);
-//!   the outbox has, and is inserted into by VALUES only. So no writer waits for a run.
+//! - No row in flight is touched, and so none is waited for: what was numbered is deleted from the outbox by primary key,
+//!   one by one (the ids come as JSON_TABLE).
+//! - The outbox has an AUTO_INCREMENT and is inserted into by VALUES only, `runs` has none. So no writer waits for a run.
 //! - Times of one run are a microsecond apart and never fall behind: `GREATEST(NOW(6), last + 1 µs)`.
 //! - The times are taken after the snapshot: what a snapshot of anybody's lacks gets a later time than that
 //!   snapshot's. The tail's freshness rests on it.
@@ -34,36 +32,45 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock::Timestamp;
 use crate::db::Error;
 
-use super::event::{Change, Event};
+use super::assembly::{Assembly, fitting};
 use super::metrics::FeedMetrics;
 use super::position::Position;
-use super::store::Session;
+use super::run::{Run, encode};
+use super::store::{OUTBOX_ROWS_MAX, Outbox, Session};
 
-/// Numbers `outbox`, which was read when the feed was at `head`, and empties it; nothing when somebody else was
-/// faster.
+/// Numbers what `found` shows, as far as it fits into one run, and makes that run; `None` when somebody else was faster.
+/// The runs before it took `bytes_before`.
 ///
 /// # Errors
 /// See [`Error`]; the session is out of step then.
-pub async fn run(
+pub(super) async fn run(
     session: &mut Session,
-    head: Position,
-    outbox: &mut Vec<Change>,
+    assembly: &Assembly,
+    found: Outbox,
+    bytes_before: u64,
     metrics: &FeedMetrics,
-) -> Result<Vec<Event>, Error> {
-    let ids: Vec<u64> = outbox.iter().map(|change| change.id).collect();
-    let Some(last_at) = session.sequence(head, &ids).await? else {
+) -> Result<Option<Run>, Error> {
+    let Outbox { look, mut changes, conversations } = found;
+    let is_whole = changes.len() < OUTBOX_ROWS_MAX;
+    let mut later = changes.split_off(fitting(&changes, &conversations));
+    if !is_whole && let Some(last) = later.last().or(changes.last()) {
+        // They may be of a later moment than the snapshot: what that shows is shown with them at the latest.
+        later.extend(session.outbox_rest(last.id).await?);
+    }
+    let rendered = assembly.render(look.head.seq + 1, &changes, &later, &conversations);
+    let by = changes.iter().filter_map(|change| Some((change.id, change.expert_id?))).collect();
+    let body = encode(rendered.header, &rendered.entries, &by);
+    let bytes = bytes_before + body.len() as u64;
+    let ids: Vec<u64> = changes.iter().map(|change| change.id).collect();
+    let Some(at) = session.sequence(look.head, &ids, bytes, &body).await? else {
         metrics.sequencer_contended();
-        return Ok(Vec::new());
+        return Ok(None);
     };
     metrics.sequenced(ids.len() as u64);
-    let first_at = last_at.micros() - (ids.len() as i64 - 1);
-    let numbered = (1..).zip(first_at..).zip(outbox.drain(..));
-    Ok(numbered
-        .map(|((place, at), change)| Event { seq: head.seq + place, at: Timestamp::from_micros(at), change })
-        .collect())
+    let last = Position { seq: look.head.seq + ids.len() as u64, at };
+    Ok(Some(Run { last, first: look.head.seq + 1, after_at: look.head.at, bytes, body: body.into() }))
 }
 
 /// Others who numbered something so lately are about to number what comes next: about as long as a round and the rest
@@ -90,10 +97,15 @@ impl Turn {
         *self = Self { is_ours: false, others: Some(asked) };
     }
 
+    /// Whether others numbered something so lately that they are about to go on.
+    pub fn follows(&self, now: Instant) -> bool {
+        let lately = Duration::from_millis(FOLLOW_MS_MAX);
+        self.others.is_some_and(|at| now.saturating_duration_since(at) < lately)
+    }
+
     /// Whether it would be ours if anything lacked a number.
     pub fn is_ours(&self, now: Instant, is_wanted: bool) -> bool {
-        let follows = self.others.is_some_and(|at| now - at < Duration::from_millis(FOLLOW_MS_MAX));
-        self.is_ours || (is_wanted && !follows)
+        self.is_ours || (is_wanted && !self.follows(now))
     }
 
     /// Something lacks its number, known since `left_since` if that is before `now`: whether to number it. If so, the

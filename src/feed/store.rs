@@ -7,20 +7,23 @@ use mysql_async::Value;
 use crate::clock::Timestamp;
 use crate::db::{Columns, Connection, Db, Dedicated, Error, Literal, Record};
 
-use super::event::{Change, Event, Kind, NewEvent};
+use super::event::{Change, Kind, NewEvent};
 use super::position::Position;
 use super::resource::{Conversation, Message};
+use super::run::Run;
 use super::window::Waiting;
 
 crate::statements! { "feed":
-    HEAD = "head";
     LOOK = "look";
-    TAIL = "tail";
+    OUTBOX = "outbox";
+    OUTBOX_REST = "outbox_rest";
+    RUNS = "runs";
+    RUN_LIST = "run_list";
     WAITING_PAGE = "waiting_page";
     ASSIGNED_64 = "assigned_64";
     WAITING_IDS = "waiting_ids";
     PURGE_BOUND = "purge_bound";
-    PURGE_EVENTS = "purge_events";
+    PURGE_RUNS = "purge_runs";
     PURGE_LOCK = "purge_lock";
 }
 
@@ -29,9 +32,7 @@ crate::packets! { "feed":
     SEQUENCE = "sequence";
 }
 
-/// Numbered rows of one `feed.tail`. There are no gaps, so the numbers themselves limit them.
-pub const TAIL_ROWS_MAX: usize = 500;
-/// Rows of one `feed.tail` that have no number yet, and are numbered in one go: its LIMIT.
+/// Changes of one `feed.outbox`, and so of one run, and ids of one `feed.look`: their LIMIT.
 pub const OUTBOX_ROWS_MAX: usize = 500;
 /// Rows of one page of `feed.waiting_ids`: its LIMIT.
 const PAGE_ROWS: usize = 10_000;
@@ -53,72 +54,91 @@ pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) ->
     Ok(connection.run_and_commit(&RECORD, &parameters).await?.last_id)
 }
 
-/// Where the feed is, and the changes that a window can begin with.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    /// The last number given.
-    pub position: Position,
-    /// The database's clock.
-    pub clock: Timestamp,
-    /// The newest change that is there: the last number given, or numbers were given to nothing.
-    pub newest: Option<u64>,
-    /// The oldest change that was not purged.
-    pub oldest: Option<u64>,
-    /// The first of those that lead up to the newest without a gap, at most 10,000 back (the statement's own limit).
-    pub first: Option<Position>,
-}
-
-impl Record for Head {
-    fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let position = Position { seq: columns.take()?, at: columns.take()? };
-        let (clock, newest, oldest) = (columns.take()?, columns.take()?, columns.take()?);
-        let (seq, at): (Option<u64>, Option<Timestamp>) = (columns.take()?, columns.take()?);
-        let first = seq.zip(at).map(|(seq, at)| Position { seq, at });
-        Ok(Self { position, clock, newest, oldest, first })
-    }
-}
-
-/// One page of the tail, all of one snapshot.
-#[derive(Debug, Default)]
-pub struct Page {
+/// The head, and what has no number.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
     /// The last number given.
     pub head: Position,
     /// The database's clock.
     pub clock: Timestamp,
-    /// The time of the change that the page comes after, if that is there.
-    pub anchor: Option<Timestamp>,
-    /// In order.
-    pub events: Vec<Event>,
-    /// What is committed and has no number yet, in the order in which it is to be numbered.
-    pub outbox: Vec<Change>,
-    /// The conversations of the events, and of the outbox where it was read to be numbered.
+    /// Ids in the outbox, at most [`OUTBOX_ROWS_MAX`] of them.
+    pub ids: Vec<u64>,
+}
+
+/// The same with all that it takes to number it, of one snapshot.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Without the others.
+    pub look: Look,
+    /// What is to be numbered, in that order.
+    pub changes: Vec<Change>,
+    /// The conversations of these.
     pub conversations: HashMap<u64, Conversation>,
 }
 
-/// The page's own columns; nothing else where nothing is new.
-struct TailRow(Position, Timestamp, Option<Timestamp>, Option<Found>);
+struct LookRow(Position, Timestamp, Option<u64>);
 
-/// A change with its conversation, numbered or from the outbox.
-struct Found {
-    number: Option<(u64, Timestamp)>,
-    change: Change,
-    conversation: Option<Conversation>,
-}
-
-impl Record for TailRow {
+impl Record for LookRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         let head = Position { seq: columns.take()?, at: columns.take()? };
-        let (clock, anchor) = (columns.take()?, columns.take()?);
-        let (seq, id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
-        let Some(id) = id else { return Ok(Self(head, clock, anchor, None)) };
-        let at: Option<Timestamp> = columns.take()?;
+        Ok(Self(head, columns.take()?, columns.take()?))
+    }
+}
+
+struct OutboxRow(Position, Timestamp, Option<(Change, Option<Conversation>)>);
+
+impl Record for OutboxRow {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        let head = Position { seq: columns.take()?, at: columns.take()? };
+        let (clock, id): (Timestamp, Option<u64>) = (columns.take()?, columns.take()?);
+        let Some(id) = id else { return Ok(Self(head, clock, None)) };
         let kind: String = columns.take()?;
         let (conversation_id, message_id): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
         let expert_id = columns.take()?;
         let message = read_message(columns, message_id, conversation_id)?;
         let conversation = read_conversation(columns)?;
         let change = Change { id, kind: Kind::parse(&kind), conversation_id, expert_id, message };
-        Ok(Self(head, clock, anchor, Some(Found { number: seq.zip(at), change, conversation })))
+        Ok(Self(head, clock, Some((change, conversation))))
+    }
+}
+
+/// A change as far as it matters to those that are numbered before it.
+struct Rest(Change);
+
+impl Record for Rest {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        let (id, kind): (u64, String) = (columns.take()?, columns.take()?);
+        let (conversation_id, expert_id) = (columns.take()?, columns.take()?);
+        Ok(Self(Change { id, kind: Kind::parse(&kind), conversation_id, expert_id, message: None }))
+    }
+}
+
+/// Where a run begins and ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The number of its last change.
+    pub last: u64,
+    /// The number of its first.
+    pub first: u64,
+    /// The time of the change before that.
+    pub after_at: Timestamp,
+    /// Bytes of all runs' texts up to this one.
+    pub bytes: u64,
+}
+
+impl Record for Place {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        let (last, first) = (columns.take()?, columns.take()?);
+        Ok(Self { last, first, after_at: columns.take()?, bytes: columns.take()? })
+    }
+}
+
+impl Record for Run {
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        let (seq, first) = (columns.take()?, columns.take()?);
+        let (after_at, at): (Timestamp, Timestamp) = (columns.take()?, columns.take()?);
+        let (bytes, body): (u64, Vec<u8>) = (columns.take()?, columns.take()?);
+        Ok(Self { last: Position { seq, at }, first, after_at, bytes, body: body.into() })
     }
 }
 
@@ -183,60 +203,82 @@ impl Session {
         Ok(Self(Dedicated::open(db).await?))
     }
 
-    /// Where the feed is.
+    /// Where the head is, and what has no number: what every round of an instance that does not number costs.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn head(&mut self) -> Result<Head, Error> {
-        self.0.rows(&HEAD, ()).await?.pop().ok_or_else(no_feed)
+    pub async fn look(&mut self) -> Result<Look, Error> {
+        let rows: Vec<LookRow> = self.0.rows(&LOOK, ()).await?;
+        let &LookRow(head, clock, _) = rows.first().ok_or_else(no_feed)?;
+        Ok(Look { head, clock, ids: rows.into_iter().filter_map(|row| row.2).collect() })
     }
 
-    /// The page after `last` if it is empty, for a third of what [`Session::tail`] costs the database; `None` when there
-    /// is something to be read.
+    /// The same with what it takes to number the first [`OUTBOX_ROWS_MAX`]. They are sorted here: to sort rows that hold a
+    /// TEXT the database would make a temporary table for each read, and MariaDB 10.11.19 crashes (in
+    /// `ha_maria::drop_table`) when such a read fails half-way.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn look(&mut self, last: Position) -> Result<Option<Page>, Error> {
-        let (seq, at, clock, has_outbox): (u64, Timestamp, Timestamp, bool) =
-            self.0.rows(&LOOK, ()).await?.pop().ok_or_else(no_feed)?;
-        let head = Position { seq, at };
-        Ok((seq == last.seq && !has_outbox).then(|| Page { head, clock, ..Page::default() }))
-    }
-
-    /// The changes after `seq`, at most [`TAIL_ROWS_MAX`], and at most [`OUTBOX_ROWS_MAX`] without a number; these with their
-    /// messages and conversations only if they are `to_be_numbered` by the caller. They are
-    /// sorted here: to sort rows that hold a TEXT the database would make a temporary table for each read, and
-    /// MariaDB 10.11.19 crashes (in `ha_maria::drop_table`) when such a read fails half-way.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn tail(&mut self, seq: u64, to_be_numbered: bool) -> Result<Page, Error> {
-        let params = (seq, seq, seq.saturating_add(TAIL_ROWS_MAX as u64), to_be_numbered, to_be_numbered);
-        let rows: Vec<TailRow> = self.0.rows(&TAIL, params).await?;
-        let &TailRow(head, clock, anchor, _) = rows.first().ok_or_else(no_feed)?;
-        let (mut events, mut outbox, mut conversations) = (Vec::new(), Vec::new(), HashMap::new());
-        for Found { number, change, conversation } in rows.into_iter().filter_map(|row| row.3) {
-            conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
-            match number {
-                Some((seq, at)) => events.push(Event { seq, at, change }),
-                None => outbox.push(change),
-            }
+    pub async fn outbox(&mut self) -> Result<Outbox, Error> {
+        let rows: Vec<OutboxRow> = self.0.rows(&OUTBOX, ()).await?;
+        let &OutboxRow(head, clock, _) = rows.first().ok_or_else(no_feed)?;
+        let mut outbox = Outbox { look: Look { head, clock, ids: Vec::new() }, ..Outbox::default() };
+        for (change, conversation) in rows.into_iter().filter_map(|row| row.2) {
+            outbox.conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
+            outbox.changes.push(change);
         }
-        events.sort_unstable_by_key(|event| event.seq);
-        outbox.sort_unstable_by_key(|change| change.id);
-        Ok(Page { head, clock, anchor, events, outbox, conversations })
+        outbox.changes.sort_unstable_by_key(|change| change.id);
+        outbox.look.ids = outbox.changes.iter().map(|change| change.id).collect();
+        Ok(outbox)
     }
 
-    /// Numbers what the outbox had in it when the feed was at `head`: the time of the last one, `None` when somebody
-    /// else was faster.
+    /// What has no number and comes after `id`, without texts: ten thousand at most. What comes after those may be shown
+    /// by a conversation before its time; it costs a repeat, as of changes that show the same time the oldest counts.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn outbox_rest(&mut self, id: u64) -> Result<Vec<Change>, Error> {
+        let rest: Vec<Rest> = self.0.rows(&OUTBOX_REST, (id,)).await?;
+        Ok(rest.into_iter().map(|rest| rest.0).collect())
+    }
+
+    /// Some of the runs after `seq`, up to which their texts took `bytes`: [`OUTBOX_ROWS_MAX`] changes at most, which are one
+    /// run at least, and some MiB where they are more.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn runs(&mut self, seq: u64, bytes: u64) -> Result<Vec<Run>, Error> {
+        self.0.rows(&RUNS, (seq, seq + OUTBOX_ROWS_MAX as u64, bytes, seq + 1)).await
+    }
+
+    /// The runs after `seq`, without their texts.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run_list(&mut self, seq: u64) -> Result<Vec<Place>, Error> {
+        self.0.rows(&RUN_LIST, (seq,)).await
+    }
+
+    /// Gives the changes `ids`, which were read when the feed was at `head`, the numbers after it, with `body` as the text of
+    /// their run, and `bytes` up to its end: the time of the last one, `None` when somebody else was faster.
     ///
     /// # Errors
     /// See [`Error`]. The session must not be used again: a transaction may be open.
-    pub async fn sequence(&mut self, head: Position, ids: &[u64]) -> Result<Option<Timestamp>, Error> {
-        let (seq, count) = (Literal::from(head.seq), Literal::from(ids.len() as u64));
+    pub async fn sequence(
+        &mut self,
+        head: Position,
+        ids: &[u64],
+        bytes: u64,
+        body: &[u8],
+    ) -> Result<Option<Timestamp>, Error> {
+        let length = ids.len() as u64;
+        let (seq, count) = (Literal::from(head.seq), Literal::from(length));
         let (at, ids) = (Literal::Time(head.at), Literal::Numbers(ids));
+        let last = Literal::from(head.seq + length);
+        let first = Literal::from(head.seq + 1);
         let mut text = String::new();
-        SEQUENCE.write(&[count, seq, at, seq, count, ids, ids, count], &mut text);
+        let (bytes, body) = (Literal::from(bytes), Literal::Bytes(body));
+        SEQUENCE.write(&[count, seq, at, last, first, at, bytes, body, ids, count], &mut text);
         let row = self.0.packet(text).await?;
         let at: Option<i64> = row.map(|mut row| row.take()).transpose()?.flatten();
         Ok(at.map(Timestamp::from_micros))
@@ -291,14 +333,15 @@ impl Session {
         Ok(self.0.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
     }
 
-    /// Removes some changes older than `retention_seconds`; how many.
+    /// Removes some runs that are older than `retention_seconds`, or that more changes or bytes came after than `kept` says;
+    /// how many.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn purge_events(&mut self, retention_seconds: u64) -> Result<u64, Error> {
-        let bound = self.0.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds,)).await?.pop().flatten();
-        let Some(bound) = bound else { return Ok(0) };
-        self.0.run(&PURGE_EVENTS, (bound,)).await
+    pub async fn purge_runs(&mut self, retention_seconds: u64, kept: (u64, u64)) -> Result<u64, Error> {
+        let bound = self.0.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds, kept.0, kept.1)).await?;
+        let Some(bound) = bound.into_iter().next().flatten() else { return Ok(0) };
+        self.0.run(&PURGE_RUNS, (bound,)).await
     }
 
     /// This connection's id, for the test that kills it.

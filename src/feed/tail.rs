@@ -1,27 +1,23 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
-//! A round is: read what comes after the last change, and what is committed without a number (one statement, one
-//! snapshot, with the conversations of both); have the latter numbered, if that is for us to do; publish both.
-//! Where nothing is expected a round only looks whether there is anything, for a third of the price. Rounds follow each
-//! other at a short pace while there is work or somebody polls, slowly else, and at once after a write of our own or when
-//! a poll waits.
-//!
-//! Whose turn it is to number is told by [`Turn`]. Who does not number reads what has no number without its messages and
-//! conversations: they come with the number.
+//! A round looks where the head is and what has no number, reads the runs after its last, and numbers what has none if
+//! that is for this instance to do ([`Turn`] tells): then it reads that with its messages and conversations, makes the run
+//! of it, and applies it as everybody else does. Rounds follow each other at a short pace while there is work or somebody
+//! polls, slowly else, and at once after a write of our own or when a poll waits.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
 //! have not read got, or will get, a time (`at`) later than F. **A snapshot shows all that was committed before it
-//! was asked for, numbered or not. Once all of it has been read with its number, whoever gave that, F is when
-//! that snapshot was asked for**: what was not in it is committed later, whoever numbers it has read it in a
-//! snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
+//! was asked for: in the outbox, or in runs, which are read after it. Once all of the outbox has been read with its number,
+//! whoever gave that, F is when that snapshot was asked for**: what was not in it is committed later, whoever numbers it
+//! has read it in a snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
 //! is and makes the polls wait, and then 503: never an empty answer.
 //!
 //! # The same history?
 //! A restored backup, or a replica promoted without the last commits, gives the numbers anew to other changes. So each
-//! read also tells the time of the last change that we have, and that must be the one we know: numbers come again,
-//! times do not. For this the newest change is never purged. If it is not, the windows are thrown away, and so are the
-//! positions in them ([`super::cursor`]).
+//! look also tells the time of the head, and each run that of the change before it: that must be the one we know, as
+//! numbers come again and times do not. If it is not, the windows are thrown away, and so are the positions in them
+//! ([`super::cursor`]).
 //!
 //! Numbers that no change has (a *hole*: rows that somebody deleted, or the mistake of an earlier version) are not
 //! waited for either: the windows begin anew after them, and who has a position before gets all from the database.
@@ -35,13 +31,14 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
-use super::event::{Change, Event};
 use super::position::Position;
+use super::run::Run;
 use super::sequencer::Turn;
-use super::store::{OUTBOX_ROWS_MAX, Page, Session, TAIL_ROWS_MAX};
+use super::store::{Look, OUTBOX_ROWS_MAX, Outbox, Session};
 use super::{Feed, sequencer};
 
-/// Pause between rounds while there is work.
+/// Pause between rounds while there is work for this instance. Who follows another that numbers needs no shorter pause than
+/// [`PACE_MS`]: each round of each instance is the database's work.
 const BUSY_PACE_MS: u64 = 5;
 /// Pause while somebody polls.
 const PACE_MS: u64 = 10;
@@ -63,10 +60,10 @@ const REST_MS_MAX: u64 = 25;
 const MANY_CHANGES_MIN: usize = 64;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
-/// Changes read before they are published, if the window holds no more: beyond it all is loaded anew. All that there
-/// are are published together, so that their conversations are of one snapshot with what lacks a number. Twice what is
-/// loaded at the start (`feed.head`), for the cursors of other instances.
-const READ_EVENTS_MIN: usize = 20_000;
+/// Changes that an instance which fell behind reads, if its window holds no more: beyond it all is loaded anew.
+const BEHIND_CHANGES_MIN: u64 = 20_000;
+/// Changes that a window begins with at most, for the cursors of other instances.
+const LOADED_CHANGES: u64 = 10_000;
 /// Times a round reads, where others are faster to number what it read, before the pace decides again.
 const READS_PER_ROUND_MAX: usize = 4;
 
@@ -79,6 +76,10 @@ struct Tail {
     /// Changes seen by the last round.
     changes: usize,
     turn: Turn,
+    /// Bytes of the runs up to the last.
+    bytes: u64,
+    /// The last run that could not be read: the windows begin after it.
+    unreadable: u64,
 }
 
 /// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
@@ -111,6 +112,8 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
         claim: None,
         changes: 0,
         turn: Turn::default(),
+        bytes: 0,
+        unreadable: 0,
     };
     let mut loaded = false;
     let mut told = false;
@@ -179,8 +182,10 @@ impl Tail {
             feed.tell_ticked();
             let took = begun.elapsed();
             let since_poll = feed.micros_since_born(begun).saturating_sub(feed.polled.load(Relaxed));
-            let pace = if self.changes > 0 {
+            let pace = if self.changes > 0 && !self.turn.follows(begun) {
                 BUSY_PACE_MS
+            } else if self.changes > 0 {
+                PACE_MS
             } else if since_poll < 1_000 * POLLED_MS {
                 if since_poll < 1_000 * super::STALE_MS_MAX { PACE_MS } else { IDLE_PACE_MS }
             } else {
@@ -203,78 +208,72 @@ impl Tail {
     /// Finds the place to begin at, and empties the windows.
     async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
         let asked = Instant::now();
-        let head = session.head().await?;
+        let Look { head, clock, .. } = session.look().await?;
+        let oldest = head.seq.saturating_sub(LOADED_CHANGES).max(self.unreadable.min(head.seq));
+        let runs = session.run_list(oldest).await?;
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
-        feed.set_clock(head.clock, asked);
-        let has_newest = head.newest == Some(head.position.seq);
-        let floor = match head.first.filter(|_| has_newest) {
-            // Nothing came before the first change of all.
-            Some(Position { seq: 1, at }) => {
-                Position { seq: 0, at: Timestamp::from_micros(at.micros().saturating_sub(1)) }
-            }
-            Some(first) => first,
-            None => head.position,
+        feed.set_clock(clock, asked);
+        // The first of those that lead up to the newest without a gap.
+        let begins = |at: usize| at == 0 || runs[at].first != runs[at - 1].last + 1;
+        let first = (0..runs.len()).rev().find(|&at| begins(at));
+        let reaches_head = runs.last().is_some_and(|run| run.last >= head.seq);
+        let (floor, bytes) = match first.map(|first| runs[first]).filter(|_| reaches_head) {
+            Some(run) => (Position { seq: run.first - 1, at: run.after_at }, run.bytes),
+            None => (head, 0),
         };
-        let begins_late = floor.seq > head.oldest.unwrap_or(0) && floor.seq + 10_000 > head.position.seq;
-        if head.newest.is_some() && (!has_newest || (floor.seq > 0 && begins_late)) {
+        if !runs.is_empty() && (!reaches_head || first != Some(0)) {
             feed.metrics.holes.inc();
             tracing::error!(
                 floor.seq,
-                head = head.position.seq,
-                "numbers that no change has: the feed begins after them, and older positions are refused"
+                head = head.seq,
+                "numbers that no run has: the feed begins after them, and older positions are refused"
             );
         }
-        (self.last, self.claim) = (floor, None);
+        (self.last, self.bytes, self.claim) = (floor, bytes, None);
         let waiting = session.waiting_ids().await?;
         self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
         feed.restart(floor, &waiting);
         Ok(())
     }
 
-    /// Reads to the end, numbers what is ours to number, publishes. How many changes it saw.
+    /// Looks, reads what has numbers, numbers what is ours to number. How many changes it saw.
     async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<usize, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
-        let mut is_quiet = !is_wanted && self.changes == 0;
-        let mut to_be_numbered = self.turn.is_ours(Instant::now(), is_wanted);
+        let is_quiet = !is_wanted && self.changes == 0;
+        let mut leads = !is_quiet && self.turn.is_ours(Instant::now(), is_wanted);
         let mut changes = 0;
         for _ in 0..READS_PER_ROUND_MAX {
             let asked = Instant::now();
-            let nothing = if std::mem::take(&mut is_quiet) { self.look(feed, session).await? } else { None };
-            let mut read = match nothing {
-                Some(nothing) => nothing,
-                None => self.read(feed, session, to_be_numbered).await?,
-            };
+            let mut found = self.look(feed, session, leads).await?;
             feed.away.store(false, Relaxed);
-            feed.set_clock(read.clock, asked);
-            feed.metrics.outbox.set(i64::try_from(read.outbox.len()).unwrap_or(i64::MAX));
-            changes = changes.max(read.events.len() + read.outbox.len());
-            let all_of_outbox = read.outbox.len() < OUTBOX_ROWS_MAX;
-            if !read.events.is_empty() {
+            feed.set_clock(found.look.clock, asked);
+            let ids = std::mem::take(&mut found.look.ids);
+            feed.metrics.outbox.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+            let mut applied = HashSet::new();
+            if found.look.head != self.last {
+                self.catch_up(feed, session, found.look.head, &mut applied).await?;
                 self.turn.end(asked);
             }
-            let left_since = self.left_since(&read.outbox);
-            let is_ours = !read.outbox.is_empty() && self.turn.take(asked, is_wanted, left_since);
-            if is_ours && !to_be_numbered && all_of_outbox {
-                to_be_numbered = true;
+            changes = changes.max(ids.len() + applied.len());
+            let is_whole = ids.len() < OUTBOX_ROWS_MAX;
+            // So much that one look does not show it waits for anyone who is not behind another.
+            let is_wanted = is_wanted || !is_whole;
+            let is_ours = !ids.is_empty() && self.turn.take(asked, is_wanted, self.left_since(&ids));
+            if is_ours && !leads {
+                leads = true;
                 continue;
             }
-            let mut was_last = true;
-            if is_ours || !all_of_outbox {
-                let numbered = sequencer::run(session, read.head, &mut read.outbox, &feed.metrics).await?;
-                // Where others were faster, what they numbered is there to be read: at once for who waits.
-                was_last = !is_wanted || !numbered.is_empty();
-                read.events.extend(numbered);
-            }
-            if !all_of_outbox {
-                // The conversations may show what is not in sight yet: once more, then.
-                continue;
-            }
-            self.publish(feed, &read);
-            if let Some(fresh) = self.fresh_as_of(asked, &read) {
+            let numbered = is_ours && self.number(feed, session, found, &mut applied).await?;
+            let left: HashSet<u64> = ids.iter().copied().filter(|id| !applied.contains(id)).collect();
+            let is_more = !left.is_empty() || !is_whole;
+            if let Some(fresh) = self.fresh_as_of(asked, &applied, left, is_whole) {
                 feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
             }
-            if was_last {
+            // What did not fit into the run is next. Where others were faster, what they numbered is there to be read: at
+            // once for who waits.
+            let goes_on = if numbered { is_more } else { is_ours && is_wanted };
+            if !goes_on {
                 break;
             }
             feed.tell_ticked();
@@ -282,90 +281,123 @@ impl Tail {
         Ok(changes)
     }
 
-    /// Since when something of this lacks its number, if that is longer than this read.
-    fn left_since(&self, outbox: &[Change]) -> Option<Instant> {
-        let claim = self.claim.as_ref()?;
-        outbox.iter().any(|change| claim.ids.contains(&change.id)).then_some(claim.asked)
-    }
-
-    /// The moment as of which the feed is fresh after `read`, which was asked for at `asked`; `None` while that is
-    /// still to be shown.
-    fn fresh_as_of(&mut self, asked: Instant, read: &Page) -> Option<Instant> {
-        if read.outbox.is_empty() {
-            self.claim = None;
-            return Some(asked);
-        }
-        if let Some(claim) = &mut self.claim {
-            for event in &read.events {
-                claim.ids.remove(&event.change.id);
-            }
-        }
-        let proven = self.claim.take_if(|claim| claim.ids.is_empty()).map(|claim| claim.asked);
-        let ids = || read.outbox.iter().map(|change| change.id).collect();
-        self.claim.get_or_insert_with(|| Claim { asked, ids: ids() });
-        proven
-    }
-
-    /// The page that comes next, if there is nothing on it.
-    async fn look(&self, feed: &Feed, session: &mut Session) -> Result<Option<Page>, Broken> {
-        let page = session.look(self.last).await?;
-        feed.metrics.looks.inc();
-        if let Some(page) = &page {
-            check(self.last, page)?;
-        }
-        Ok(page)
-    }
-
-    /// Reads to the end: the last page, with what those before it have.
-    async fn read(&self, feed: &Feed, session: &mut Session, to_be_numbered: bool) -> Result<Page, Broken> {
-        let mut read = Page::default();
-        let mut position = self.last;
-        loop {
-            let page = session.tail(position.seq, to_be_numbered).await?;
+    /// Looks where the head is and what has no number: all of that, where this instance `leads` and is to number it.
+    async fn look(&self, feed: &Feed, session: &mut Session, leads: bool) -> Result<Outbox, Broken> {
+        let found = if leads {
             feed.metrics.reads.inc();
-            check(position, &page)?;
-            let was_last = page.events.len() < TAIL_ROWS_MAX;
-            position = page.events.last().map_or(position, Event::position);
-            (read.head, read.clock, read.outbox) = (page.head, page.clock, page.outbox);
-            read.events.extend(page.events);
-            // A conversation that changed again is in the later page as well.
-            read.conversations.extend(page.conversations);
-            if was_last {
-                return Ok(read);
-            }
-            if read.events.len() > feed.settings.window_events.max(READ_EVENTS_MIN) {
-                return Err(Broken::Feed("there is more than the window holds"));
-            }
+            session.outbox().await?
+        } else {
+            feed.metrics.looks.inc();
+            Outbox { look: session.look().await?, ..Outbox::default() }
+        };
+        let head = found.look.head;
+        if head.seq < self.last.seq {
+            return Err(Broken::Feed("the head went back"));
         }
+        if head.seq == self.last.seq && head.at != self.last.at {
+            return Err(Broken::Feed("the last change is another one than before: another history"));
+        }
+        Ok(found)
     }
 
-    fn publish(&mut self, feed: &Feed, read: &Page) {
-        let Some(last) = read.events.last() else { return };
-        self.last = last.position();
-        let batch = self.assembly.batch(&read.events, &read.conversations, &read.outbox);
+    /// Reads the runs up to `head`, and whatever came meanwhile.
+    async fn catch_up(
+        &mut self,
+        feed: &Feed,
+        session: &mut Session,
+        head: Position,
+        applied: &mut HashSet<u64>,
+    ) -> Result<(), Broken> {
+        let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
+        if head.seq - self.last.seq > behind_max {
+            return Err(Broken::Feed("there is more than the window holds"));
+        }
+        while self.last.seq < head.seq {
+            let runs = session.runs(self.last.seq, self.bytes).await?;
+            feed.metrics.reads.inc();
+            if runs.is_empty() {
+                return Err(Broken::Feed("numbers are missing"));
+            }
+            for run in &runs {
+                self.apply(feed, run, applied)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers what was found when the feed was where we are: whether nobody was faster.
+    async fn number(
+        &mut self,
+        feed: &Feed,
+        session: &mut Session,
+        found: Outbox,
+        applied: &mut HashSet<u64>,
+    ) -> Result<bool, Broken> {
+        if found.look.head != self.last {
+            return Ok(false);
+        }
+        let Some(run) = sequencer::run(session, &self.assembly, found, self.bytes, &feed.metrics).await?
+        else {
+            return Ok(false);
+        };
+        self.apply(feed, &run, applied)?;
+        Ok(true)
+    }
+
+    /// Takes in the run that follows.
+    fn apply(&mut self, feed: &Feed, run: &Run, applied: &mut HashSet<u64>) -> Result<(), Broken> {
+        if run.first != self.last.seq + 1 {
+            return Err(Broken::Feed("numbers are missing"));
+        }
+        if run.after_at != self.last.at {
+            return Err(Broken::Feed("the last change is another one than before: another history"));
+        }
+        let decoded = run
+            .decode(self.assembly.group(run.first))
+            .ok()
+            .filter(|(_, batch)| batch.entries.len() as u64 == run.count());
+        let Some((header, batch)) = decoded else {
+            self.unreadable = run.last.seq;
+            return Err(Broken::Feed("a run cannot be read"));
+        };
+        applied.extend(batch.entries.iter().map(|entry| entry.id));
+        (self.last, self.bytes) = (run.last, run.bytes);
+        self.assembly.apply(header, &batch);
         let now = Timestamp::now().micros();
         for entry in &batch.entries {
             feed.metrics.lagged(now - entry.at.micros());
         }
         feed.metrics.events.inc_by(batch.entries.len() as u64);
         feed.publish(&batch);
+        Ok(())
     }
-}
 
-/// What was read must follow what we have, which ends at `last`, without a gap and in the same history.
-fn check(last: Position, page: &Page) -> Result<(), Broken> {
-    if page.head.seq < last.seq {
-        return Err(Broken::Feed("the head went back"));
+    /// Since when something of this lacks its number, if that is longer than this read.
+    fn left_since(&self, ids: &[u64]) -> Option<Instant> {
+        let claim = self.claim.as_ref()?;
+        ids.iter().any(|id| claim.ids.contains(id)).then_some(claim.asked)
     }
-    let known = if page.head.seq == last.seq { Some(page.head.at) } else { page.anchor };
-    if last.seq > 0 && known != Some(last.at) {
-        return Err(Broken::Feed("the last change is another one than before, or is gone: another history"));
+
+    /// The moment as of which the feed is fresh after a look that was asked for at `asked`: it showed `left`, which still has
+    /// no number, and `is_whole` if there was no more. `None` while that is still to be shown.
+    fn fresh_as_of(
+        &mut self,
+        asked: Instant,
+        applied: &HashSet<u64>,
+        left: HashSet<u64>,
+        is_whole: bool,
+    ) -> Option<Instant> {
+        if left.is_empty() && is_whole {
+            self.claim = None;
+            return Some(asked);
+        }
+        if let Some(claim) = &mut self.claim {
+            claim.ids.retain(|id| !applied.contains(id));
+        }
+        let proven = self.claim.take_if(|claim| claim.ids.is_empty()).map(|claim| claim.asked);
+        if is_whole {
+            self.claim.get_or_insert(Claim { asked, ids: left });
+        }
+        proven
     }
-    let numbers = page.events.iter().map(|event| event.seq);
-    let is_gapless = (last.seq + 1..).zip(numbers).all(|(expected, seq)| expected == seq);
-    let end = last.seq + page.events.len() as u64;
-    if !is_gapless || (page.events.len() < TAIL_ROWS_MAX && page.head.seq != end) {
-        return Err(Broken::Feed("numbers are missing"));
-    }
-    Ok(())
 }

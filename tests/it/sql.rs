@@ -208,10 +208,11 @@ async fn the_hot_statements_read_no_table_whole() {
 }
 
 /// Whether this line of a plan scans a table. What is in angle brackets is an intermediate result, bounded by a
-/// limit or by one user's things; the outbox holds what was committed within the last milliseconds.
+/// limit or by one user's things; the outbox holds what was committed within the last milliseconds, and an item is of a
+/// run.
 fn reads_whole(row: &Row) -> bool {
     let text = |column: &str| row.get::<Option<String>, _>(column).flatten().unwrap_or_default();
-    text("type") == "ALL" && !text("table").starts_with('<') && text("table") != "outbox"
+    text("type") == "ALL" && !text("table").starts_with('<') && !["outbox", "item"].contains(&&*text("table"))
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! `hyperdesk migrate` may run twice, on two machines at once, and beside the version of the server before
 //! this one: a lock of the database's lets one through at a time, a table remembers what was applied, and
-//! files only add, so that a server one version older goes on with a newer schema. A file that broke off is
+//! files only add, so that a server one version older goes on with a newer schema. (One file takes a table away, 110, and
+//! a server from before it refuses to serve then.) A file that broke off is
 //! applied again from its start, so every statement says IF NOT EXISTS or its like.
 //!
 //! A file that does more than add to what was there before it is called `NNN_breaking_what.sql` and says why in a
@@ -56,6 +57,7 @@ migrations! {
     107 "feed_outbox";
     108 "username_key";
     109 "sign_outs";
+    110 "breaking_runs";
     201 "stock";
     301 "bookstore";
     401 "board";

@@ -25,12 +25,15 @@ pub struct Wanted {
 /// What begins a line of a table that is no column.
 const NO_COLUMNS: [&str; 6] = ["PRIMARY", "UNIQUE", "KEY", "CONSTRAINT", "CHECK", "--"];
 
-/// The columns of all tables that these files make, and those that they add.
+/// The columns of all tables that these files make, those that they add, and not those of tables that they drop again.
 #[must_use]
 pub fn wanted(files: impl Iterator<Item = &'static str>) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
     for text in files {
         for statement in text.split(";\n") {
+            if let Some(dropped) = dropped(statement) {
+                all.retain(|known| known.table != dropped);
+            }
             for want in made(statement).into_iter().chain(added(statement)) {
                 if !all.iter().any(|known| (known.table, known.column) == (want.table, want.column)) {
                     all.push(want);
@@ -56,6 +59,11 @@ fn made(statement: &'static str) -> Vec<Wanted> {
         }
     }
     columns
+}
+
+/// The table that a DROP TABLE removes.
+fn dropped(statement: &'static str) -> Option<&'static str> {
+    statement.lines().find_map(|line| line.strip_prefix("DROP TABLE IF EXISTS "))
 }
 
 /// The columns that an ALTER TABLE adds, wherever in the statement it stands.
@@ -141,6 +149,10 @@ SET @add = IF(1, 'DO 0', 'ALTER TABLE a ADD COLUMN b INT NULL, ADD COLUMN c INT 
         let read: Vec<_> = wanted.iter().map(|want| (want.column, want.may_be_null)).collect();
         let added = [("size", false), ("more", true), ("b", true), ("c", false)];
         assert_eq!(read, [&[("id", false), ("name", true)][..], &added].concat());
+        let dropped = super::wanted(
+            [TEXT, "-- Gone.\nDROP TABLE IF EXISTS a;\n\nDROP TABLE IF EXISTS b;\n"].into_iter(),
+        );
+        assert!(dropped.is_empty());
     }
 
     #[test]

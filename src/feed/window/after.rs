@@ -77,6 +77,21 @@ impl Window {
     /// What is new for `user` after position `seq`.
     #[must_use]
     pub fn after(&self, user: u64, seq: u64, tells: Tells) -> After {
+        let mut from = seq;
+        loop {
+            match self.part_after(user, from, tells) {
+                // As many changes as one answer takes, and nothing to tell by any of them: whoever waits would go on waiting.
+                After::News(news)
+                    if news.is_empty() && !news.is_held_back && news.position.seq < self.seq() =>
+                {
+                    from = news.position.seq;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    fn part_after(&self, user: u64, seq: u64, tells: Tells) -> After {
         let Tells { shown, places, .. } = tells;
         if self.is_unchanged(user, seq, tells) {
             return After::Unchanged;

@@ -218,7 +218,7 @@ mod tests {
             initiator_id: conversation_id,
             expert_id: None,
             former_expert_id: None,
-            conversation: Some(Arc::new(Rendered::new(&conversation, false))),
+            conversation: Some(Arc::new(Rendered::new(&conversation))),
             message: None,
             queue,
         }

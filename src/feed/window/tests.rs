@@ -6,8 +6,9 @@ mod since;
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::assembly::Assembly;
-use super::super::event::{Change, Event, Piece};
+use super::super::event::{Change, Piece};
 use super::super::resource::{Conversation, Message};
+use super::super::run::{Run, encode};
 use super::super::shown::Shown;
 use super::*;
 use since::{SinceClient, reader};
@@ -166,22 +167,34 @@ impl Model {
                 changes.swap(at, at + 1);
             }
         }
+        if changes.is_empty() {
+            return;
+        }
+        let (count, first, before) = (changes.len() as i64, self.seq + 1, self.last_at);
         self.now += 1_000;
-        let mut events = Vec::new();
-        for mut change in changes {
+        self.last_at = self.now.max(self.last_at) + count;
+        self.now = self.last_at + 1_000;
+        for change in &mut changes {
             self.seq += 1;
-            self.last_at = self.now.max(self.last_at + 1);
-            self.now = self.last_at + 1;
             change.id = self.seq;
             if let Some(message) = &mut change.message {
                 *message = self.messages[&message.id].clone();
             }
-            events.push(Event { seq: self.seq, at: Timestamp::from_micros(self.last_at), change });
         }
-        self.now += 1_000;
         let rows: HashMap<u64, Conversation> =
             self.conversations.iter().map(|(&id, row)| (id, row.clone())).collect();
-        let batch = self.assembly.batch(&events, &rows, &self.pending);
+        let rendered = self.assembly.render(first, &changes, &self.pending, &rows);
+        let run = Run {
+            last: Position { seq: self.seq, at: Timestamp::from_micros(self.last_at) },
+            first,
+            after_at: Timestamp::from_micros(before),
+            bytes: 0,
+            body: encode(rendered.header, &rendered.entries, &HashMap::new()).into(),
+        };
+        let (header, batch) = run.decode(self.assembly.group(first)).unwrap();
+        assert_eq!(header, rendered.header);
+        self.assembly.apply(header, &batch);
+        assert_eq!(self.assembly.waiting(), batch.waiting);
         self.window.apply(&batch);
     }
 

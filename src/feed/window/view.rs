@@ -133,7 +133,7 @@ impl View {
             // The queue holds what the user is the expert of.
             Class::Queue if entry.expert_id != Some(user) => None,
             _ => {
-                let rendered = entry.conversation.as_ref().filter(|rendered| !rendered.is_ahead)?;
+                let rendered = entry.conversation.as_ref()?;
                 Some((entry.conversation_id, entry.conversation_for(user)?, rendered.stamp))
             }
         }

@@ -9,6 +9,7 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::Semaphore;
 
 use super::{Instance, LONG, SOON, migrate, pool};
+use crate::support::schema::CHANGES;
 use crate::support::{Hyperdesk, Proxy, Random, Schema, Server, eventually};
 
 /// Rows that one packet numbers.
@@ -17,7 +18,7 @@ const ROWS: u64 = 3;
 const ENDS: usize = 20;
 /// Changes for each of them. So many, and not so many a second: each start reads all that was numbered before, which
 /// would be ever more on a machine that takes longer for it.
-const CHANGES: usize = 200;
+const CHANGES_FOR_EACH: usize = 200;
 
 async fn record(schema: &Schema) {
     for _ in 0..ROWS {
@@ -28,11 +29,11 @@ async fn record(schema: &Schema) {
 /// Every number up to the head has its change, in order and once, and no change is lost.
 async fn is_whole(schema: &Schema, recorded: u64) -> bool {
     let (head, count, newest, ids, open): (u64, u64, u64, u64, u64) = schema
-        .query_one(
-            "SELECT h.seq, COUNT(e.seq), COALESCE(MAX(e.seq), 0), COUNT(DISTINCT e.id),
+        .query_one(format!(
+            "SELECT h.seq, COUNT(changes.seq), COALESCE(MAX(changes.seq), 0), COUNT(DISTINCT changes.id),
                  (SELECT COUNT(*) FROM outbox)
-             FROM feed_head h LEFT JOIN events e ON TRUE GROUP BY h.seq",
-        )
+             FROM feed_head h LEFT JOIN {CHANGES} ON TRUE GROUP BY h.seq",
+        ))
         .await;
     (head, head, head, recorded) == (count, newest, ids, head + open)
 }
@@ -43,12 +44,15 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
     let mut session = Session::open(&db).await.expect("a connection");
-    let head: (u64, u64) = schema.query_one("SELECT seq, 0 FROM feed_head").await;
-    let page = session.tail(head.0, true).await.expect("a page");
-    let ids: Vec<u64> = page.outbox.iter().map(|change| change.id).collect();
+    let look = session.look().await.expect("a look");
+    let mut ids = look.ids;
+    ids.sort_unstable();
     assert!(!ids.is_empty());
+    let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
+    let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
+    let body = format!(r#"{{"isCut":false,"waiting":0,"items":[{items}]}}"#);
     cut(proxy);
-    let _cut_off = session.sequence(page.head, &ids).await;
+    let _cut_off = session.sequence(look.head, &ids, 0, body.as_bytes()).await;
     drop(session);
     proxy.pass();
     eventually(SOON, || is_whole(schema, *recorded)).await;
@@ -66,7 +70,7 @@ async fn at_every_reply_and_at_every_byte() {
         cut_off(&schema, &proxy, &mut recorded, |proxy| proxy.cut_after_packets(packets)).await;
     }
     let text = include_str!("../../../sql/feed/sequence.sql");
-    for bytes in (1..text.len() as u64 + 100).step_by(29) {
+    for bytes in (1..text.len() as u64 + 600).step_by(31) {
         cut_off(&schema, &proxy, &mut recorded, |proxy| proxy.cut_after_bytes(bytes)).await;
     }
     let one = Instance::start(&schema).await;
@@ -134,9 +138,9 @@ async fn with_its_process() {
     let (mut one, mut two) = tokio::join!(start(), start());
     for end in 0..ends {
         let desk = if end % 2 == 0 { &mut one } else { &mut two };
-        budget.add_permits(CHANGES);
-        let left = usize::try_from(random.number(0..=CHANGES as u64 / 2)).unwrap();
-        eventually(LONG, || async { budget.available_permits() <= CHANGES / 2 + left }).await;
+        budget.add_permits(CHANGES_FOR_EACH);
+        let left = usize::try_from(random.number(0..=CHANGES_FOR_EACH as u64 / 2)).unwrap();
+        eventually(LONG, || async { budget.available_permits() <= CHANGES_FOR_EACH / 2 + left }).await;
         if random.chance(2) {
             desk.kill();
         } else {

@@ -11,6 +11,7 @@ use hyperdesk::feed::{Class, Cursor, Feed};
 use mysql_async::prelude::Queryable;
 
 use super::{ANN, EVE, Instance, LONG, SOON, ids, migrate, migrated, open, parsed, post};
+use crate::support::schema::CHANGES;
 use crate::support::{Proxy, Random, Schema, Server, eventually};
 
 /// Writers that stall and roll back; each notes what had been acknowledged before it began.
@@ -58,11 +59,11 @@ async fn nothing_is_lost(schema: &Schema, feeds: &[&Feed], hurt: impl AsyncFnOnc
     for feed in feeds {
         eventually(LONG, || async { feed.position() == count }).await;
     }
-    let rows: Vec<(u64, u64)> = schema.query("SELECT id, seq FROM events ORDER BY at").await;
+    let rows: Vec<(u64, u64)> = schema.query(format!("SELECT id, seq FROM {CHANGES} ORDER BY at")).await;
     let places: HashMap<u64, u64> = rows.iter().copied().collect();
     let in_time: Vec<u64> = rows.iter().map(|row| row.1).collect();
     assert_eq!(in_time, (1..=count).collect::<Vec<_>>(), "no gap, and times in the same order");
-    let times: u64 = schema.query_one("SELECT COUNT(DISTINCT at) FROM events").await;
+    let times: u64 = schema.query_one(format!("SELECT COUNT(DISTINCT at) FROM {CHANGES}")).await;
     assert_eq!(times, count, "times are strictly increasing");
     let mut acknowledged = HashSet::new();
     for (cause, effect) in ledgers.iter().flat_map(|ledger| &ledger.acknowledged) {
@@ -113,7 +114,8 @@ async fn sequencers_may_be_killed_at_any_moment() {
             let all: Vec<mysql_async::Row> = admin.query("SHOW FULL PROCESSLIST").await.unwrap();
             known.extend(all.iter().filter_map(|row| {
                 let text = |at| row.get::<Option<String>, usize>(at).flatten().unwrap_or_default();
-                let is_tail = text(1) == schema.name() && text(7).contains("feed.tail");
+                let at_it = ["feed.look", "feed.outbox", "feed.runs", "@feed_at"];
+                let is_tail = text(1) == schema.name() && at_it.iter().any(|what| text(7).contains(what));
                 is_tail.then(|| row.get::<u64, usize>(0)).flatten()
             }));
             if let Some(&id) = known.iter().next() {

@@ -143,7 +143,7 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
     // Another change has the number, as after a restore.
     eventually(SOON, || async { two.feed.position() == 4 }).await;
     let good = two.feed.cursor(0, ANN).unwrap();
-    for table in ["events", "feed_head"] {
+    for table in ["runs", "feed_head"] {
         schema.execute(format!("UPDATE {table} SET at = at + INTERVAL 1 MICROSECOND WHERE seq = 4")).await;
     }
     eventually(SOON, || async {

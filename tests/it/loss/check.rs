@@ -1,5 +1,6 @@
 //! What must hold at the end.
 
+use crate::support::schema::CHANGES;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
@@ -92,7 +93,9 @@ impl Truth {
         });
         let rows: Vec<EventRow> = world
             .schema
-            .query("SELECT seq, kind, conversation_id, message_id, expert_id FROM events ORDER BY seq")
+            .query(format!(
+                "SELECT seq, kind, conversation_id, message_id, expert_id FROM {CHANGES} ORDER BY seq"
+            ))
             .await;
         let events: Vec<Event> = rows
             .into_iter()

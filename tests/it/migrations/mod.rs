@@ -3,6 +3,7 @@
 
 mod additive;
 mod refusals;
+mod runs;
 mod side_by_side;
 mod waits;
 

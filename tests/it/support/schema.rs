@@ -27,6 +27,16 @@ pub fn numbers(first: u64, last: u64) -> String {
     )
 }
 
+/// A derived table of the changes that have a number, as the runs have them.
+pub const CHANGES: &str = "(SELECT runs.first + item.place - 1 AS seq,
+        runs.at - INTERVAL (runs.seq - runs.first + 1 - item.place) MICROSECOND AS at,
+        item.id, item.kind, item.conversation_id, item.message_id, item.expert_id
+    FROM runs JOIN JSON_TABLE(runs.body, '$.items[*]' COLUMNS (
+        place FOR ORDINALITY, id BIGINT PATH '$.id', kind VARCHAR(20) PATH '$.kind',
+        conversation_id BIGINT PATH '$.conversation', message_id BIGINT PATH '$.message.id',
+        expert_id BIGINT PATH '$.by'
+    )) item) changes";
+
 /// One database, and a user who owns it and nothing else (no SUPER: `read_only` stops them).
 ///
 /// The database is made with the server's default character set on purpose: tables must name theirs.
@@ -135,7 +145,7 @@ impl Schema {
     pub async fn changes(&self, kind: &str) -> u64 {
         self.query_one(format!(
             "SELECT (SELECT COUNT(*) FROM outbox WHERE kind LIKE '{kind}')
-                + (SELECT COUNT(*) FROM events WHERE kind LIKE '{kind}')"
+                + (SELECT COUNT(*) FROM {CHANGES} WHERE kind LIKE '{kind}')"
         ))
         .await
     }

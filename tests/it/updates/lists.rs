@@ -27,6 +27,7 @@ async fn a_list_that_fails_at_once_is_asked_again_after_pauses_and_says_why() {
     let ann = User::register(desk.addr(), "ann").await;
     let since = schema.query_one::<String>("SELECT DATE_FORMAT(NOW(6), '%Y-%m-%dT%H:%i:%s.%fZ')").await;
     ask(&ann, "printer").await;
+    eventually(LONG, || async { desk.metric("feed_position").await == Some(1.0) }).await;
     let path = format!("/api/expert-queue/updates?since={since}");
     schema.execute("RENAME TABLE conversations TO gone").await;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::helpdesk::{Desk, ask, claim};
+use crate::support::schema::CHANGES;
 use crate::support::{User, eventually, eventually_some};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -83,7 +84,7 @@ async fn who_waits_is_told_their_place_and_when_it_changes() {
     .await;
     let first_last: (i64, i64) = desk
         .schema
-        .query_one("SELECT TIMESTAMPDIFF(MICROSECOND, MIN(at), MAX(at)), COUNT(*) FROM events WHERE kind = 'claimed'")
+        .query_one(format!("SELECT TIMESTAMPDIFF(MICROSECOND, MIN(at), MAX(at)), COUNT(*) FROM {CHANGES} WHERE kind = 'claimed'"))
         .await;
     assert_eq!(first_last.1, 3);
     assert_eq!(expected, json!((first_last.0 / 2 + 500_000) / 1_000_000));

@@ -227,3 +227,17 @@ fn two_that_came_together_into_the_queue_are_told_to_who_echoes_one() {
     model.tail(true);
     assert_eq!(model.window.since(4, Class::Queue, newest), Since::Queue);
 }
+
+#[test]
+fn who_has_nothing_to_be_told_by_a_thousand_changes_is_told_by_the_next() {
+    let mut window = Window::new(Position::default(), LIMITS);
+    let count = 2 * NEWS_MAX as u64 + 1;
+    for seq in 1..count {
+        window.take(&changed(seq, |entry| entry.message = None));
+    }
+    assert!(
+        matches!(window.after(1, 0, TELLS), After::News(news) if news.is_empty() && news.position.seq == count - 1)
+    );
+    window.take(&posted(count, count as i64, count as i64, 1));
+    assert_eq!(told(&window, 1, 0), (1, vec![]));
+}

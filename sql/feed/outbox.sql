@@ -1,0 +1,17 @@
+-- feed.outbox: what is to be numbered, with its messages and conversations; one statement is one snapshot
+SELECT h.seq, h.at, NOW(6), e.id, e.kind, e.conversation_id, e.message_id, e.expert_id,
+    m.sender_id, s.username, m.sender_role, m.content, m.is_read, m.created_at,
+    c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
+    c.created_at, c.updated_at, c.last_message_at, c.unread, c.unread_from_initiator, c.unread_from_expert,
+    IF(c.message_counted_at <=> c.last_message_at, c.message_count,
+        (SELECT COUNT(*) FROM messages n WHERE n.conversation_id = c.id))
+FROM feed_head h
+LEFT JOIN (
+    SELECT id, kind, conversation_id, message_id, expert_id FROM outbox ORDER BY id LIMIT 500
+) e ON TRUE
+LEFT JOIN messages m ON m.id = e.message_id
+LEFT JOIN users s ON s.id = m.sender_id
+LEFT JOIN conversations c ON c.id = e.conversation_id
+LEFT JOIN users i ON i.id = c.initiator_id
+LEFT JOIN users x ON x.id = c.assigned_expert_id
+WHERE h.id = 1

@@ -1,0 +1,2 @@
+-- feed.purge_runs
+DELETE FROM runs WHERE seq <= ? ORDER BY seq LIMIT 500

@@ -1,0 +1,2 @@
+-- feed.run_list
+SELECT seq, first, after_at, bytes FROM runs WHERE seq > ? ORDER BY seq

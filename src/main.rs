@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
@@ -45,10 +45,6 @@ const EXIT_IO: u8 = 74;
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(1);
 /// Pause between looks whether a newer version took away what this one needs: one small statement each.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// So long `migrate` waits for a database that is away, before it gives up: a new one is there by then.
-const MIGRATE_WAIT_MAX: Duration = Duration::from_secs(60);
-/// So often `migrate` tries again where the schema is in use, each time after a wait of its own.
-const BUSY_ATTEMPTS_MAX: u32 = 60;
 
 /// A help-desk backend that answers polls from memory, and four smaller services on the same chassis.
 ///
@@ -256,39 +252,16 @@ async fn bring_over(process: &Process, from: Option<&str>, is_dry: bool) -> Resu
 
 /// Waits for the database, so that a fresh instance and a fresh database may start together, then migrates.
 async fn migrate(db: &Db) -> Result<(), Failure> {
-    let (mut away_since, mut busy_attempts) = (None, 0);
-    loop {
-        if let Ok(Some(why)) = db.unfit().await {
-            return Err(Failure(EXIT_DATA, why.to_owned()));
+    let applied = migrations::apply_patiently(db).await.map_err(|refusal| match refusal {
+        Refusal::Busy(_) => {
+            let why = format!("{refusal}: run `hyperdesk migrate` again when whoever uses it is done");
+            Failure(EXIT_UNAVAILABLE, why)
         }
-        let refusal = match migrations::apply(db).await {
-            Ok(applied) => {
-                tracing::info!(?applied, "the schema is up to date");
-                return Ok(());
-            }
-            Err(refusal) => refusal,
-        };
-        match refusal {
-            // Who is refused there, or asks for a schema that is not there, would wait for nothing.
-            Refusal::Database(error @ db::Error::Unavailable(_)) if error.advice().is_none() => {
-                let waited = away_since.get_or_insert_with(Instant::now).elapsed();
-                let Some(left) = MIGRATE_WAIT_MAX.checked_sub(waited) else { return Err(error.into()) };
-                let left = left.as_millis().div_ceil(1_000);
-                tracing::warn!("waiting for the database, {left} s more at most: {error}");
-            }
-            Refusal::Busy(_) if busy_attempts < BUSY_ATTEMPTS_MAX => {
-                (away_since, busy_attempts) = (None, busy_attempts + 1);
-                tracing::warn!("{refusal}: trying again, attempt {busy_attempts} of {BUSY_ATTEMPTS_MAX}");
-            }
-            Refusal::Busy(_) => {
-                let why = format!("{refusal}: run `hyperdesk migrate` again when whoever uses it is done");
-                return Err(Failure(EXIT_UNAVAILABLE, why));
-            }
-            Refusal::Database(error) => return Err(error.into()),
-            Refusal::Schema(why) => return Err(Failure(EXIT_DATA, why)),
-        }
-        tokio::time::sleep(WAIT_FOR_DATABASE).await;
-    }
+        Refusal::Database(error) => error.into(),
+        Refusal::Schema(why) => Failure(EXIT_DATA, why),
+    })?;
+    tracing::info!(?applied, "the schema is up to date");
+    Ok(())
 }
 
 async fn serve(process: Process) -> Result<(), Failure> {

@@ -13,6 +13,7 @@
 //! A file that has landed never changes: its checksum is kept with what was applied, and a schema that was made
 //! from another text is refused. So is one that is not ours, such as a Rails application's: nothing is written to it.
 
+mod patience;
 mod shape;
 mod standing;
 
@@ -22,6 +23,7 @@ use ring::digest::{SHA256, digest};
 
 use super::{Db, Error, Statement};
 
+pub use patience::apply_patiently;
 pub use shape::{Found, Wanted, mistakes, wanted};
 pub use standing::Standing;
 use standing::{Applied, Origin};

@@ -11,8 +11,8 @@ use crate::support::{Product, Schema, Server};
 async fn both() -> Option<[Server; 2]> {
     let (chosen, other) = (Product::chosen(), Product::chosen().other());
     if chosen == Product::MariaDb && other.program_if_any().is_none() {
-        let why = "SKIPPED: imports between MariaDB and MySQL, as there is no mysqld (`deploy/local/test mysql` has one)";
-        writeln!(std::io::stderr(), "{why}").unwrap();
+        let why = "SKIPPED: imports between MariaDB and MySQL, as there is no mysqld (`deploy/local/test mysql` has one)\n";
+        std::io::stderr().write_all(why.as_bytes()).unwrap();
         return None;
     }
     Some([Server::start_of(chosen, &[]).await, Server::start_of(other, &[]).await])

@@ -91,8 +91,7 @@ fn judge_clause(clause: &str, all: &[&str]) -> Result<(), String> {
     match words.as_slice() {
         // Those who do not know it leave it out of what they insert.
         ["ADD", "COLUMN", _, definition @ ..] => {
-            let may_be_left_out =
-                !clause.contains("NOT NULL") || definition.iter().any(|word| *word == "DEFAULT");
+            let may_be_left_out = !clause.contains("NOT NULL") || definition.contains(&"DEFAULT");
             let asks = ["UNIQUE", "PRIMARY", "CHECK", "REFERENCES", "AUTO_INCREMENT", "GENERATED", "AS"];
             let asks_something = definition.iter().any(|word| asks.contains(word));
             if may_be_left_out && !asks_something { Ok(()) } else { offends }

@@ -194,9 +194,9 @@ module "loadtest" {
   master_region = var.region
   workers       = var.load_workers
   files = {
-    for path in concat(["locustfile.py"], [
+    for file in concat(["locustfile.py"], [
       for name in fileset("${path.module}/../loadtest/people", "*.py") : "deploy/loadtest/people/${name}"
-    ]) : path => file("${path.module}/../../${path}")
+    ]) : file => file("${path.module}/../../${file}")
   }
 }
 

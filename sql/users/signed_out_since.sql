@@ -1,4 +1,5 @@
 -- users.signed_out_since: with the database's clock, also where there are none
 SELECT NOW(6), late.sid, late.expires_at
 FROM (SELECT 1 AS one) once
-LEFT JOIN (SELECT sid, expires_at FROM revoked_sessions WHERE revoked_at > ? ORDER BY revoked_at LIMIT 10000) late ON TRUE
+LEFT JOIN (SELECT sid, expires_at FROM revoked_sessions FORCE INDEX (revoked_sessions_revoked)
+    WHERE revoked_at > ? ORDER BY revoked_at LIMIT 10000) late ON TRUE

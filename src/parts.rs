@@ -16,9 +16,9 @@ use crate::users;
 
 /// What a service may be made from.
 pub struct Parts {
-    /// Every variable.
+    /// All settings, read from the environment and checked.
     pub config: Arc<Config>,
-    /// The database.
+    /// The pools of the writer and of the reader.
     pub db: Arc<Db>,
     /// Keys and revoked sessions.
     pub auth: Arc<Auth>,

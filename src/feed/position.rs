@@ -7,6 +7,6 @@ use crate::clock::Timestamp;
 pub struct Position {
     /// The change's number.
     pub seq: u64,
-    /// Its time.
+    /// When that change was numbered, by the database's clock.
     pub at: Timestamp,
 }

@@ -110,7 +110,7 @@ const COMPLETED_LATER: &str = "'username_key', 'message_count', 'message_counted
 async fn rows(schema: &Schema) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();
     for table in tables(schema).await {
-        if ["outbox", "events", "feed_head"].contains(&table.as_str()) {
+        if ["outbox", "events", "runs", "feed_head"].contains(&table.as_str()) {
             continue;
         }
         let columns: Vec<String> = schema

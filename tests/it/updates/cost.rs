@@ -57,9 +57,17 @@ async fn fill(schema: &Schema, (ann, eve): (i64, i64), conversations: u64, messa
     }
 }
 
-/// The answer to `GET path`, and the rows that the server examines for it: the least of some times, because background
-/// tasks read, too, and MySQL's status is itself a table.
+/// The answer to `GET path`, and the rows that the server examines for it: also once all tables were opened anew, as the
+/// server prepares its statements again then, by what it has kept of them.
 async fn examined_by(schema: &Schema, user: &User, path: &str) -> (u64, Response) {
+    let (first, _) = least_examined_by(schema, user, path).await;
+    schema.execute("FLUSH TABLES").await;
+    let (then, answer) = least_examined_by(schema, user, path).await;
+    (first.max(then), answer)
+}
+
+/// The least of some times, because background tasks read, too, and MySQL's status is itself a table.
+async fn least_examined_by(schema: &Schema, user: &User, path: &str) -> (u64, Response) {
     // Once before, so that the statements are prepared and the connection is open.
     let mut answer = user.get(path).await.expect_status(200);
     let (mut cost, mut own) = (u64::MAX, u64::MAX);

@@ -3,18 +3,19 @@
 //! A service that is not named in `SERVICES` has no routes, asks no table, and costs nothing. Each has its part of
 //! the OpenAPI document in its folder, and its page where people use it ([`pages`]).
 
+pub mod meta;
 mod openapi;
 pub mod pages;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::board::{self, Board};
 use crate::bookstore::{self, Bookstore};
-use crate::chassis::route::{self, Access, Miss, Spec};
-use crate::chassis::{Answer, Request, Service, response};
+use crate::chassis::route::{self, Miss, Spec};
+use crate::chassis::{Answer, Request, Service};
 use crate::datetime::{self, Datetime};
 use crate::db::{Packet, Statement};
 use crate::helpdesk::{self, Helpdesk};
@@ -39,7 +40,7 @@ macro_rules! services {
         #[derive(Clone, Copy, Debug)]
         #[allow(missing_docs)] // The variants are the services.
         pub enum Route {
-            OpenApi,
+            Meta(meta::Route),
             Page(pages::Route),
             $($Service($field::routes::Route),)+
         }
@@ -84,20 +85,15 @@ macro_rules! services {
                         Err(miss) => return Err(miss),
                     }
                 })+
-                match path {
-                    "/openapi.json" => route::by_method(method, route::GET, &[(Method::GET, Route::OpenApi)]),
-                    _ => match &self.pages {
-                        Some(pages) => pages.find(method, path).map(Route::Page),
-                        None => Err(Miss::Path),
-                    },
+                match (meta::find(method, path), &self.pages) {
+                    (Err(Miss::Path), Some(pages)) => pages.find(method, path).map(Route::Page),
+                    (found, _) => found.map(Route::Meta),
                 }
             }
 
             fn call(&self, route: Route, request: &mut Request) -> Answer {
                 match route {
-                    Route::OpenApi => {
-                        Answer::now(Ok(response::json_text(StatusCode::OK, self.openapi.clone())))
-                    }
+                    Route::Meta(route) => meta::call(route, &self.openapi, request),
                     Route::Page(route) => match &self.pages {
                         Some(pages) => pages.call(route, request),
                         None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
@@ -113,7 +109,7 @@ macro_rules! services {
         impl route::Route for Route {
             fn spec(self) -> Spec {
                 match self {
-                    Self::OpenApi => Spec::get("/openapi.json", Access::Public),
+                    Self::Meta(route) => route.spec(),
                     Self::Page(route) => route.spec(),
                     $(Self::$Service(route) => route.spec(),)+
                 }
@@ -121,18 +117,19 @@ macro_rules! services {
 
             fn ordinal(self) -> usize {
                 // Each service's routes come after those of the services before it.
-                let after = 1 + pages::Route::COUNT;
+                let after = <meta::Route as strum::EnumCount>::COUNT;
+                let (pages, after) = (after, after + pages::Route::COUNT);
                 $(let ($field, after) = (after, after + <$field::routes::Route as strum::EnumCount>::COUNT);)+
                 let _all = after;
                 match self {
-                    Self::OpenApi => 0,
-                    Self::Page(route) => 1 + route.ordinal(),
+                    Self::Meta(route) => route.ordinal(),
+                    Self::Page(route) => pages + route.ordinal(),
                     $(Self::$Service(route) => $field + route.ordinal(),)+
                 }
             }
 
             fn all() -> Vec<Self> {
-                let mut all = vec![Self::OpenApi];
+                let mut all: Vec<Self> = meta::Route::all().into_iter().map(Self::Meta).collect();
                 all.extend(pages::Route::all().into_iter().map(Self::Page));
                 $(all.extend($field::routes::Route::all().into_iter().map(Self::$Service));)+
                 all

@@ -7,7 +7,6 @@
 //! | `/messages…`, `/conversations/:id/messages` | `messages` |
 //! | `/expert/…` | `experts` |
 //! | `/api/…` | `updates`, and `stream` for server-sent events; `catch_up` for what memory cannot answer |
-//! | `/health`, `/up` | here |
 //!
 //! `timeline` reads messages across conversations, in the order of time; [`merge`] is how. `lease` takes back what an
 //! expert who is gone has claimed, `counts` sees to it that `messageCount` is right, `profiles` knows who is an expert.
@@ -192,7 +191,6 @@ impl Helpdesk {
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthenticated());
         Ok(match route {
-            Route::Health | Route::Up => health(request),
             Route::ConversationUpdates => updates::since(self, request, Class::Conversations, "userId")?,
             Route::MessageUpdates => updates::since(self, request, Class::Messages, "userId")?,
             Route::QueueUpdates => updates::since(self, request, Class::Queue, "expertId")?,
@@ -272,17 +270,6 @@ fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(
         Box::new(move || running.running() as f64),
     )?))?;
     registry.register(Box::new(hasher.rejected().clone()))
-}
-
-/// Never touches the database: it tells a balancer that this process answers.
-fn health(request: &mut Request) -> Answer {
-    let timestamp = Timestamp::now().format();
-    let mut text = bytes::BytesMut::with_capacity(64);
-    text.extend_from_slice(b"{\"status\":\"ok\",\"timestamp\":\"");
-    text.extend_from_slice(&timestamp);
-    text.extend_from_slice(b"\"}");
-    request.reused();
-    Answer::Reused(text.freeze())
 }
 
 /// The answer to a write that found nothing of the caller's. Whether there is such a caller is looked at only then:

@@ -19,7 +19,7 @@ const SIGNED_OUT_WITHIN: Duration = Duration::from_secs(2);
 
 fn service_of(route: &Route) -> &'static str {
     match route {
-        Route::OpenApi | Route::Page(Page::Home | Page::File) => "",
+        Route::Meta(_) | Route::Page(Page::Home | Page::File) => "",
         Route::Page(Page::Service(_)) => route.spec().label.trim_matches('/'),
         Route::Helpdesk(_) => "helpdesk",
         Route::Stock(_) => "stock",

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,8 @@ use serde::{Serialize, Serializer};
 
 /// The length of the one text form of a time, in bytes.
 pub const TEXT_BYTES: usize = 27;
+/// The length of the date in it, with the `T`.
+const DATE_BYTES: usize = 11;
 /// The text form, with zeros for its digits.
 const FORM: &[u8; TEXT_BYTES] = b"0000-00-00T00:00:00.000000Z";
 
@@ -100,12 +103,11 @@ impl Timestamp {
         if day < 1 || day > days_in_month(year, month) {
             return None;
         }
-        if hour > 23 || minute > 59 || second > 59 || micros >= MICROS_PER_SECOND as u32 {
-            return None;
-        }
-        let seconds = hour as i64 * 3600 + minute as i64 * 60 + second as i64;
         let days = days_from_civil(year, month, day);
-        Some(Self(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + micros as i64))
+        match micros_of_day(hour, minute, second, micros) {
+            Some(micros) => Some(Self(days * MICROS_PER_DAY + micros)),
+            None => None,
+        }
     }
 
     /// The UTC calendar fields. A moment outside the years 0 to 9999 reads as the nearest one inside,
@@ -147,17 +149,14 @@ impl Timestamp {
 
     /// Reads what [`Timestamp::format`] writes, which nearly every poll sends back; `None` for anything else.
     fn parse(text: &[u8; TEXT_BYTES]) -> Option<Self> {
-        // What is left of a digit is its value, and of all other characters nothing.
-        let values: [u8; TEXT_BYTES] = std::array::from_fn(|at| text[at] ^ FORM[at]);
-        let is_beyond = |value: u8, form: u8| value > if form == b'0' { 9 } else { 0 };
-        let beyond = values.iter().zip(FORM).fold(false, |any, (&value, &form)| any | is_beyond(value, form));
-        let number = |from: usize, to: usize| {
-            values[from..to].iter().fold(0, |number, &digit| number * 10 + u32::from(digit))
-        };
-        let two = |from: usize| number(from, from + 2) as u8;
-        let (year, micros) = (number(0, 4) as i32, number(20, 26));
-        let at = Self::from_civil(year, two(5), two(8), two(11), two(14), two(17), micros);
-        at.filter(|_| !beyond)
+        let (date, time) = (text.first_chunk()?, text.last_chunk::<16>()?);
+        let (last, begin) = LAST_DATE.get();
+        let begin = if *date == last { begin } else { remember(date)? };
+        let [clock, decimals] = time.as_chunks().0 else { return None };
+        let [hour, _, _, minute, _, _, second, _] = pairs(clock, b"00:00:00")?;
+        let [_, high, _, middle, _, low, _, _] = pairs(decimals, b".000000Z")?;
+        let micros = (u32::from(high) * 100 + u32::from(middle)) * 100 + u32::from(low);
+        Some(Self(begin.0 + micros_of_day(hour, minute, second, micros)?))
     }
 
     /// Reads a time as existing clients of the `since` parameter write it; `text` is already
@@ -175,6 +174,10 @@ impl Timestamp {
         {
             return Some(at);
         }
+        Self::parse_any(text)
+    }
+
+    fn parse_any(text: &[u8]) -> Option<Self> {
         let (date, rest) = text.split_first_chunk()?;
         let &[y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2] = date else { return None };
         let (year, month, day) = (number([y1, y2, y3, y4])?, number([o1, o2])?, number([d1, d2])?);
@@ -206,6 +209,36 @@ impl Serialize for Timestamp {
         let text = self.format();
         serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
+}
+
+thread_local! {
+    /// The date that this thread read last, with the `T` behind it, and when it began: nearly every poll is of today, and
+    /// comparing is a third of reading.
+    static LAST_DATE: Cell<([u8; DATE_BYTES], Timestamp)> = const { Cell::new((*b"1970-01-01T", Timestamp(0))) };
+}
+
+/// Reads a date that is not the last one.
+#[cold]
+fn remember(date: &[u8; DATE_BYTES]) -> Option<Timestamp> {
+    let &[y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T'] = date else { return None };
+    let (year, month, day) = (number([y1, y2, y3, y4])?, number([o1, o2])?, number([d1, d2])?);
+    let begin = Timestamp::from_civil(year as i32, month as u8, day as u8, 0, 0, 0, 0)?;
+    LAST_DATE.set((*date, begin));
+    Some(begin)
+}
+
+/// For each byte but the last the number that it and the next one make as digits. `None` where `text` has something else
+/// than digits in the place of `form`'s zeros, or than `form` elsewhere. All eight at once: what is good carries nothing
+/// from one byte to the next.
+fn pairs(text: &[u8; 8], form: &[u8; 8]) -> Option<[u8; 8]> {
+    // What is left of a digit is its value, and of all other characters nothing.
+    let values = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*form);
+    // What makes the first bit of a byte one that is more than it may be, unless it is one already.
+    let excess = u64::from_le_bytes(form.map(|form| if form == b'0' { 0x7f - 9 } else { 0x7f }));
+    if (values.wrapping_add(excess) | values) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    Some((values * 10 + (values >> 8)).to_le_bytes())
 }
 
 /// The number that decimal digits make; at most seven, so that what are no digits fit as well.
@@ -268,6 +301,15 @@ const fn put_digits(text: &mut [u8; TEXT_BYTES], at: usize, count: usize, mut va
         text[at + left] = b'0' + (value % 10) as u8;
         value /= 10;
     }
+}
+
+/// Microseconds since midnight, where there is such a time.
+const fn micros_of_day(hour: u8, minute: u8, second: u8, micros: u32) -> Option<i64> {
+    if hour > 23 || minute > 59 || second > 59 || micros >= MICROS_PER_SECOND as u32 {
+        return None;
+    }
+    let seconds = hour as i64 * 3600 + minute as i64 * 60 + second as i64;
+    Some(seconds * MICROS_PER_SECOND + micros as i64)
 }
 
 const fn clamp(micros: i64) -> i64 {

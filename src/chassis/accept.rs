@@ -103,6 +103,8 @@ fn http() -> http1::Builder {
         .keep_alive(true)
         .half_close(false)
         .pipeline_flush(false)
+        // Head and body in one piece: `connection` gives it no large ones.
+        .writev(false)
         .allow_multiple_spaces_in_request_line_delimiters(false)
         .ignore_invalid_headers(false)
         .title_case_headers(false)

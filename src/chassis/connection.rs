@@ -4,15 +4,15 @@
 //! connection carries a timer of its own: an idle one costs a few words and no wake-up, and a request sets no
 //! timer. The cost is precision: a limit is kept to within [`SWEEP_MS`].
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -45,14 +45,12 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection that has done nothing yet is left open while closing: its request may be on its way.
 const CLOSING_GRACE_MS: u64 = 250;
 
-/// Head and body of up to so many bytes are copied together and sent as one piece, which costs the kernel 6 % less than
-/// two (4.45 us, not 4.72): an idle poll's answer has 400.
-const GATHERED_BYTES_MAX: usize = 512;
-
-thread_local! {
-    /// Where an event loop puts head and body together: made once, not for each answer.
-    static GATHERED: RefCell<[u8; GATHERED_BYTES_MAX]> = const { RefCell::new([0; GATHERED_BYTES_MAX]) };
-}
+/// What hyper is given of a body at once. It copies head and body into one buffer and sends them as one piece, which takes
+/// less of it and of the kernel than two, and keeps that buffer as large as it ever was: with so much in it, and a head, it
+/// stays at its [`WRITE_BUFFER_BYTES`]. An idle poll's answer has 400 bytes.
+const PIECE_BYTES_MAX: usize = WRITE_BUFFER_BYTES - 1_024;
+/// What hyper's buffer for answers begins with.
+const WRITE_BUFFER_BYTES: usize = 8 * 1_024;
 
 const _: () = assert!(HEAD_MS_MAX + 2 * SWEEP_MS <= 10_000);
 const _: () = assert!(WRITE_STALL_MS_MAX + 2 * SWEEP_MS <= 20_000);
@@ -90,6 +88,12 @@ pub(super) struct Activity {
     behind: AtomicU32,
     /// Bytes that it took since.
     taken: AtomicU64,
+    /// There is more of the answer than hyper was given.
+    has_more: AtomicBool,
+    /// hyper has a piece of the answer that the kernel has not.
+    has_unsent: AtomicBool,
+    /// The next piece was asked for meanwhile.
+    is_awaited: AtomicBool,
 }
 
 impl Activity {
@@ -128,14 +132,35 @@ impl Activity {
         }
     }
 
-    /// Notes what came of giving the kernel `offered` bytes, which are all that there is.
-    fn wrote(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize, tick: u32) {
+    /// Whether hyper may be given the next piece. If not, it will be woken when the kernel has the one before.
+    fn may_send(&self) -> bool {
+        let may_send = !self.has_unsent.load(Relaxed);
+        if !may_send {
+            self.is_awaited.store(true, Relaxed);
+        }
+        may_send
+    }
+
+    /// Notes that hyper was given a piece.
+    fn gave(&self, has_more: bool) {
+        self.has_unsent.store(true, Relaxed);
+        self.has_more.store(has_more, Relaxed);
+    }
+
+    /// Notes that the kernel has all that hyper was given; whether the next piece was asked for.
+    fn sent(&self) -> bool {
+        self.has_unsent.store(false, Relaxed);
+        self.is_awaited.swap(false, Relaxed)
+    }
+
+    /// Notes what came of giving the kernel `offered` bytes, which are all that hyper has.
+    fn wrote(&self, outcome: &Poll<io::Result<usize>>, offered: usize, tick: u32) {
         // Nearly always the kernel takes all, and did so before.
         if let Poll::Ready(Ok(taken)) = outcome {
             if self.behind.load(Relaxed) != 0 {
                 self.stalled.store(0, Relaxed);
                 self.taken.store(self.taken.load(Relaxed) + *taken as u64, Relaxed);
-                if *taken == offered() {
+                if *taken == offered && !self.has_more.load(Relaxed) {
                     self.behind.store(0, Relaxed);
                 }
             }
@@ -155,27 +180,40 @@ fn longer_than(tick: u32, since: u32, limit_ms: u64) -> bool {
     u64::from(tick.wrapping_sub(since)) * SWEEP_MS > limit_ms
 }
 
-/// Notes that `response` is made. One in pieces keeps the connection busy until the last is made.
+/// Notes that `response` is made. One in pieces keeps the connection busy until the last is made, and so does a large one,
+/// which goes out in pieces.
 pub(super) fn answered(
     response: &mut Response,
     activity: &Arc<Activity>,
     tick: &Arc<AtomicU32>,
     answers: &Arc<Answers>,
 ) {
-    let body = response.body_mut();
-    if let Body::Whole(_) = body {
+    if let Body::Whole(bytes) = response.body()
+        && bytes.as_ref().is_none_or(|bytes| bytes.len() <= PIECE_BYTES_MAX)
+    {
         activity.enter(Phase::Answered, tick.load(Relaxed));
-    } else if let Body::Pieces(pieces) = std::mem::replace(body, Body::empty()) {
-        activity.enter(Phase::Streaming, tick.load(Relaxed));
-        let (activity, tick, answers) = (activity.clone(), tick.clone(), answers.clone());
-        *body = Body::Pieces(Box::pin(Streamed { pieces, activity, tick, answers }));
+        return;
     }
+    let (pieces, rest) = match std::mem::replace(response.body_mut(), Body::empty()) {
+        Body::Whole(bytes) => (None, bytes.unwrap_or_default()),
+        Body::Pieces(pieces) => (Some(pieces), Bytes::new()),
+    };
+    if pieces.is_none() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(rest.len()));
+    }
+    activity.enter(Phase::Streaming, tick.load(Relaxed));
+    activity.sent();
+    let (activity, tick, answers) = (activity.clone(), tick.clone(), answers.clone());
+    *response.body_mut() = Body::Pieces(Box::pin(Streamed { pieces, rest, activity, tick, answers }));
 }
 
-/// Pieces that tell [`Activity`] when they are over. The next one is made when the client took the one before: one
-/// that is large has its share of the memory, or it is the end.
+/// An answer in pieces, which tells [`Activity`] when it is over. The next one is made when the client took the one before:
+/// one that is large has its share of the memory, or it is the end.
 struct Streamed {
-    pieces: Pieces,
+    /// Where more comes from.
+    pieces: Option<Pieces>,
+    /// What hyper was not given yet of what is made.
+    rest: Bytes,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
     answers: Arc<Answers>,
@@ -185,8 +223,21 @@ impl Stream for Streamed {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let piece = ready!(self.pieces.as_mut().poll_next(cx));
-        Poll::Ready(piece.and_then(|piece| self.answers.weighed(piece).ok()))
+        if !self.activity.may_send() {
+            return Poll::Pending;
+        }
+        if self.rest.is_empty() {
+            let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+            let piece = ready!(pieces.as_mut().poll_next(cx));
+            let Some(piece) = piece.and_then(|piece| self.answers.weighed(piece).ok()) else {
+                return Poll::Ready(None);
+            };
+            self.rest = piece;
+        }
+        let length = self.rest.len().min(PIECE_BYTES_MAX);
+        let piece = self.rest.split_to(length);
+        self.activity.gave(!self.rest.is_empty());
+        Poll::Ready(Some(piece))
     }
 }
 
@@ -226,10 +277,6 @@ impl Watched {
         self.tick.load(Relaxed)
     }
 
-    fn note_write(&self, outcome: &Poll<io::Result<usize>>, offered: impl FnOnce() -> usize) {
-        self.activity.wrote(outcome, offered, self.tick());
-    }
-
     /// Writes what stands for `head`, which hyper wrote by itself; none where it is the head of an answer of ours. To hyper
     /// it is all or nothing, so that it asks again with the same head.
     fn poll_refusal(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Option<Poll<io::Result<usize>>> {
@@ -245,7 +292,7 @@ impl Watched {
         while *sent < text.len() {
             let rest = &text[*sent..];
             let outcome = Pin::new(&mut self.io).poll_write(cx, rest);
-            self.activity.wrote(&outcome, || rest.len(), self.tick.load(Relaxed));
+            self.activity.wrote(&outcome, rest.len(), self.tick.load(Relaxed));
             match outcome {
                 Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
                 Poll::Ready(Ok(written)) => *sent += written,
@@ -279,44 +326,20 @@ impl Write for Watched {
             return outcome;
         }
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.note_write(&outcome, || bytes.len());
+        self.activity.wrote(&outcome, bytes.len(), self.tick());
         outcome
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let [head] = slices
-            && let Some(outcome) = self.poll_refusal(cx, head)
-        {
-            return outcome;
-        }
-        let outcome = match slices {
-            [head, body] if head.len() + body.len() <= GATHERED_BYTES_MAX => {
-                GATHERED.with_borrow_mut(|both| {
-                    let (place, rest) = both.split_at_mut(head.len());
-                    place.copy_from_slice(head);
-                    rest[..body.len()].copy_from_slice(body);
-                    Pin::new(&mut self.io).poll_write(cx, &both[..head.len() + body.len()])
-                })
-            }
-            _ => Pin::new(&mut self.io).poll_write_vectored(cx, slices),
-        };
-        self.note_write(&outcome, || slices.iter().map(|slice| slice.len()).sum());
-        outcome
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        // hyper flushes when its own buffer is empty: the whole answer is with the kernel now.
-        if outcome.is_ready() && self.activity.phase() == Phase::Answered {
-            self.activity.enter(Phase::Idle, self.tick());
+        // hyper flushes when its own buffer is empty: all that it was given is with the kernel now.
+        if outcome.is_ready() {
+            match self.activity.phase() {
+                Phase::Answered => self.activity.enter(Phase::Idle, self.tick()),
+                // It asks again when it is woken only.
+                Phase::Streaming if self.activity.sent() => cx.waker().wake_by_ref(),
+                _ => {}
+            }
         }
         outcome
     }
@@ -346,5 +369,60 @@ impl Write for Watched {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Body as _;
+    use prometheus::Registry;
+
+    use super::*;
+
+    /// The next bytes of a body; nothing while it has none to give.
+    fn next(body: &mut Body) -> Poll<Option<Bytes>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let frame = Pin::new(body).poll_frame(&mut context);
+        frame.map(|frame| frame.map(|Ok(frame)| frame.into_data().unwrap()))
+    }
+
+    #[test]
+    fn a_large_answer_is_given_piece_by_piece_as_the_kernel_takes_them() {
+        let answers = Arc::new(Answers::new(&Registry::new()).unwrap());
+        let (activity, tick) = (Arc::new(Activity::default()), Arc::new(AtomicU32::new(1)));
+        let text: Bytes = (0..2 * PIECE_BYTES_MAX + 1).map(|at| at as u8).collect();
+        let mut response = Response::new(Body::from(text.clone()));
+        answered(&mut response, &activity, &tick, &answers);
+        assert_eq!(response.headers()[CONTENT_LENGTH], text.len().to_string());
+        let body = response.body_mut();
+        let mut given = Vec::new();
+        for length in [PIECE_BYTES_MAX, PIECE_BYTES_MAX, 1] {
+            let Poll::Ready(Some(piece)) = next(body) else { panic!("a piece") };
+            assert_eq!((piece.len(), activity.phase()), (length, Phase::Streaming));
+            given.extend_from_slice(&piece);
+            assert_eq!(activity.has_more.load(Relaxed), given.len() < text.len());
+            assert_eq!(next(body), Poll::Pending, "hyper has the last one still");
+            assert!(activity.sent(), "and is woken when the kernel has it");
+            assert!(!activity.sent());
+        }
+        assert_eq!((next(body), given), (Poll::Ready(None), text.to_vec()));
+        *body = Body::empty();
+        assert_eq!(activity.phase(), Phase::Answered);
+    }
+
+    #[test]
+    fn a_small_answer_is_left_as_it_is() {
+        let answers = Arc::new(Answers::new(&Registry::new()).unwrap());
+        let (activity, tick) = (Arc::new(Activity::default()), Arc::new(AtomicU32::new(1)));
+        for length in [0, PIECE_BYTES_MAX] {
+            let text = Bytes::from(vec![b'x'; length]);
+            let mut response = Response::new(Body::from(text.clone()));
+            answered(&mut response, &activity, &tick, &answers);
+            assert_eq!(activity.phase(), Phase::Answered);
+            let given = if text.is_empty() { None } else { Some(text) };
+            assert_eq!(next(response.body_mut()), Poll::Ready(given));
+        }
     }
 }

@@ -106,6 +106,21 @@ fn other_text_is_refused() {
 }
 
 #[test]
+fn the_servers_own_form_is_read_like_any_other_on_every_day() {
+    for day in ["2026-01-15", "2024-02-29", "2023-02-29"] {
+        let good = format!("{day}T10:39:58.123456Z");
+        for at in 0..TEXT_BYTES {
+            for byte in 0..=u8::MAX {
+                let mut text = good.clone().into_bytes();
+                text[at] = byte;
+                assert_eq!(Timestamp::parse_lenient(&text), Timestamp::parse_any(&text), "{text:?}");
+                assert_eq!(Timestamp::parse_lenient(&good), Timestamp::parse_any(good.as_bytes()));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_present_is_between_two_looks_at_the_machines_clock() {
     let look = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
     let (before, now, after) = (look(), Timestamp::now().micros().unsigned_abs(), look());

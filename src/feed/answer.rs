@@ -160,6 +160,24 @@ impl Updates<'_> {
     }
 }
 
+/// The text of [`put_nothing`] up to its first number, with zeros for the cursor.
+const NOTHING: &[u8; 124] = b"{\"cursor\":\"00000000000000000000000000000000000000\",\"conversations\":[],\
+    \"messages\":[],\"queue\":{\"waiting\":[],\"left\":[],\"total\":";
+/// What it takes at most.
+pub(super) const NOTHING_BYTES_MAX: usize = 256;
+
+/// What [`Updates`] writes where all is shown and nothing new: nearly every cursor poll gets it, so in few pieces.
+pub(super) fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_poll_ms: u64) {
+    let mut text = *NOTHING;
+    text[Updates::CURSOR].copy_from_slice(&cursor.text());
+    json.extend_from_slice(&text);
+    let mut digits = itoa::Buffer::new();
+    json.extend_from_slice(digits.format(total).as_bytes());
+    json.extend_from_slice(b"},\"nextPollMs\":");
+    json.extend_from_slice(digits.format(next_poll_ms).as_bytes());
+    json.put_u8(b'}');
+}
+
 /// The answer to a cursor poll that finds nothing, and its cursor's text.
 #[derive(Debug)]
 pub struct Nothing {
@@ -174,6 +192,29 @@ mod tests {
     use super::super::window::Position;
     use super::*;
     use crate::clock::Timestamp;
+
+    #[test]
+    fn the_answer_without_news_is_the_one_with_empty_lists() {
+        for (seq, number) in [(0, 0), (38, 7), (u64::MAX, u64::MAX)] {
+            let cursor = Cursor::new(Position { seq, at: Timestamp::from_micros(1) }, 7);
+            let none = List::Pieces(&[]);
+            let updates = Updates {
+                cursor,
+                shown: Shown::ALL,
+                conversations: none,
+                messages: none,
+                waiting: none,
+                left: &[],
+                total: number,
+                positions: &[],
+                next_poll_ms: number,
+            };
+            let mut json = BytesMut::new();
+            put_nothing(&mut json, cursor, number, number);
+            assert_eq!(json, updates.json());
+            assert!(json.len() <= NOTHING_BYTES_MAX);
+        }
+    }
 
     #[test]
     fn an_answer_is_one_object_and_never_longer_than_said() {

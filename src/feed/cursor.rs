@@ -53,9 +53,10 @@ impl Cursor {
         let (at, check) = (self.at_bits(), u64::from(self.check()));
         // 48 bits are 8 digits. Of the last 8 the first 6 count: they are the check's 32 bits and zeros.
         let pieces = [at >> 16, at << 32 | seq >> 32, seq << 16 | user >> 48, user, check << 16];
-        let sextets = pieces.map(|bits| sextets(bits).to_be_bytes());
+        let pair = |bits: u64| PAIRS[bits as usize % PAIRS.len()];
+        let pairs = pieces.map(|bits| [pair(bits >> 36), pair(bits >> 24), pair(bits >> 12), pair(bits)]);
         let mut text = [0; TEXT_BYTES];
-        text.iter_mut().zip(sextets.as_flattened()).for_each(|(place, &sextet)| *place = digit(sextet));
+        text.copy_from_slice(&pairs.as_flattened().as_flattened()[..TEXT_BYTES]);
         text
     }
 
@@ -65,19 +66,25 @@ impl Cursor {
     /// [`Malformed`] for any other.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Malformed> {
         let text: &[u8; TEXT_BYTES] = text.as_ref().try_into().map_err(|_| Malformed)?;
+        let mut all = 0;
+        let mut four = |at: usize, count: usize| {
+            let value = |of_four: usize| VALUES[of_four][usize::from(text[at + of_four])];
+            let bits = (0..count).fold(0, |bits, of_four| bits | value(of_four));
+            all |= bits;
+            u64::from(bits)
+        };
+        let mut eight = |at: usize| four(at, 4) << 24 | four(at + 4, 4);
+        let (one, two, three, rest) = (eight(0), eight(8), eight(16), eight(24));
         // As if two digits of zeros followed: the check's bits are the first 32 of 48.
-        let values: [u8; TEXT_BYTES] = std::array::from_fn(|place| value(text[place]));
-        let is_text = values.iter().fold(0, |all, value| all | value) < 64;
-        let mut sextets = [0; TEXT_BYTES + 2];
-        sextets[..TEXT_BYTES].copy_from_slice(&values);
-        let [one, two, three, four, five] = pieces(&sextets);
+        let check = four(32, 4) << 24 | four(36, 2);
         let cursor = Self {
             at: Timestamp::from_micros((one << 16 | two >> 32).cast_signed()),
             seq: two << 32 | three >> 16,
-            user: three << 48 | four,
+            user: three << 48 | rest,
         };
         // Equal in its last bits as well, which hold nothing.
-        if is_text && u64::from(cursor.check()) << 16 == five { Ok(cursor) } else { Err(Malformed) }
+        let is_good = all < NO_DIGIT && u64::from(cursor.check()) << 16 == check;
+        if is_good { Ok(cursor) } else { Err(Malformed) }
     }
 
     /// 32 bits that depend on all the others (the finisher of splitmix64).
@@ -91,42 +98,37 @@ impl Cursor {
     }
 }
 
-/// The low 48 bits, six in each byte.
-const fn sextets(bits: u64) -> u64 {
-    let halves = bits << 8 & 0x00ff_ffff_0000_0000 | bits & 0x00ff_ffff;
-    let quarters = halves << 4 & 0x0fff_0000_0fff_0000 | halves & 0x0000_0fff_0000_0fff;
-    quarters << 2 & 0x3f00_3f00_3f00_3f00 | quarters & 0x003f_003f_003f_003f
-}
+/// The digits of base64url.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The base64url digit of six bits. Sums instead of a table or cases: the compiler does sixteen at once.
-fn digit(sextet: u8) -> u8 {
-    let from = |least: u8, step: u8| if sextet >= least { step } else { 0 };
-    let letter = sextet + b'A' + from(26, b'a' - b'Z' - 1);
-    letter - from(52, b'z' + 1 - b'0') - from(62, b'9' + 1 - b'-') + from(63, b'_' - b'-' - 1)
-}
-
-/// The six bits of a base64url digit, or more than 63 for any other byte: the inverse of [`digit`].
-fn value(byte: u8) -> u8 {
-    let from = |least: u8, count: u8, value: u8| {
-        if byte.wrapping_sub(least) < count { byte.wrapping_sub(least).wrapping_add(value) } else { 0 }
-    };
-    let is_digit = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let found =
-        from(b'A', 26, 0) | from(b'a', 26, 26) | from(b'0', 10, 52) | from(b'-', 1, 62) | from(b'_', 1, 63);
-    if is_digit { found } else { u8::MAX }
-}
-
-/// 48 bits of each eight bytes that hold six: the inverse of [`sextets`].
-fn pieces(text: &[u8; TEXT_BYTES + 2]) -> [u64; 5] {
-    let mut pieces = [0; 5];
-    for (piece, sextets) in pieces.iter_mut().zip(text.as_chunks().0) {
-        let bits = u64::from_be_bytes(*sextets);
-        let quarters = bits >> 2 & 0x0fc0_0fc0_0fc0_0fc0 | bits & 0x003f_003f_003f_003f;
-        let halves = quarters >> 4 & 0x00ff_f000_00ff_f000 | quarters & 0x0000_0fff_0000_0fff;
-        *piece = halves >> 8 & 0xffff_ff00_0000 | halves & 0x00ff_ffff;
+/// The two digits of each twelve bits.
+static PAIRS: [[u8; 2]; 1 << 12] = {
+    let mut pairs = [[0; 2]; 1 << 12];
+    let mut bits = 0;
+    while bits < pairs.len() {
+        pairs[bits] = [DIGITS[bits >> 6], DIGITS[bits & 63]];
+        bits += 1;
     }
-    pieces
-}
+    pairs
+};
+
+/// What a byte's digit adds to 24 bits as the first, second, third and fourth of four; [`NO_DIGIT`] for any other byte.
+static VALUES: [[u32; 256]; 4] = {
+    let mut values = [[NO_DIGIT; 256]; 4];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        let mut of_four = 0;
+        while of_four < 4 {
+            values[of_four][DIGITS[value] as usize] = (value as u32) << (18 - 6 * of_four);
+            of_four += 1;
+        }
+        value += 1;
+    }
+    values
+};
+
+/// Beyond what four digits hold.
+const NO_DIGIT: u32 = 1 << 24;
 
 #[cfg(test)]
 mod tests {

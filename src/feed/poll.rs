@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
 
-use super::answer::{List, Nothing, Place, Updates, array};
+use super::answer::{List, NOTHING_BYTES_MAX, Nothing, Place, Updates, array, put_nothing};
 use super::ask::CursorAsk;
 use super::cursor::Cursor;
 use super::shard::Shard;
@@ -283,19 +283,25 @@ impl Feed {
     #[must_use]
     pub fn nothing(&self, event_loop: usize, cursor: Cursor, shown: Shown) -> Nothing {
         let shard = &mut self.shard(event_loop);
-        let none = List::Array(b"[]");
-        let updates = Updates {
-            cursor,
-            shown,
-            conversations: none,
-            messages: none,
-            waiting: none,
-            left: &[],
-            total: shard.window.as_ref().map_or(0, super::window::Window::waiting),
-            positions: &[],
-            next_poll_ms: self.pace(shard),
+        let total = shard.window.as_ref().map_or(0, super::window::Window::waiting);
+        let next_poll_ms = self.pace(shard);
+        let json = if shown == Shown::ALL {
+            shard.text(NOTHING_BYTES_MAX, |text| put_nothing(text, cursor, total, next_poll_ms))
+        } else {
+            let none = List::Array(b"[]");
+            let updates = Updates {
+                cursor,
+                shown,
+                conversations: none,
+                messages: none,
+                waiting: none,
+                left: &[],
+                total,
+                positions: &[],
+                next_poll_ms,
+            };
+            shard.text(updates.bytes_max(), |text| updates.put(text))
         };
-        let json = shard.text(updates.bytes_max(), |text| updates.put(text));
         // It stands in there already.
         let cursor = json.slice(Updates::CURSOR);
         Nothing { json, cursor }

@@ -77,6 +77,12 @@ impl Window {
     /// What is new for `user` after position `seq`.
     #[must_use]
     pub fn after(&self, user: u64, seq: u64, tells: Tells) -> After {
+        if self.is_unchanged(user, seq, tells) { After::Unchanged } else { self.news_after(user, seq, tells) }
+    }
+
+    /// Apart from the above, which nearly every poll ends with: this needs much room on the stack.
+    #[inline(never)]
+    fn news_after(&self, user: u64, seq: u64, tells: Tells) -> After {
         let mut from = seq;
         loop {
             match self.part_after(user, from, tells) {

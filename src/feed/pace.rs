@@ -5,7 +5,8 @@
 //! is to be told of them late; where there are none, a poll is to find a look that is recent enough to be answered from
 //! ([`super::FRESH_MS_MAX`]) without one of its own.
 //!
-//! A write of this instance and a poll that cannot be answered yet do not wait for that: they wake the tail.
+//! A write of this instance, and a poll that cannot be answered yet or soon could not, do not wait for that: they wake the
+//! tail.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ const CHANGES_PER_LOOK: f64 = 6.0;
 /// Shortest time from one look to the next of an instance that follows another: at a thousand changes a second they are to be
 /// seen within 20 ms.
 const SHORTEST_MS: u64 = 10;
-/// Longest time: a look that is answered within the rest of [`FRESH_MS_MAX`] keeps every poll from waiting.
+/// Longest time: a look that is answered within the rest of [`FRESH_MS_MAX`] keeps every poll from waiting, and where polls
+/// are many they wake the tail before that.
 const LONGEST_MS: u64 = 80;
 /// Shortest time from the begin of a round to the next, whatever wakes the tail: writes that come closer share one.
 const ROUND_MS_MIN: u64 = 5;

@@ -29,6 +29,10 @@ const NEXT_POLL_MS: (u64, u64) = (4_500, 1_000);
 /// The same while the process stops: early enough to find another, spread so that they do not all come at once.
 const NEXT_POLL_RELEASED_MS: (u64, u64) = (1_000, 4_000);
 
+/// From this age of the state on a `since` poll wakes the tail, also where it need not wait for it: so that those who come
+/// next need not either, however late this machine gets to it.
+const WORN_MS_MIN: u64 = FRESH_MS_MAX / 2;
+
 /// The feed cannot answer now: 503 with `Retry-After`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -123,6 +127,9 @@ impl Feed {
         let came = if came == now { now_micros } else { self.micros_since_born(came) };
         let fresh = self.fresh.load(Relaxed);
         let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= came;
+        if fresh + WORN_MS_MIN * 1_000 < came {
+            self.wake.notify_one();
+        }
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }

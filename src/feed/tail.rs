@@ -165,7 +165,8 @@ impl Tail {
             }
             feed.tell_ticked();
             let leads = self.turn.leads(begun);
-            let round = Round { begun, took: begun.elapsed(), changes: self.changes, leads };
+            let is_held = feed.waiters.load(Relaxed) > 0;
+            let round = Round { begun, took: begun.elapsed(), changes: self.changes, leads, is_held };
             let next = self.pace.after(round);
             tokio::time::sleep_until(next.earliest.into()).await;
             tokio::select! {

@@ -47,6 +47,7 @@ pub mod event;
 mod held;
 mod lists;
 mod metrics;
+mod pace;
 pub mod poll;
 pub mod position;
 mod purge;
@@ -159,8 +160,6 @@ pub struct Feed {
     born: Instant,
     /// Microseconds since `born`: see [`Feed::fresh_at`]; 0 for never.
     fresh: AtomicU64,
-    /// Microseconds since `born` of somebody's last interest.
-    polled: AtomicU64,
     /// The last attempt to read failed.
     away: AtomicBool,
     /// Somebody here waits for what was committed since the last round.
@@ -199,7 +198,6 @@ impl Feed {
             settings: parts.settings,
             born,
             fresh: AtomicU64::new(0),
-            polled: AtomicU64::new(0),
             away: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             skew: AtomicI64::new(0),

@@ -28,8 +28,10 @@ const FAST_CLOCK_REACH_MICROS: i64 = 60_000_000;
 const NEXT_POLL_MS: (u64, u64) = (4_500, 1_000);
 /// The same while the process stops: early enough to find another, spread so that they do not all come at once.
 const NEXT_POLL_RELEASED_MS: (u64, u64) = (1_000, 4_000);
-/// How lately somebody's interest must have been noted to be left alone: not each poll writes a shared word.
-const POLLED_NOTE_MICROS: u64 = 200_000;
+
+/// From this age of the state on a `since` poll wakes the tail, also where it need not wait for it: so that those who come
+/// next need not either, however late this machine gets to it.
+const WORN_MS_MIN: u64 = FRESH_MS_MAX / 2;
 
 /// The feed cannot answer now: 503 with `Retry-After`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,13 +121,15 @@ impl Feed {
         least: Option<u64>,
     ) -> SincePoll {
         let now_micros = self.micros_since_born(now);
-        self.note_interest(now_micros);
         let mut shard = self.shard(event_loop);
         // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
         // Nearly every poll is answered when it comes.
         let came = if came == now { now_micros } else { self.micros_since_born(came) };
         let fresh = self.fresh.load(Relaxed);
         let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= came;
+        if fresh + WORN_MS_MIN * 1_000 < came {
+            self.wake.notify_one();
+        }
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
@@ -246,7 +250,6 @@ impl Feed {
     /// # Errors
     /// [`Unavailable`] while the feed was not read yet.
     pub fn cursor(&self, event_loop: usize, user: u64) -> Result<Cursor, Unavailable> {
-        self.note_interest(self.micros_since_born(Instant::now()));
         let shard = self.shard(event_loop);
         let window = shard.window.as_ref().ok_or(Unavailable::Stale)?;
         Ok(Cursor::new(window.position(), user))
@@ -328,7 +331,6 @@ impl Feed {
     ) -> CursorPoll {
         let CursorAsk { cursor, tells } = ask.into();
         let came = self.micros_since_born(now);
-        self.note_interest(came);
         if cursor.user != user {
             return CursorPoll::Reset;
         }
@@ -479,11 +481,5 @@ impl Feed {
             }
         };
         timeout_at(deadline, first).await.map_err(|_| self.stale())
-    }
-
-    fn note_interest(&self, now: u64) {
-        if now.saturating_sub(self.polled.load(Relaxed)) > POLLED_NOTE_MICROS {
-            self.polled.store(now, Relaxed);
-        }
     }
 }

@@ -52,31 +52,32 @@ pub(super) async fn run(
     bytes_before: u64,
     metrics: &FeedMetrics,
 ) -> Result<Option<Run>, Error> {
-    let Outbox { look, mut changes, conversations } = found;
+    let Outbox { head, mut changes, conversations, .. } = found;
     let is_whole = changes.len() < OUTBOX_ROWS_MAX;
     let mut later = changes.split_off(fitting(&changes, &conversations));
     if !is_whole && let Some(last) = later.last().or(changes.last()) {
         // They may be of a later moment than the snapshot: what that shows is shown with them at the latest.
         later.extend(session.outbox_rest(last.id).await?);
     }
-    let rendered = assembly.render(look.head.seq + 1, &changes, &later, &conversations);
+    let rendered = assembly.render(head.seq + 1, &changes, &later, &conversations);
     let by = changes.iter().filter_map(|change| Some((change.id, change.expert_id?))).collect();
     let body = encode(rendered.header, &rendered.entries, &by);
     let bytes = bytes_before + body.len() as u64;
     let ids: Vec<u64> = changes.iter().map(|change| change.id).collect();
-    let Some(at) = session.sequence(look.head, &ids, bytes, &body).await? else {
+    let Some(at) = session.sequence(head, &ids, bytes, &body).await? else {
         metrics.sequencer_contended();
         return Ok(None);
     };
     metrics.sequenced(ids.len() as u64);
-    let last = Position { seq: look.head.seq + ids.len() as u64, at };
-    Ok(Some(Run { last, first: look.head.seq + 1, after_at: look.head.at, bytes, body: body.into() }))
+    let last = Position { seq: head.seq + ids.len() as u64, at };
+    Ok(Some(Run { last, first: head.seq + 1, after_at: head.at, bytes, body: body.into() }))
 }
 
-/// Others who numbered something so lately are about to number what comes next: about as long as a round and the rest
+/// Who numbered something so lately is about to number what comes next: about as long as a round and the rest
 /// after it take under load.
 const FOLLOW_MS_MAX: u64 = 30;
-/// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`].
+/// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`]. So long those
+/// others look for it at a short pace.
 const LEFT_MS_MAX: u64 = 50;
 
 /// Whose turn it is to number. Anyone may; but the more try at once, the more try for nothing.
@@ -86,34 +87,46 @@ const LEFT_MS_MAX: u64 = 50;
 /// poll cannot be answered yet. What nobody waits for, or whose instance died, is anyone's after a while.
 #[derive(Debug, Default)]
 pub struct Turn {
-    is_ours: bool,
-    /// When a read that showed others' numbers was asked for, the last time.
+    /// It is ours since there was something to number, at that time last.
+    ours: Option<Instant>,
+    /// When others numbered something, as far as was seen.
     others: Option<Instant>,
 }
 
 impl Turn {
-    /// Others' numbers were seen by a read asked for at `asked`.
-    pub fn end(&mut self, asked: Instant) {
-        *self = Self { is_ours: false, others: Some(asked) };
+    /// It was seen that others numbered something, `ago` before `now`.
+    pub fn end(&mut self, now: Instant, ago: Duration) {
+        *self = Self { ours: None, others: now.checked_sub(ago) };
     }
 
     /// Whether others numbered something so lately that they are about to go on.
-    pub fn follows(&self, now: Instant) -> bool {
+    fn follows(&self, now: Instant) -> bool {
         let lately = Duration::from_millis(FOLLOW_MS_MAX);
         self.others.is_some_and(|at| now.saturating_duration_since(at) < lately)
     }
 
+    /// Whether others may leave something to this instance.
+    pub fn leads(&self, now: Instant) -> bool {
+        let lately = Duration::from_millis(LEFT_MS_MAX);
+        self.ours.is_some_and(|at| now.saturating_duration_since(at) < lately)
+    }
+
     /// Whether it would be ours if anything lacked a number.
     pub fn is_ours(&self, now: Instant, is_wanted: bool) -> bool {
-        self.is_ours || (is_wanted && !self.follows(now))
+        self.ours.is_some() || (is_wanted && !self.follows(now))
+    }
+
+    /// It is ours, and there was something to number at `now`.
+    pub fn keep(&mut self, now: Instant) {
+        self.ours = Some(now);
     }
 
     /// Something lacks its number, known since `left_since` if that is before `now`: whether to number it. If so, the
     /// turn is ours from now on.
     pub fn take(&mut self, now: Instant, is_wanted: bool, left_since: Option<Instant>) -> bool {
         let is_left = left_since.is_some_and(|since| now - since > Duration::from_millis(LEFT_MS_MAX));
-        self.is_ours = is_left || self.is_ours(now, is_wanted);
-        self.is_ours
+        self.ours = (is_left || self.is_ours(now, is_wanted)).then_some(now);
+        self.ours.is_some()
     }
 }
 
@@ -129,15 +142,39 @@ mod tests {
         assert!(!one.take(at(0), false, None), "nobody waits");
         assert!(one.take(at(1), true, None), "somebody does");
         assert!(one.take(at(2), false, None), "and it goes on");
-        two.end(at(3));
+        two.end(at(3), Duration::ZERO);
         for ms in 4..40 {
-            two.end(at(ms));
+            two.end(at(ms), Duration::ZERO);
             assert!(!two.take(at(ms + 1), true, Some(at(0))), "others are at it");
         }
         assert!(!two.is_ours(at(68), true), "they may be yet");
         assert!(two.take(at(69), true, None), "they stopped");
-        one.end(at(70));
+        one.end(at(70), Duration::ZERO);
         assert!(!one.take(at(71), true, None), "one in place of the other");
+    }
+
+    #[test]
+    fn what_counts_is_when_others_numbered_and_not_when_that_was_seen() {
+        let now = Instant::now();
+        let ago = Duration::from_millis;
+        let mut turn = Turn::default();
+        turn.end(now, ago(29));
+        assert!(!turn.is_ours(now, true));
+        turn.end(now, ago(30));
+        assert!(turn.is_ours(now, true));
+    }
+
+    /// Or something would be left to an instance that pauses.
+    #[test]
+    fn who_numbers_leads_for_longer_than_others_leave_it_something() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let (mut one, mut two) = (Turn::default(), Turn::default());
+        assert!(!one.leads(at(0)));
+        assert!(one.take(at(0), true, None));
+        two.end(at(1), Duration::from_millis(1));
+        assert!((0..100).all(|ms| one.leads(at(ms)) || two.is_ours(at(ms.saturating_sub(10)), true)));
+        assert!(!one.leads(at(50)) && one.is_ours(at(50), false), "it goes on, at its leisure");
     }
 
     #[test]
@@ -147,7 +184,7 @@ mod tests {
         let mut turn = Turn::default();
         assert!(!turn.take(at(50), false, Some(at(0))));
         assert!(turn.take(at(51), false, Some(at(0))));
-        turn.end(at(60));
+        turn.end(at(60), Duration::ZERO);
         assert!(
             turn.take(at(61), false, Some(at(10))),
             "though others are at it: it is not among what they took"

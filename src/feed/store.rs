@@ -17,7 +17,6 @@ crate::statements! { "feed":
     LOOK = "look";
     OUTBOX = "outbox";
     OUTBOX_REST = "outbox_rest";
-    RUNS = "runs";
     RUN_LIST = "run_list";
     WAITING_PAGE = "waiting_page";
     ASSIGNED_64 = "assigned_64";
@@ -32,10 +31,12 @@ crate::packets! { "feed":
     SEQUENCE = "sequence";
 }
 
-/// Changes of one `feed.outbox`, and so of one run, and ids of one `feed.look`: their LIMIT.
+/// Changes of one `feed.outbox`, its LIMIT, and so of one run; and those that one `feed.look` gives the runs of.
 pub const OUTBOX_ROWS_MAX: usize = 500;
 /// Rows of one page of `feed.waiting_ids`: its LIMIT.
 const PAGE_ROWS: usize = 10_000;
+/// After every number there is.
+const BEYOND: u64 = i64::MAX as u64 - OUTBOX_ROWS_MAX as u64;
 /// Experts in one `feed.assigned_64`.
 pub const ASSIGNED_AT_ONCE: usize = 64;
 
@@ -54,34 +55,51 @@ pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) ->
     Ok(connection.run_and_commit(&RECORD, &parameters).await?.last_id)
 }
 
-/// The head, and what has no number.
-#[derive(Clone, Debug, Default)]
+/// Changes that have no number, of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The first one's id.
+    pub oldest: u64,
+    /// The last one's.
+    pub newest: u64,
+}
+
+/// What came after a place, of one snapshot.
+#[derive(Debug)]
 pub struct Look {
     /// The last number given.
     pub head: Position,
     /// The database's clock.
     pub clock: Timestamp,
-    /// Ids in the outbox, at most [`OUTBOX_ROWS_MAX`] of them.
-    pub ids: Vec<u64>,
+    /// What has no number, if there is anything.
+    pub open: Option<Open>,
+    /// The next runs. There are more if the last of them does not reach the head.
+    pub runs: Vec<Run>,
 }
 
-/// The same with all that it takes to number it, of one snapshot.
-#[derive(Debug, Default)]
+/// What there is to number, of one snapshot.
+#[derive(Debug)]
 pub struct Outbox {
-    /// Without the others.
-    pub look: Look,
-    /// What is to be numbered, in that order.
+    /// The last number given.
+    pub head: Position,
+    /// The database's clock.
+    pub clock: Timestamp,
+    /// What is to be numbered, in that order: at most [`OUTBOX_ROWS_MAX`].
     pub changes: Vec<Change>,
     /// The conversations of these.
     pub conversations: HashMap<u64, Conversation>,
 }
 
-struct LookRow(Position, Timestamp, Option<u64>);
+struct LookRow(Position, Timestamp, Option<Open>, Option<Run>);
 
 impl Record for LookRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         let head = Position { seq: columns.take()?, at: columns.take()? };
-        Ok(Self(head, columns.take()?, columns.take()?))
+        let clock = columns.take()?;
+        let (oldest, newest): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
+        let open = oldest.zip(newest).map(|(oldest, newest)| Open { oldest, newest });
+        let run = if columns.next_is_null() { None } else { Some(Run::read(columns)?) };
+        Ok(Self(head, clock, open, run))
     }
 }
 
@@ -203,17 +221,31 @@ impl Session {
         Ok(Self(Dedicated::open(db).await?))
     }
 
-    /// Where the head is, and what has no number: what every round of an instance that does not number costs.
+    /// What came after `seq`, up to which the runs' texts took `bytes`: what every round of an instance that does not number
+    /// costs. Of the runs these are [`OUTBOX_ROWS_MAX`] changes at most, which are one run at least, and some MiB where they
+    /// are more.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn look(&mut self) -> Result<Look, Error> {
-        let rows: Vec<LookRow> = self.0.rows(&LOOK, ()).await?;
-        let &LookRow(head, clock, _) = rows.first().ok_or_else(no_feed)?;
-        Ok(Look { head, clock, ids: rows.into_iter().filter_map(|row| row.2).collect() })
+    pub async fn look(&mut self, seq: u64, bytes: u64) -> Result<Look, Error> {
+        let params = (seq, seq + OUTBOX_ROWS_MAX as u64, bytes, seq + 1);
+        let rows: Vec<LookRow> = self.0.rows(&LOOK, params).await?;
+        let &LookRow(head, clock, open, _) = rows.first().ok_or_else(no_feed)?;
+        let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| row.3).collect();
+        // By primary key they come in this order, but nothing promises that.
+        runs.sort_unstable_by_key(|run| run.last.seq);
+        Ok(Look { head, clock, open, runs })
     }
 
-    /// The same with what it takes to number the first [`OUTBOX_ROWS_MAX`]. They are sorted here: to sort rows that hold a
+    /// Where the head is, and the database's clock.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn head(&mut self) -> Result<(Position, Timestamp), Error> {
+        self.look(BEYOND, 0).await.map(|look| (look.head, look.clock))
+    }
+
+    /// What it takes to number the first [`OUTBOX_ROWS_MAX`] changes. They are sorted here: to sort rows that hold a
     /// TEXT the database would make a temporary table for each read, and MariaDB 10.11.19 crashes (in
     /// `ha_maria::drop_table`) when such a read fails half-way.
     ///
@@ -222,14 +254,13 @@ impl Session {
     pub async fn outbox(&mut self) -> Result<Outbox, Error> {
         let rows: Vec<OutboxRow> = self.0.rows(&OUTBOX, ()).await?;
         let &OutboxRow(head, clock, _) = rows.first().ok_or_else(no_feed)?;
-        let mut outbox = Outbox { look: Look { head, clock, ids: Vec::new() }, ..Outbox::default() };
+        let (mut changes, mut conversations) = (Vec::new(), HashMap::new());
         for (change, conversation) in rows.into_iter().filter_map(|row| row.2) {
-            outbox.conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
-            outbox.changes.push(change);
+            conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
+            changes.push(change);
         }
-        outbox.changes.sort_unstable_by_key(|change| change.id);
-        outbox.look.ids = outbox.changes.iter().map(|change| change.id).collect();
-        Ok(outbox)
+        changes.sort_unstable_by_key(|change: &Change| change.id);
+        Ok(Outbox { head, clock, changes, conversations })
     }
 
     /// What has no number and comes after `id`, without texts: ten thousand at most. What comes after those may be shown
@@ -240,15 +271,6 @@ impl Session {
     pub async fn outbox_rest(&mut self, id: u64) -> Result<Vec<Change>, Error> {
         let rest: Vec<Rest> = self.0.rows(&OUTBOX_REST, (id,)).await?;
         Ok(rest.into_iter().map(|rest| rest.0).collect())
-    }
-
-    /// Some of the runs after `seq`, up to which their texts took `bytes`: [`OUTBOX_ROWS_MAX`] changes at most, which are one
-    /// run at least, and some MiB where they are more.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn runs(&mut self, seq: u64, bytes: u64) -> Result<Vec<Run>, Error> {
-        self.0.rows(&RUNS, (seq, seq + OUTBOX_ROWS_MAX as u64, bytes, seq + 1)).await
     }
 
     /// The runs after `seq`, without their texts.

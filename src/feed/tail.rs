@@ -1,17 +1,20 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
-//! A round looks where the head is and what has no number, reads the runs after its last, and numbers what has none if
-//! that is for this instance to do ([`Turn`] tells): then it reads that with its messages and conversations, makes the run
-//! of it, and applies it as everybody else does. Rounds follow each other at a short pace while there is work or somebody
-//! polls, slowly else, and at once after a write of our own or when a poll waits.
+//! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. It numbers
+//! what has none if that is for this instance to do ([`Turn`] tells): then it reads that with its messages and
+//! conversations, makes the run of it, and applies it as everybody else does. How soon the next round comes is in
+//! [`super::pace`]; a write of our own and a poll that waits begin it at once.
 //!
 //! # Fresh as of when?
 //! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
 //! have not read got, or will get, a time (`at`) later than F. **A snapshot shows all that was committed before it
-//! was asked for: in the outbox, or in runs, which are read after it. Once all of the outbox has been read with its number,
+//! was asked for: in the outbox, or in runs. Once all of its outbox has been read with its number,
 //! whoever gave that, F is when that snapshot was asked for**: what was not in it is committed later, whoever numbers it
 //! has read it in a snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
 //! is and makes the polls wait, and then 503: never an empty answer.
+//!
+//! Nobody keeps a list of what a snapshot's outbox held: nothing of it is left when nothing is left whose id is as small as
+//! its newest one's. That may wait for a change that was committed later with a smaller id, and then for its number.
 //!
 //! # The same history?
 //! A restored backup, or a replica promoted without the last commits, gives the numbers anew to other changes. So each
@@ -22,7 +25,6 @@
 //! Numbers that no change has (a *hole*: rows that somebody deleted, or the mistake of an earlier version) are not
 //! waited for either: the windows begin anew after them, and who has a position before gets all from the database.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -31,33 +33,13 @@ use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
 use super::assembly::Assembly;
+use super::pace::{Pace, Round};
 use super::position::Position;
 use super::run::Run;
 use super::sequencer::Turn;
-use super::store::{Look, OUTBOX_ROWS_MAX, Outbox, Session};
+use super::store::{Look, OUTBOX_ROWS_MAX, Open, Session};
 use super::{Feed, sequencer};
 
-/// Pause between rounds while there is work for this instance. Who follows another that numbers needs no shorter pause than
-/// [`PACE_MS`]: each round of each instance is the database's work.
-const BUSY_PACE_MS: u64 = 5;
-/// Pause while somebody polls.
-const PACE_MS: u64 = 10;
-/// Pause while nothing happens: half of what a poll that comes then may find as age.
-const IDLE_PACE_MS: u64 = 50;
-/// Pause when nobody polled for a while; the first who does wakes the tail.
-const ASLEEP_PACE_MS: u64 = 250;
-/// Somebody polls, if they did so this lately: three times what existing clients pause.
-const POLLED_MS: u64 = 15_000;
-/// Shortest time from the begin of a round to the next: writes that come closer share one.
-const ROUND_MS_MIN: u64 = 5;
-/// After a round there is a pause as long as it took, up to this, and of this length where there were
-/// [`MANY_CHANGES_MIN`]: a database that is busy is asked less often, and still often enough for
-/// [`super::FRESH_MS_MAX`].
-const REST_MS_MAX: u64 = 25;
-/// So many changes in one round mean that the database is full: its writers need it more than its readers need to be
-/// told soon. It is more than 1,000 writes a second make during the longest rest, or one slow round would make all that
-/// follow slow.
-const MANY_CHANGES_MIN: usize = 64;
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
 /// Changes that an instance which fell behind reads, if its window holds no more: beyond it all is loaded anew.
@@ -73,20 +55,21 @@ struct Tail {
     last: Position,
     assembly: Assembly,
     claim: Option<Claim>,
-    /// Changes seen by the last round.
-    changes: usize,
+    /// Changes that came with the last round.
+    changes: u64,
     turn: Turn,
+    pace: Pace,
     /// Bytes of the runs up to the last.
     bytes: u64,
     /// The last run that could not be read: the windows begin after it.
     unreadable: u64,
 }
 
-/// What a snapshot showed without a number, as far as it has not been read with one: when nothing is left of it,
-/// the feed is fresh as of when it was asked for.
+/// What a snapshot showed without a number: when nothing is left of it, the feed is fresh as of when it was asked for.
 struct Claim {
     asked: Instant,
-    ids: HashSet<u64>,
+    /// The newest one's id.
+    newest: u64,
 }
 
 /// Why a round ended.
@@ -112,6 +95,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
         claim: None,
         changes: 0,
         turn: Turn::default(),
+        pace: Pace::default(),
         bytes: 0,
         unreadable: 0,
     };
@@ -180,35 +164,22 @@ impl Tail {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
-            let took = begun.elapsed();
-            let since_poll = feed.micros_since_born(begun).saturating_sub(feed.polled.load(Relaxed));
-            let pace = if self.changes > 0 && !self.turn.follows(begun) {
-                BUSY_PACE_MS
-            } else if self.changes > 0 {
-                PACE_MS
-            } else if since_poll < 1_000 * POLLED_MS {
-                if since_poll < 1_000 * super::STALE_MS_MAX { PACE_MS } else { IDLE_PACE_MS }
-            } else {
-                ASLEEP_PACE_MS
-            };
-            let pause = async {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(pace)) => {}
-                    () = feed.wake.notified() => {}
-                }
-            };
-            pause.await;
-            let longest = Duration::from_millis(REST_MS_MAX);
-            let rest = if self.changes < MANY_CHANGES_MIN { took.min(longest) } else { longest };
-            let least = Duration::from_millis(ROUND_MS_MIN).max(took + rest);
-            tokio::time::sleep(least.saturating_sub(begun.elapsed())).await;
+            let leads = self.turn.leads(begun);
+            let is_held = feed.waiters.load(Relaxed) > 0;
+            let round = Round { begun, took: begun.elapsed(), changes: self.changes, leads, is_held };
+            let next = self.pace.after(round);
+            tokio::time::sleep_until(next.earliest.into()).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(next.latest.into()) => {}
+                () = feed.wake.notified() => {}
+            }
         }
     }
 
     /// Finds the place to begin at, and empties the windows.
     async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
         let asked = Instant::now();
-        let Look { head, clock, .. } = session.look().await?;
+        let (head, clock) = session.head().await?;
         let oldest = head.seq.saturating_sub(LOADED_CHANGES).max(self.unreadable.min(head.seq));
         let runs = session.run_list(oldest).await?;
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
@@ -236,116 +207,110 @@ impl Tail {
         Ok(())
     }
 
-    /// Looks, reads what has numbers, numbers what is ours to number. How many changes it saw.
-    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<usize, Broken> {
+    /// Reads what has numbers, and numbers what is ours to number. How many changes came with it.
+    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<u64, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let is_quiet = !is_wanted && self.changes == 0;
         let mut leads = !is_quiet && self.turn.is_ours(Instant::now(), is_wanted);
-        let mut changes = 0;
+        let before = self.last.seq;
         for _ in 0..READS_PER_ROUND_MAX {
-            let asked = Instant::now();
-            let mut found = self.look(feed, session, leads).await?;
-            feed.away.store(false, Relaxed);
-            feed.set_clock(found.look.clock, asked);
-            let ids = std::mem::take(&mut found.look.ids);
-            feed.metrics.outbox.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
-            let mut applied = HashSet::new();
-            if found.look.head != self.last {
-                self.catch_up(feed, session, found.look.head, &mut applied).await?;
-                self.turn.end(asked);
-            }
-            changes = changes.max(ids.len() + applied.len());
-            let is_whole = ids.len() < OUTBOX_ROWS_MAX;
-            // So much that one look does not show it waits for anyone who is not behind another.
-            let is_wanted = is_wanted || !is_whole;
-            let is_ours = !ids.is_empty() && self.turn.take(asked, is_wanted, self.left_since(&ids));
-            if is_ours && !leads {
-                leads = true;
+            if !leads {
+                let (asked, look) = self.follow(feed, session).await?;
+                leads = look.open.is_some_and(|open| self.turn.take(asked, is_wanted, self.left_since(open)));
+                self.freshen(feed, asked, look.open);
+                if !leads {
+                    break;
+                }
                 continue;
             }
-            let numbered = is_ours && self.number(feed, session, found, &mut applied).await?;
-            let left: HashSet<u64> = ids.iter().copied().filter(|id| !applied.contains(id)).collect();
-            let is_more = !left.is_empty() || !is_whole;
-            if let Some(fresh) = self.fresh_as_of(asked, &applied, left, is_whole) {
-                feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
+            match self.lead(feed, session).await? {
+                Some(false) => break,
+                Some(true) => feed.tell_ticked(),
+                // What others numbered is there to be read.
+                None => leads = false,
             }
-            // What did not fit into the run is next. Where others were faster, what they numbered is there to be read: at
-            // once for who waits.
-            let goes_on = if numbered { is_more } else { is_ours && is_wanted };
-            if !goes_on {
-                break;
-            }
-            feed.tell_ticked();
         }
-        Ok(changes)
+        Ok(self.last.seq - before)
     }
 
-    /// Looks where the head is and what has no number: all of that, where this instance `leads` and is to number it.
-    async fn look(&self, feed: &Feed, session: &mut Session, leads: bool) -> Result<Outbox, Broken> {
-        let found = if leads {
-            feed.metrics.reads.inc();
-            session.outbox().await?
-        } else {
+    /// Reads up to the head. Returns the look that reached it, and when that was asked for.
+    async fn follow(&mut self, feed: &Feed, session: &mut Session) -> Result<(Instant, Look), Broken> {
+        let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
+        loop {
+            let asked = Instant::now();
+            let look = session.look(self.last.seq, self.bytes).await?;
             feed.metrics.looks.inc();
-            Outbox { look: session.look().await?, ..Outbox::default() }
-        };
-        let head = found.look.head;
+            let open = look.open.map_or(0, |open| open.newest - open.oldest + 1);
+            self.read(feed, asked, look.clock, look.head, open)?;
+            if look.head.seq - self.last.seq > behind_max {
+                return Err(Broken::Feed("there is more than the window holds"));
+            }
+            if look.head != self.last {
+                let ago = look.clock.micros().saturating_sub(look.head.at.micros());
+                self.turn.end(asked, Duration::from_micros(ago.try_into().unwrap_or(0)));
+            }
+            for run in &look.runs {
+                self.apply(feed, run)?;
+            }
+            if self.last == look.head {
+                return Ok((asked, look));
+            }
+            if look.runs.is_empty() {
+                return Err(Broken::Feed("numbers are missing"));
+            }
+        }
+    }
+
+    /// Numbers what has no number: whether more is left. `None` when others were faster.
+    async fn lead(&mut self, feed: &Feed, session: &mut Session) -> Result<Option<bool>, Broken> {
+        let asked = Instant::now();
+        let found = session.outbox().await?;
+        feed.metrics.reads.inc();
+        self.read(feed, asked, found.clock, found.head, found.changes.len() as u64)?;
+        if found.head != self.last {
+            return Ok(None);
+        }
+        let mut ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
+        let is_whole = ids.len() < OUTBOX_ROWS_MAX;
+        if !ids.is_empty() {
+            self.turn.keep(asked);
+            let run = sequencer::run(session, &self.assembly, found, self.bytes, &feed.metrics).await?;
+            let Some(run) = run else { return Ok(None) };
+            self.apply(feed, &run)?;
+            // What did not fit into the run is next.
+            ids.drain(..run.count() as usize);
+        }
+        let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Open { oldest, newest });
+        if is_whole {
+            self.freshen(feed, asked, left);
+        }
+        Ok(Some(left.is_some() || !is_whole))
+    }
+
+    /// Takes in what every read shows: the head, the database's clock, and how much has no number.
+    fn read(
+        &self,
+        feed: &Feed,
+        asked: Instant,
+        clock: Timestamp,
+        head: Position,
+        open: u64,
+    ) -> Result<(), Broken> {
+        feed.away.store(false, Relaxed);
+        feed.set_clock(clock, asked);
+        feed.metrics.outbox.set(i64::try_from(open).unwrap_or(i64::MAX));
         if head.seq < self.last.seq {
             return Err(Broken::Feed("the head went back"));
         }
         if head.seq == self.last.seq && head.at != self.last.at {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
-        Ok(found)
-    }
-
-    /// Reads the runs up to `head`, and whatever came meanwhile.
-    async fn catch_up(
-        &mut self,
-        feed: &Feed,
-        session: &mut Session,
-        head: Position,
-        applied: &mut HashSet<u64>,
-    ) -> Result<(), Broken> {
-        let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
-        if head.seq - self.last.seq > behind_max {
-            return Err(Broken::Feed("there is more than the window holds"));
-        }
-        while self.last.seq < head.seq {
-            let runs = session.runs(self.last.seq, self.bytes).await?;
-            feed.metrics.reads.inc();
-            if runs.is_empty() {
-                return Err(Broken::Feed("numbers are missing"));
-            }
-            for run in &runs {
-                self.apply(feed, run, applied)?;
-            }
-        }
         Ok(())
     }
 
-    /// Numbers what was found when the feed was where we are: whether nobody was faster.
-    async fn number(
-        &mut self,
-        feed: &Feed,
-        session: &mut Session,
-        found: Outbox,
-        applied: &mut HashSet<u64>,
-    ) -> Result<bool, Broken> {
-        if found.look.head != self.last {
-            return Ok(false);
-        }
-        let Some(run) = sequencer::run(session, &self.assembly, found, self.bytes, &feed.metrics).await?
-        else {
-            return Ok(false);
-        };
-        self.apply(feed, &run, applied)?;
-        Ok(true)
-    }
-
     /// Takes in the run that follows.
-    fn apply(&mut self, feed: &Feed, run: &Run, applied: &mut HashSet<u64>) -> Result<(), Broken> {
+    fn apply(&mut self, feed: &Feed, run: &Run) -> Result<(), Broken> {
         if run.first != self.last.seq + 1 {
             return Err(Broken::Feed("numbers are missing"));
         }
@@ -360,7 +325,6 @@ impl Tail {
             self.unreadable = run.last.seq;
             return Err(Broken::Feed("a run cannot be read"));
         };
-        applied.extend(batch.entries.iter().map(|entry| entry.id));
         (self.last, self.bytes) = (run.last, run.bytes);
         self.assembly.apply(header, &batch);
         let now = Timestamp::now().micros();
@@ -373,31 +337,25 @@ impl Tail {
     }
 
     /// Since when something of this lacks its number, if that is longer than this read.
-    fn left_since(&self, ids: &[u64]) -> Option<Instant> {
-        let claim = self.claim.as_ref()?;
-        ids.iter().any(|id| claim.ids.contains(id)).then_some(claim.asked)
+    fn left_since(&self, open: Open) -> Option<Instant> {
+        self.claim.as_ref().filter(|claim| open.oldest <= claim.newest).map(|claim| claim.asked)
     }
 
-    /// The moment as of which the feed is fresh after a look that was asked for at `asked`: it showed `left`, which still has
-    /// no number, and `is_whole` if there was no more. `None` while that is still to be shown.
-    fn fresh_as_of(
-        &mut self,
-        asked: Instant,
-        applied: &HashSet<u64>,
-        left: HashSet<u64>,
-        is_whole: bool,
-    ) -> Option<Instant> {
-        if left.is_empty() && is_whole {
-            self.claim = None;
-            return Some(asked);
+    /// Takes in what a snapshot that was asked for at `asked` left without a number.
+    fn freshen(&mut self, feed: &Feed, asked: Instant, open: Option<Open>) {
+        let fresh = match open {
+            None => {
+                self.claim = None;
+                Some(asked)
+            }
+            Some(Open { oldest, newest }) => {
+                let proven = self.claim.take_if(|claim| claim.newest < oldest).map(|claim| claim.asked);
+                self.claim.get_or_insert(Claim { asked, newest });
+                proven
+            }
+        };
+        if let Some(fresh) = fresh {
+            feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
         }
-        if let Some(claim) = &mut self.claim {
-            claim.ids.retain(|id| !applied.contains(id));
-        }
-        let proven = self.claim.take_if(|claim| claim.ids.is_empty()).map(|claim| claim.asked);
-        if is_whole {
-            self.claim.get_or_insert(Claim { asked, ids: left });
-        }
-        proven
     }
 }

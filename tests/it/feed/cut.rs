@@ -44,15 +44,14 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
     let mut session = Session::open(&db).await.expect("a connection");
-    let look = session.look().await.expect("a look");
-    let mut ids = look.ids;
-    ids.sort_unstable();
+    let found = session.outbox().await.expect("what is to be numbered");
+    let ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
     assert!(!ids.is_empty());
     let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
     let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
     let body = format!(r#"{{"isCut":false,"waiting":0,"items":[{items}]}}"#);
     cut(proxy);
-    let _cut_off = session.sequence(look.head, &ids, 0, body.as_bytes()).await;
+    let _cut_off = session.sequence(found.head, &ids, 0, body.as_bytes()).await;
     drop(session);
     proxy.pass();
     eventually(SOON, || is_whole(schema, *recorded)).await;

@@ -50,7 +50,6 @@ use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response, response};
-use crate::clock::Timestamp;
 use crate::config::Usernames;
 use crate::db::{Connection, Db};
 use crate::feed::{Class, Feed};

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::tasks::Tasks;
 
+use super::acceptor::{Acceptor, BACKLOG_MAX};
 use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
@@ -29,8 +30,6 @@ use super::{Chassis, Service};
 const HANDOVER_MAX: usize = 1_024;
 /// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
-/// Length of the kernel's queue of connections not accepted yet.
-const BACKLOG: i32 = 4_096;
 /// What the kernel has of an answer and has not sent, at most, for each connection. Its buffers grow to megabytes and take
 /// more only when a third is free: a client that reads 50 kB a second would seem to stall for longer than it may.
 #[cfg(target_os = "linux")]
@@ -195,19 +194,22 @@ async fn serve_accepted<S: Service>(
     others: &[Handover<S>],
 ) {
     let chassis = event_loop.chassis.clone();
-    let mut sweep = sweep_interval();
+    let (mut sweep, mut acceptor) = (sweep_interval(), Acceptor::new(listener));
     loop {
         tokio::select! {
             biased;
-            _ = sweep.tick() => event_loop.sweep(),
+            _ = sweep.tick() => {
+                event_loop.sweep();
+                acceptor.fit_backlog();
+            }
             () = chassis.drain.reached(Stage::Closing) => break,
-            accepted = listener.accept() => match accepted {
+            accepted = acceptor.accept() => match accepted {
                 Ok((stream, peer)) => place(event_loop, others, stream, peer),
                 Err(error) => refused(&chassis, &error).await,
             },
         }
     }
-    close(event_loop, others, listener);
+    close(event_loop, others, acceptor.into_listener());
     loop {
         sweep.tick().await;
         event_loop.sweep();
@@ -316,6 +318,6 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_MAX as i32)?;
     Ok(socket.into())
 }

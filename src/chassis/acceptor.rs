@@ -1,0 +1,115 @@
+//! Takes new connections from the kernel: a few at a time, and it keeps no more of them than can be taken soon.
+//!
+//! Both are for a crowd in which everybody comes with a new connection. Without the first, all who knock are accepted
+//! before anybody is served; without the second, each has waited in the kernel's queue for so long that it has left when
+//! its turn comes. Who finds no room there is not refused: its kernel asks again after a second, and what is accepted is
+//! still waited for.
+
+use std::io;
+use std::net::SocketAddr;
+
+use futures_util::FutureExt;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::tasks::EVENTS_MAX;
+
+/// Connections not accepted yet that the kernel keeps, at most.
+pub(super) const BACKLOG_MAX: usize = 4_096;
+/// The same, at least, where they come faster than they are accepted.
+const BACKLOG_MIN: usize = 64;
+/// Connections that are accepted before the loop serves what is ready. Each makes two events, one to be read and one at its
+/// end, of the [`EVENTS_MAX`] that a loop takes at a time: so those who are accepted do not wait for each other.
+const ACCEPTED_PER_TURN: usize = 16;
+const _: () = assert!(2 * ACCEPTED_PER_TURN < EVENTS_MAX);
+
+/// The listener, and how many connections the kernel keeps for it.
+pub(super) struct Acceptor {
+    listener: TcpListener,
+    backlog: usize,
+    /// Accepted in this turn of the loop.
+    in_turn: usize,
+    /// Accepted since the last sweep.
+    since_sweep: usize,
+    /// Since the last sweep there was a moment without anybody to accept.
+    was_empty: bool,
+}
+
+impl Acceptor {
+    /// Of a listener whose backlog is [`BACKLOG_MAX`].
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, backlog: BACKLOG_MAX, in_turn: 0, since_sweep: 0, was_empty: true }
+    }
+
+    /// Accepts one connection; after [`ACCEPTED_PER_TURN`] the loop has its turn first.
+    pub(super) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.in_turn == ACCEPTED_PER_TURN {
+            self.in_turn = 0;
+            tokio::task::yield_now().await;
+        }
+        let accepted = match self.listener.accept().now_or_never() {
+            Some(accepted) => accepted,
+            None => {
+                (self.was_empty, self.in_turn) = (true, 0);
+                self.listener.accept().await
+            }
+        };
+        self.in_turn += 1;
+        self.since_sweep += 1;
+        accepted
+    }
+
+    /// Has the kernel keep as many as can be accepted soon; called with each sweep.
+    pub(super) fn fit_backlog(&mut self) {
+        let fitting = fitting_backlog(self.since_sweep, self.was_empty);
+        if fitting != self.backlog && SockRef::from(&self.listener).listen(fitting as i32).is_ok() {
+            self.backlog = fitting;
+        }
+        (self.since_sweep, self.was_empty) = (0, false);
+    }
+
+    pub(super) fn into_listener(self) -> TcpListener {
+        self.listener
+    }
+}
+
+/// How many connections the kernel is to keep, where so many were accepted since the last sweep: if they come faster than
+/// that, as many as are accepted within two sweeps.
+fn fitting_backlog(accepted: usize, was_empty: bool) -> usize {
+    if was_empty { BACKLOG_MAX } else { (2 * accepted).clamp(BACKLOG_MIN, BACKLOG_MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chassis::bind;
+
+    #[test]
+    fn the_kernel_keeps_no_more_than_are_accepted_soon_where_they_come_faster() {
+        assert_eq!(fitting_backlog(0, true), BACKLOG_MAX, "nobody came");
+        assert_eq!(fitting_backlog(500, true), BACKLOG_MAX, "all of them were accepted");
+        assert_eq!(fitting_backlog(500, false), 1_000);
+        assert_eq!(fitting_backlog(3, false), BACKLOG_MIN);
+        assert_eq!(fitting_backlog(20_000, false), BACKLOG_MAX);
+    }
+
+    #[tokio::test]
+    async fn the_loop_has_its_turn_between_a_few_connections() {
+        let listener = bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut acceptor = Acceptor::new(TcpListener::from_std(listener).unwrap());
+        let count = 2 * ACCEPTED_PER_TURN;
+        let _crowd: Vec<_> = (0..count).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        acceptor.listener.accept().await.unwrap();
+        acceptor.fit_backlog();
+        for _ in 0..ACCEPTED_PER_TURN {
+            assert!(matches!(acceptor.accept().now_or_never(), Some(Ok(_))));
+        }
+        assert!(acceptor.accept().now_or_never().is_none(), "it yields");
+        for _ in 1..ACCEPTED_PER_TURN {
+            assert!(matches!(acceptor.accept().now_or_never(), Some(Ok(_))));
+        }
+        assert_eq!((acceptor.since_sweep, acceptor.was_empty), (count - 1, false));
+        assert!(acceptor.accept().now_or_never().is_none() && acceptor.was_empty, "nobody is left");
+    }
+}

@@ -25,6 +25,10 @@ use crate::log::panic_text;
 /// Pause before a task that panicked is started anew: what makes it panic may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Events that a thread takes from the kernel at a time. It does all of them before it takes more: what is ready waits in
+/// the kernel, in its order, and a task that begins, or whose time has come, does not wait behind thousands.
+pub const EVENTS_MAX: usize = 64;
+
 /// What a task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -95,7 +99,11 @@ impl Tasks {
         name: String,
         begin: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_io_events_per_tick(EVENTS_MAX)
+            .event_interval(2 * EVENTS_MAX as u32)
+            .build()?;
         let tasks = self.clone();
         let thread = std::thread::Builder::new().name(name.clone());
         let run = move || {

@@ -93,3 +93,33 @@ async fn beyond_connections_max_a_client_is_told_and_served_again_when_there_is_
     eventually(SOON, served).await;
     eventually(SOON, || async { desk.open_fds() <= fds + 2 }).await;
 }
+
+/// Accepting and serving take turns, so that many turns pass until all of a crowd are inside.
+#[tokio::test]
+async fn of_a_crowd_that_comes_at_once_all_are_served_and_so_is_who_was_there_before() {
+    let health = "GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
+    for loops in [1, 2] {
+        let desk = builder().env("WEB_CONCURRENCY", loops).env("CONNECTIONS_MAX", "401").start().await;
+        let mut kept = Raw::connect(desk.addr()).await;
+        kept.write(health).await.unwrap();
+        assert_eq!(kept.read_response().await.unwrap().status, 200);
+        // They come while the process stands still: the kernel keeps them, with what they ask.
+        desk.freeze();
+        kept.write(health).await.unwrap();
+        let mut crowd = Vec::new();
+        for _ in 0..500 {
+            let mut client = Raw::connect(desk.addr()).await;
+            client.write(health).await.unwrap();
+            crowd.push(client);
+        }
+        desk.thaw();
+        assert_eq!(kept.read_response().await.unwrap().status, 200);
+        for (number, client) in crowd.iter_mut().enumerate() {
+            let expected = if number < 400 { 200 } else { 503 };
+            assert_eq!(client.read_response().await.unwrap().status, expected, "client {number}");
+        }
+        let counted =
+            (desk.metric("http_connections").await, desk.metric("http_connections_refused_total").await);
+        assert_eq!(counted, (Some(401.0), Some(100.0)), "{loops} loops");
+    }
+}

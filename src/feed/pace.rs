@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::FRESH_MS_MAX;
 
-/// Changes that a look should find. Nine instances that follow a tenth then cost its database a fifth of what the writes
-/// themselves do (`cargo bench --bench feed`).
+/// Changes that a look should find. Nine instances that follow a tenth are to cost its database a fifth of what the writes
+/// themselves do (`benches/RESULTS.md` says what they did).
 const CHANGES_PER_LOOK: f64 = 8.0;
 /// Shortest time from one look to the next of an instance that follows another: at a thousand changes a second they are to be
 /// seen within 20 ms.

@@ -20,10 +20,9 @@ use tokio::sync::mpsc;
 use crate::tasks::Tasks;
 
 use super::acceptor::{Acceptor, BACKLOG_MAX};
-use super::connection::{self, Activity, Phase, Watched};
+use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
-use super::lag::Ticks;
 use super::pipeline::{self, Serving};
 use super::{Chassis, Service};
 
@@ -56,7 +55,7 @@ impl<S: Service> EventLoop<S> {
         let open = Open { event_loop: self.clone(), key, _seat: seat };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
-            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone(), event_loop.lag.clone());
+            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
             let service = service_fn(|request| {
                 activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
                 let (activity, tick) = (&activity, &event_loop.tick);
@@ -179,18 +178,13 @@ pub fn start<S: Service>(
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         senders.push(sender);
         let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
-        tasks.thread(name(index), move || async move {
-            match Ticks::new(event_loop.lag.clone()) {
-                Ok(ticks) => serve_handed(&event_loop, ticks, receiver).await,
-                Err(error) => tracing::error!(%error, "a loop cannot measure its lag"),
-            }
-        })?;
+        tasks.thread(name(index), move || async move { serve_handed(&event_loop, receiver).await })?;
     }
     let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
     tasks.thread(name(0), move || async move {
-        match (TcpListener::from_std(listener), Ticks::new(event_loop.lag.clone())) {
-            (Ok(listener), Ok(ticks)) => serve_accepted(&event_loop, ticks, listener, &senders).await,
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the listener cannot be used"),
+        match TcpListener::from_std(listener) {
+            Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
+            Err(error) => tracing::error!(%error, "the listener cannot be used"),
         }
     })
 }
@@ -198,16 +192,15 @@ pub fn start<S: Service>(
 /// The first loop: accepts, serves its share, and hands the rest over.
 async fn serve_accepted<S: Service>(
     event_loop: &Arc<EventLoop<S>>,
-    mut ticks: Ticks,
     listener: TcpListener,
     others: &[Handover<S>],
 ) {
     let chassis = event_loop.chassis.clone();
-    let mut acceptor = Acceptor::new(listener, event_loop.lag.clone());
+    let (mut sweep, mut acceptor) = (sweep_interval(), Acceptor::new(listener));
     loop {
         tokio::select! {
             biased;
-            () = ticks.next() => {
+            _ = sweep.tick() => {
                 event_loop.sweep();
                 acceptor.fit_backlog();
             }
@@ -220,7 +213,7 @@ async fn serve_accepted<S: Service>(
     }
     close(event_loop, others, acceptor.into_listener());
     loop {
-        ticks.next().await;
+        sweep.tick().await;
         event_loop.sweep();
     }
 }
@@ -238,21 +231,24 @@ fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], lis
 }
 
 /// The other loops: serve what they are handed.
-async fn serve_handed<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
-    mut ticks: Ticks,
-    mut handed: mpsc::Receiver<Accepted<S>>,
-) {
+async fn serve_handed<S: Service>(event_loop: &Arc<EventLoop<S>>, mut handed: mpsc::Receiver<Accepted<S>>) {
+    let mut sweep = sweep_interval();
     loop {
         tokio::select! {
             biased;
-            () = ticks.next() => event_loop.sweep(),
+            _ = sweep.tick() => event_loop.sweep(),
             Some((stream, peer, seat)) = handed.recv() => match TcpStream::from_std(stream) {
                 Ok(stream) => event_loop.take(stream, peer, seat),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
             },
         }
     }
+}
+
+fn sweep_interval() -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    interval
 }
 
 /// Gives an accepted connection to the loop that has the fewest.

@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream};
+use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::answers::Answers;
-use super::lag::{Lag, SWEEP_MS};
 use super::response::{Body, Pieces, Response};
 use super::unparsed;
 
+/// How often connections are looked over, in milliseconds.
+pub(super) const SWEEP_MS: u64 = 250;
 /// An idle connection is closed after this: longer than a balancer keeps its own idle ones (an ALB 60 s by
 /// default), or it would send a request into a connection that is being closed.
 pub(super) const IDLE_MS_MAX: u64 = 75_000;
@@ -252,7 +252,6 @@ pub(super) struct Watched {
     io: TokioIo<TcpStream>,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
-    lag: Arc<Lag>,
     lingering: Option<Lingering>,
     /// What goes out in place of hyper's own answer to a head that it cannot read.
     refusal: Option<Box<Refusal>>,
@@ -270,23 +269,12 @@ struct Lingering {
 }
 
 impl Watched {
-    pub(super) fn new(
-        stream: TcpStream,
-        activity: Arc<Activity>,
-        tick: Arc<AtomicU32>,
-        lag: Arc<Lag>,
-    ) -> Self {
-        Self { io: TokioIo::new(stream), activity, tick, lag, lingering: None, refusal: None }
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, tick: Arc<AtomicU32>) -> Self {
+        Self { io: TokioIo::new(stream), activity, tick, lingering: None, refusal: None }
     }
 
     fn tick(&self) -> u32 {
         self.tick.load(Relaxed)
-    }
-
-    /// Whether the client closed its connection, as far as the runtime has been told.
-    fn has_left(&self) -> bool {
-        let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
-        matches!(readiness, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Writes what stands for `head`, which hyper wrote by itself; none where it is the head of an answer of ours. To hyper
@@ -323,9 +311,6 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.lag.is_long() && self.activity.phase() == Phase::Idle && self.has_left() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
         // The first bytes after a pause begin a request. (An end of file looks the same and does no harm.)
         if outcome.is_ready() && self.activity.phase() == Phase::Idle {
@@ -361,9 +346,6 @@ impl Write for Watched {
 
     /// Tells the client that nothing more will come, then reads on until it closes too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lag.is_long() && self.has_left() {
-            return Poll::Ready(Ok(()));
-        }
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             let since = self.tick();
@@ -392,15 +374,12 @@ impl Write for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::io::Write as _;
     use std::task::Waker;
 
     use http_body::Body as _;
     use prometheus::Registry;
 
     use super::*;
-    use crate::chassis::lag::LAG_MAX;
 
     /// The next bytes of a body; nothing while it has none to give.
     fn next(body: &mut Body) -> Poll<Option<Bytes>> {
@@ -445,34 +424,5 @@ mod tests {
             let given = if text.is_empty() { None } else { Some(text) };
             assert_eq!(next(response.body_mut()), Poll::Ready(given));
         }
-    }
-
-    /// What comes of reading from a client that sent a request, and left if `leaves`, when its turn comes.
-    async fn read(leaves: bool, lag: &Arc<Lag>) -> io::Result<usize> {
-        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.write_all(b"GET / HTTP/1.1").unwrap();
-        if leaves {
-            client.shutdown(std::net::Shutdown::Both).unwrap();
-        }
-        let (stream, _) = listener.accept().await.unwrap();
-        // What the runtime believes of a new socket, until it has looked.
-        while stream.ready(Interest::READABLE).await.unwrap().is_read_closed() != leaves {
-            tokio::task::yield_now().await;
-        }
-        let mut watched = Watched::new(stream, Arc::default(), Arc::default(), lag.clone());
-        let mut bytes = [0; 64];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        poll_fn(|cx| Pin::new(&mut watched).poll_read(cx, buffer.unfilled())).await?;
-        Ok(buffer.filled().len())
-    }
-
-    #[tokio::test]
-    async fn where_the_loop_lags_a_request_whose_client_left_is_not_read() {
-        let lag: Arc<Lag> = Arc::default();
-        assert_eq!(read(true, &lag).await.unwrap(), 14, "half closed, as far as anybody knows");
-        lag.note(LAG_MAX);
-        assert_eq!(read(true, &lag).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
-        assert_eq!(read(false, &lag).await.unwrap(), 14);
     }
 }

@@ -10,7 +10,6 @@ use crate::auth::token::cache::Cache;
 use crate::metrics::LoopMetrics;
 
 use super::connection::Activity;
-use super::lag::Lag;
 use super::scratch::Scratch;
 use super::{Chassis, Service};
 
@@ -28,7 +27,6 @@ pub(super) struct EventLoop<S: Service> {
     tokens: Mutex<Cache>,
     connections: Mutex<Connections>,
     pub(super) tick: Arc<AtomicU32>,
-    pub(super) lag: Arc<Lag>,
 }
 
 impl<S: Service> EventLoop<S> {
@@ -42,7 +40,6 @@ impl<S: Service> EventLoop<S> {
             tokens: Mutex::default(),
             connections: Mutex::new(Slab::new()),
             tick: Arc::new(AtomicU32::new(1)),
-            lag: Arc::default(),
         }
     }
 

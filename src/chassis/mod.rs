@@ -3,8 +3,8 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: connections, `acceptor`: how the kernel hands them over; `event_loop`: what one loop has; `lag`: when it is
-//!   asked for more than it can do; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `accept`: connections, `acceptor`: how the kernel hands them over; `event_loop`: what one loop has; `connection`:
+//!   limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`pages`]: files for browsers, with tags and packed. [`known`]: what they have already.
@@ -26,7 +26,6 @@ mod event_loop;
 pub mod head;
 mod identity;
 pub mod known;
-mod lag;
 pub mod list;
 pub mod pages;
 mod pipeline;

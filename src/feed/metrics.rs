@@ -81,7 +81,7 @@ impl FeedMetrics {
             resyncs: counter("feed_resyncs_total", "Times the window was thrown away and loaded anew.")?,
             outbox: gauge(
                 "feed_outbox",
-                "Changes that the last read found without a number; after a look at most so many.",
+                "Changes that the last read found, or a look at most, without a number.",
             )?,
             position: gauge("feed_position", "The last change that is visible here.")?,
             window_events: gauge("feed_window_events", "Changes in memory.")?,

@@ -79,10 +79,7 @@ impl FeedMetrics {
             looks: counter("feed_tail_looks_total", "Looks at what is new.")?,
             failures: counter("feed_failures_total", "Times the feed lost its database.")?,
             resyncs: counter("feed_resyncs_total", "Times the window was thrown away and loaded anew.")?,
-            outbox: gauge(
-                "feed_outbox",
-                "Changes that the last read found, or a look at most, without a number.",
-            )?,
+            outbox: gauge("feed_outbox", "Changes without a number, of the last read; of a look at most.")?,
             position: gauge("feed_position", "The last change that is visible here.")?,
             window_events: gauge("feed_window_events", "Changes in memory.")?,
             window_bytes: gauge("feed_window_bytes", "About what they take.")?,

@@ -7,7 +7,7 @@ use mysql_async::{Conn, Error as Driver, Params, Row};
 use tokio::time::timeout;
 
 use super::connection::exchange;
-use super::pool::STATEMENT_MS_MAX;
+use super::pool::{DEMOTED, Pool, STATEMENT_MS_MAX};
 use super::{Columns, Db, DbMetrics, Error, Record, Statement};
 
 /// A connection of a task's own.
@@ -15,6 +15,7 @@ use super::{Columns, Db, DbMetrics, Error, Record, Statement};
 /// One whose exchange failed or was dropped half-way is out of step: the owner drops it and connects anew.
 pub struct Dedicated {
     conn: Conn,
+    pool: Pool,
     metrics: DbMetrics,
 }
 
@@ -24,7 +25,20 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn open(db: &Db) -> Result<Self, Error> {
-        Ok(Self { conn: db.dedicated().await?, metrics: db.metrics.clone() })
+        Ok(Self { conn: db.dedicated().await?, pool: db.writer.clone(), metrics: db.metrics.clone() })
+    }
+
+    /// Takes what a read was told of its server by the way. One that was demoted and still answers has nothing new any
+    /// more, and whoever only reads there would never know: so every connection to it is given up, the pool's too.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it is read-only.
+    pub fn still_writes(&self, is_read_only: bool) -> Result<(), Error> {
+        if !is_read_only {
+            return Ok(());
+        }
+        self.pool.manager().abandon_all();
+        Err(Error::Unavailable(DEMOTED.to_owned()))
     }
 
     /// All rows.

@@ -108,6 +108,11 @@ impl Manager {
         let _stale = self.epoch.compare_exchange(pooled.epoch, pooled.epoch + 1, Relaxed, Relaxed);
     }
 
+    /// Gives up every connection there is.
+    pub(super) fn abandon_all(&self) {
+        self.epoch.fetch_add(1, Relaxed);
+    }
+
     fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -159,9 +164,7 @@ impl Manager {
             let read_only: Option<bool> =
                 conn.query_first(IS_READ_ONLY).await.map_err(|error| away(&error))?;
             if read_only == Some(true) {
-                return Err(Error::Unavailable(
-                    "the writer is read-only: a failover is under way".to_owned(),
-                ));
+                return Err(Error::Unavailable(DEMOTED.to_owned()));
             }
         }
         Ok(conn)
@@ -296,6 +299,9 @@ fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
 fn is_mysql(conn: &Conn) -> bool {
     conn.server_version().0 < 10
 }
+
+/// What is said where the writer turns out to be one that was demoted.
+pub(super) const DEMOTED: &str = "the writer is read-only: a failover is under way";
 
 /// A writer that was demoted: RDS and MariaDB set `read_only` (a number, or a word in MariaDB 12), Aurora
 /// `innodb_read_only`.

@@ -90,16 +90,16 @@ pub struct Outbox {
     pub conversations: HashMap<u64, Conversation>,
 }
 
-struct LookRow(Position, Timestamp, Option<Open>, Option<Run>);
+struct LookRow(Position, Timestamp, bool, Option<Open>, Option<Run>);
 
 impl Record for LookRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         let head = Position { seq: columns.take()?, at: columns.take()? };
-        let clock = columns.take()?;
+        let (clock, is_read_only) = (columns.take()?, columns.take()?);
         let (oldest, newest): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
         let open = oldest.zip(newest).map(|(oldest, newest)| Open { oldest, newest });
         let run = if columns.next_is_null() { None } else { Some(Run::read(columns)?) };
-        Ok(Self(head, clock, open, run))
+        Ok(Self(head, clock, is_read_only, open, run))
     }
 }
 
@@ -230,8 +230,9 @@ impl Session {
     pub async fn look(&mut self, seq: u64, bytes: u64) -> Result<Look, Error> {
         let params = (seq, seq + OUTBOX_ROWS_MAX as u64, bytes, seq + 1);
         let rows: Vec<LookRow> = self.0.rows(&LOOK, params).await?;
-        let &LookRow(head, clock, open, _) = rows.first().ok_or_else(no_feed)?;
-        let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| row.3).collect();
+        let &LookRow(head, clock, is_read_only, open, _) = rows.first().ok_or_else(no_feed)?;
+        self.0.still_writes(is_read_only)?;
+        let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| row.4).collect();
         // By primary key they come in this order, but nothing promises that.
         runs.sort_unstable_by_key(|run| run.last.seq);
         Ok(Look { head, clock, open, runs })

@@ -56,13 +56,13 @@ impl Record for SignedOut {
 }
 
 /// The database's time, and beside it a session that was signed out, if there is one.
-struct Late(Timestamp, Option<SignedOut>);
+struct Late(Timestamp, bool, Option<SignedOut>);
 
 impl Record for Late {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let now = columns.take()?;
+        let (now, is_read_only) = (columns.take()?, columns.take()?);
         let session = if columns.next_is_null() { None } else { Some(SignedOut::read(columns)?) };
-        Ok(Self(now, session))
+        Ok(Self(now, is_read_only, session))
     }
 }
 
@@ -125,8 +125,9 @@ pub async fn signed_out_since(
     since: Timestamp,
 ) -> Result<(Timestamp, Vec<SignedOut>), Error> {
     let late: Vec<Late> = db.rows(&SIGNED_OUT_SINCE, (since,)).await?;
-    let now = late.first().ok_or_else(|| Error::Internal("no row".to_owned()))?.0;
-    Ok((now, late.into_iter().filter_map(|late| late.1).collect()))
+    let &Late(now, is_read_only, _) = late.first().ok_or_else(|| Error::Internal("no row".to_owned()))?;
+    db.still_writes(is_read_only)?;
+    Ok((now, late.into_iter().filter_map(|late| late.2).collect()))
 }
 
 /// Removes some sign-outs whose tokens have all expired; how many.

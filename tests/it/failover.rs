@@ -126,6 +126,41 @@ async fn nothing_acknowledged_is_lost_with_a_writer_that_dies() {
     nothing_acknowledged_is_lost(false).await;
 }
 
+/// It has no write that would be refused, and the old writer still answers what it reads there.
+#[tokio::test]
+async fn an_instance_that_only_reads_leaves_a_writer_that_was_demoted() {
+    let pair = Pair::start_with(&[]).await;
+    let schema = Schema::on(&pair.writer).await;
+    let way = Proxy::start(pair.writer.addr());
+    let url = schema.url_via(way.addr());
+    let start = || Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("DATABASE_URL", &url).start();
+    let desks = [start().await, start().await];
+    let ann = User::register(desks[0].addr(), "ann").await;
+    let conversation = ask(&ann, "printer").await;
+    let there = anew(&ann, &desks[1]);
+    let cursor = last_cursor(&there, &conversation, "before").await;
+    let messages = format!("/conversations/{conversation}/messages");
+    let known = async || there.get(&messages).await.expect_status(200).json().as_array().unwrap().len();
+    assert_eq!(known().await, 1);
+    pair.in_step().await;
+    pair.demote().await;
+    pair.promote().await;
+    way.set_upstream(pair.reader.addr());
+    let new = loop {
+        let fields = json!({"conversationId": conversation, "content": "after"});
+        let answer = ann.post("/messages", fields).await;
+        match answer.status {
+            201 => break answer.json()["id"].as_str().unwrap().to_owned(),
+            503 => tokio::task::yield_now().await,
+            other => panic!("{other}: {}", answer.text()),
+        }
+    };
+    assert_eq!(all_after(&there, &cursor, 1).await, [new]);
+    assert_eq!(known().await, 2);
+    ann.post("/auth/logout", json!({})).await.expect_status(200);
+    eventually(LONG, || async { there.get("/auth/me").await.status == 401 }).await;
+}
+
 /// It lacks the last changes, whose numbers come again: a position among them is of no use any more.
 #[tokio::test]
 async fn positions_of_what_the_new_writer_lacks_are_refused() {

@@ -21,7 +21,7 @@ use hyperdesk::transaction;
 use prometheus::Registry;
 use serde_json::json;
 use support::database::Server;
-use support::{Hyperdesk, Raw, Schema, User};
+use support::{EventStream, Hyperdesk, Schema, User};
 
 /// Conversations that are written to, each by one writer at a time.
 const WRITERS: usize = 16;
@@ -141,20 +141,15 @@ async fn visibility(two: &Hyperdesk, eve: &User, conversations: Vec<(User, Strin
     let client = two.client();
     let polled = client.get(&path).bearer(&eve.token).send().await.expect_status(200);
     let cursor = polled.header("x-updates-cursor").unwrap().to_owned();
-    let mut stream = Raw::connect(two.addr()).await;
-    let head = format!(
-        "GET /api/updates/stream?cursor={cursor} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
-        eve.token
-    );
-    stream.write(head).await.unwrap();
+    let mut stream = EventStream::open(two.addr(), &eve.token, Some(&cursor)).await.unwrap();
     let total = WRITES_PER_S * seconds;
     let begun = Instant::now();
     let writers = post(conversations, WRITES_PER_S, total);
     let mut seen = HashMap::new();
     while seen.len() < total as usize {
-        let event = stream.read_through(b"\n\n").await.unwrap();
+        let event = stream.next().await.unwrap().expect("an event");
         let now = Instant::now();
-        for number in numbers(&String::from_utf8_lossy(&event)) {
+        for number in numbers(&event.data) {
             seen.entry(number).or_insert(now);
         }
     }

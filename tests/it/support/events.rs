@@ -17,7 +17,8 @@ pub struct Event {
 pub struct EventStream {
     stream: TcpStream,
     raw: Vec<u8>,
-    text: String,
+    /// Bytes: a chunk may end within a character.
+    text: Vec<u8>,
     pub status: u16,
     /// As it came.
     pub head: String,
@@ -51,7 +52,7 @@ impl EventStream {
         let head = String::from_utf8_lossy(&raw[..end]).into_owned();
         raw.drain(..end + 4);
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Ok(EventStream { stream, raw, text: String::new(), status, head })
+        Ok(EventStream { stream, raw, text: Vec::new(), status, head })
     }
 
     /// The next event, heartbeats left out; `None` at the end.
@@ -71,10 +72,10 @@ impl EventStream {
     /// The text up to an empty line.
     pub async fn next_block(&mut self) -> io::Result<Option<String>> {
         loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let block = self.text[..end].to_owned();
+            if let Some(end) = self.text.windows(2).position(|part| part == b"\n\n") {
+                let block = String::from_utf8(self.text[..end].to_vec());
                 self.text.drain(..end + 2);
-                return Ok(Some(block));
+                return block.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
             }
             match self.take_chunk() {
                 Some(0) => return Ok(None),
@@ -95,7 +96,7 @@ impl EventStream {
         if self.raw.len() < end + 2 {
             return None;
         }
-        self.text.push_str(&String::from_utf8_lossy(&self.raw[line + 2..end]));
+        self.text.extend_from_slice(&self.raw[line + 2..end]);
         self.raw.drain(..end + 2);
         Some(size)
     }

@@ -45,8 +45,18 @@ struct State {
     tried_at: Option<Instant>,
     /// When this instance last noted that it is awake.
     awake_at: Timestamp,
-    /// It was not awake all the time since the last look that succeeded.
-    slept: bool,
+    /// When this instance last noticed that it had not been awake until then.
+    slept_until: Timestamp,
+}
+
+impl State {
+    /// Notes that this instance is awake at `now`.
+    fn note_awake(&mut self, now: Timestamp) {
+        if now.micros() > later(self.awake_at, AWAKE_MS_MAX) {
+            self.slept_until = now;
+        }
+        self.awake_at = now;
+    }
 }
 
 /// The looks at one kind of knowledge. Times are the system's: requests have theirs read already, and an idle poll pays
@@ -121,16 +131,16 @@ impl Looks {
     /// Looks once, by `look`, and then pauses until the next look is due or asked for. The look's own result.
     pub async fn once<E>(&self, look: impl Future<Output = Result<(), E>>) -> Result<(), E> {
         let (begun, begun_at) = (Instant::now(), Timestamp::now());
+        self.tick(begun_at);
         let mut look = std::pin::pin!(look);
         let result = loop {
-            self.tick(Timestamp::now());
             match timeout(Duration::from_millis(TICK_MS), &mut look).await {
                 Ok(result) => break result,
-                Err(_) => continue,
+                Err(_) => self.tick(Timestamp::now()),
             }
         };
         match &result {
-            Ok(()) => self.succeeded(begun, begun_at),
+            Ok(()) => self.succeeded(begun, begun_at, Timestamp::now()),
             Err(_) => self.failed(begun),
         }
         let _in_time = timeout(Duration::from_millis(PAUSE_MS), self.asked.notified()).await;
@@ -138,11 +148,12 @@ impl Looks {
         result
     }
 
-    /// A look that began then succeeded.
-    pub fn succeeded(&self, begun: Instant, begun_at: Timestamp) {
+    /// A look that began then, `begun_at`, succeeded, and is over at `now`. Whoever slept meanwhile slept since that look
+    /// began, whose answer may be as old as that.
+    pub fn succeeded(&self, begun: Instant, begun_at: Timestamp, now: Timestamp) {
         let mut state = self.state();
+        state.note_awake(now);
         (state.as_of, state.tried_at) = (Some(begun_at), Some(begun));
-        (state.awake_at, state.slept) = (Timestamp::now(), false);
         self.good_until.store(later(begun_at, KNOWN_MS_MAX), Ordering::Release);
         drop(state);
         self.over.notify_waiters();
@@ -158,9 +169,10 @@ impl Looks {
     /// is still without an answer, what is known may be gone by for longer.
     fn tick(&self, now: Timestamp) {
         let mut state = self.state();
-        state.slept |= now.micros() > later(state.awake_at, AWAKE_MS_MAX);
-        state.awake_at = now;
-        if let (Some(as_of), false) = (state.as_of, state.slept) {
+        state.note_awake(now);
+        if let Some(as_of) = state.as_of
+            && state.slept_until <= as_of
+        {
             let unanswered = later(now, AWAKE_MS_MAX).min(later(as_of, UNANSWERED_MS_MAX));
             self.good_until.store(unanswered.max(later(as_of, KNOWN_MS_MAX)), Ordering::Release);
         }
@@ -184,8 +196,8 @@ mod tests {
     fn looked() -> Looks {
         let looks = Looks::default();
         looks.follow();
-        looks.succeeded(Instant::now(), at(0));
-        looks.state().awake_at = at(0);
+        looks.tick(at(0));
+        looks.succeeded(Instant::now(), at(0), at(0));
         looks
     }
 
@@ -208,8 +220,24 @@ mod tests {
         looks.failed(Instant::now());
         looks.tick(at(4_100));
         assert!(!looks.are_current(at(4_100)), "nobody answered it since");
-        looks.succeeded(Instant::now(), at(4_200));
+        looks.succeeded(Instant::now(), at(4_200), at(4_200));
         assert!(looks.are_current(at(6_200)));
+    }
+
+    /// The database answered while nobody read it, and much may have happened since.
+    #[test]
+    fn a_look_that_was_under_way_while_it_was_frozen_is_not_gone_by_for_longer() {
+        let looks = looked();
+        looks.tick(at(500));
+        looks.succeeded(Instant::now(), at(500), at(2_600));
+        assert!(!looks.are_current(at(2_600)));
+        for ms in (2_600..=5_600).step_by(250) {
+            looks.tick(at(ms));
+            assert!(!looks.are_current(at(ms)), "{ms}");
+        }
+        looks.succeeded(Instant::now(), at(5_700), at(5_750));
+        looks.tick(at(5_800));
+        assert!(looks.are_current(at(7_300)), "awake since that look began");
     }
 
     #[test]

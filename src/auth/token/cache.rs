@@ -229,7 +229,7 @@ mod tests {
         let look = |users: &[Registration]| {
             let look = auth.registrations.begin(true);
             auth.registrations.end(&look, users, users, NOW, 3_600).unwrap();
-            auth.registrations.looks.succeeded(Instant::now(), NOW);
+            auth.registrations.looks.succeeded(Instant::now(), NOW, NOW);
         };
         let user = |created_at| Registration { user_id: 1, created_at: Timestamp::from_micros(created_at) };
         auth.registrations.follow();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, Registry, TextEncoder};
 
 /// Upper bounds of the latency buckets, in seconds: fine enough to tell 100 µs from 1 ms, wide enough for a
 /// held poll of 55 s. The names of OpenTelemetry's buckets, with six finer ones below.
@@ -288,6 +288,39 @@ impl Collector for HttpCollector {
             })
             .collect()
     }
+}
+
+/// A counter.
+///
+/// # Errors
+/// When its name is taken: a mistake of ours. So with all that follow.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+/// A histogram with these upper bounds.
+///
+/// # Errors
+/// As [`counter`].
+pub fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+/// The same metric, scraped with all others from now on.
+///
+/// # Errors
+/// As [`counter`].
+pub fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 /// What brings gauges up to date before a scrape.

@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::chassis::drain::{Drain, Stage};
 use crate::config::Config;
 use crate::db::Db;
-use crate::feed::{self, Feed};
+use crate::feed::{self, Domain, Feed, Lifecycle};
 use crate::metrics::BeforeScrape;
 use crate::tasks::{Kind, Tasks};
 use crate::users;
@@ -30,8 +30,8 @@ pub struct Parts {
     pub drain: Arc<Drain>,
     /// What supervises its tasks.
     pub tasks: Tasks,
-    /// One for all who want it: [`Parts::feed`].
-    feed: OnceLock<Arc<Feed>>,
+    /// The feed of the service that has one: [`Parts::adopt`].
+    feed: OnceLock<Arc<dyn Lifecycle>>,
     /// Once for all who want it: [`Parts::let_users_in`].
     users: Once,
 }
@@ -58,21 +58,19 @@ impl Parts {
         self.users.call_once(|| users::follow(&self.db, &self.auth, &self.tasks));
     }
 
-    /// The feed, started by the first service that wants it, on the background runtime that this is called on.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
-    pub fn feed(&self) -> Result<Arc<Feed>, String> {
-        if let Some(feed) = self.feed.get() {
-            return Ok(feed.clone());
-        }
-        let feed_parts = feed::Parts {
+    /// What a service's feed is started with.
+    #[must_use]
+    pub fn of_feed(&self) -> feed::Parts {
+        feed::Parts {
             db: self.db.clone(),
             event_loops: self.config.web_concurrency,
             settings: feed::Settings::from(&*self.config),
             tasks: self.tasks.clone(),
-        };
-        let feed = Feed::start(feed_parts, &self.registry).map_err(|error| error.to_string())?;
+        }
+    }
+
+    /// Takes a service's feed along: it is waited for at the start, and its polls are released and it is closed at the end.
+    pub fn adopt<D: Domain>(&self, feed: &Arc<Feed<D>>) {
         let scraped = feed.clone();
         self.before_scrape.add(move || scraped.refresh_metrics());
         let (drain, released) = (self.drain.clone(), feed.clone());
@@ -83,7 +81,7 @@ impl Parts {
                 released.release();
             }
         });
-        Ok(self.feed.get_or_init(|| feed).clone())
+        let _one_service_has_a_feed = self.feed.set(feed.clone());
     }
 
     /// Waits until the feed was read, and who may come in was looked up: before that every request would wait for it.

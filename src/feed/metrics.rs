@@ -1,8 +1,8 @@
 //! What the feed counts. Each limit has a gauge beside it that shows how near it is.
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 
-use crate::metrics::LATENCY_BUCKETS_SECONDS;
+use crate::metrics::{self, LATENCY_BUCKETS_SECONDS};
 
 /// Handles to the feed's metrics.
 #[derive(Clone)]
@@ -29,10 +29,6 @@ pub struct FeedMetrics {
     pub(super) waiters: IntGauge,
     pub(super) woken: IntCounter,
     pub(super) refused_waiters: IntCounter,
-    pub(super) list_loads: IntCounter,
-    pub(super) list_failures: IntCounter,
-    pub(super) lists: IntGauge,
-    pub(super) lists_bytes: IntGauge,
     pub(super) asked_database: IntCounter,
     pub(super) purged: IntCounter,
 }
@@ -43,28 +39,9 @@ impl FeedMetrics {
     /// # Errors
     /// When a name is taken: a mistake of ours.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let stale_seconds = Gauge::new("feed_stale_seconds", "Age of what polls are answered from.")?;
-        registry.register(Box::new(stale_seconds.clone()))?;
-        let clock_skew_seconds = Gauge::new(
-            "feed_clock_skew_seconds",
-            "How far the database's clock is ahead of this instance's, as the tail's last read showed it.",
-        )?;
-        registry.register(Box::new(clock_skew_seconds.clone()))?;
-        let lag = Histogram::with_opts(
-            HistogramOpts::new("feed_lag_seconds", "From a change's number to its being visible here.")
-                .buckets(LATENCY_BUCKETS_SECONDS.to_vec()),
-        )?;
-        registry.register(Box::new(lag.clone()))?;
+        let counter = |name, help| metrics::counter(registry, name, help);
+        let gauge = |name, help| metrics::registered(registry, IntGauge::new(name, help)?);
+        let float = |name, help| metrics::registered(registry, Gauge::new(name, help)?);
         Ok(Self {
             numbered: counter("feed_events_numbered_total", "Changes numbered by this instance.")?,
             sequencer_runs: counter("feed_sequencer_runs_total", "Runs of the sequencer that numbered.")?,
@@ -72,8 +49,13 @@ impl FeedMetrics {
                 "feed_sequencer_contended_total",
                 "Runs of the sequencer that found another had been faster.",
             )?,
-            lag,
-            stale_seconds,
+            lag: metrics::histogram(
+                registry,
+                "feed_lag_seconds",
+                "From a change's number to its being visible here.",
+                &LATENCY_BUCKETS_SECONDS,
+            )?,
+            stale_seconds: float("feed_stale_seconds", "Age of what polls are answered from.")?,
             events: counter("feed_events_total", "Changes read from the feed.")?,
             reads: counter("feed_tail_reads_total", "Reads of what is to be numbered.")?,
             looks: counter("feed_tail_looks_total", "Looks at what is new.")?,
@@ -88,7 +70,10 @@ impl FeedMetrics {
                 "feed_window_users",
                 "Users whose positions are remembered, per event loop.",
             )?,
-            clock_skew_seconds,
+            clock_skew_seconds: float(
+                "feed_clock_skew_seconds",
+                "How far the database's clock is ahead of this instance's, as the tail's last read showed it.",
+            )?,
             holes: counter(
                 "feed_holes_total",
                 "Times numbers were found that no change has; the windows then begin after them.",
@@ -103,10 +88,6 @@ impl FeedMetrics {
                 "Of those, woken by changes: they look whether they have news.",
             )?,
             refused_waiters: counter("feed_waiters_refused_total", "Those refused because of the limit.")?,
-            list_loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
-            list_failures: counter("feed_list_failures_total", "Loads of these that failed.")?,
-            lists: gauge("feed_lists", "Assigned lists in memory.")?,
-            lists_bytes: gauge("feed_lists_bytes", "Their bytes.")?,
             asked_database: counter(
                 "feed_polls_from_database_total",
                 "Polls that reached back further than memory.",

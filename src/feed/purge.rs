@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::db::{Db, Error};
 
+use super::domain::Domain;
 use super::store::Session;
 use super::{Feed, Settings};
 
@@ -20,7 +21,7 @@ const STEP_PAUSE_MS: u64 = 20;
 /// Steps of one purge: more than a minute of the fastest writing.
 const STEPS_MAX: usize = 1_000;
 
-pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
+pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
     loop {
         tokio::time::sleep(Duration::from_secs(EVERY_S)).await;
         let Some(feed) = feed.upgrade() else { return };

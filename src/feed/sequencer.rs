@@ -34,37 +34,29 @@ use std::time::{Duration, Instant};
 
 use crate::db::Error;
 
-use super::assembly::{Assembly, fitting};
+use super::domain::Domain;
 use super::metrics::FeedMetrics;
 use super::position::Position;
-use super::run::{Run, encode};
-use super::store::{OUTBOX_ROWS_MAX, Outbox, Session};
+use super::run::{Outbox, Run};
+use super::store::Session;
 
 /// Numbers what `found` shows, as far as it fits into one run, and makes that run; `None` when somebody else was faster.
 /// The runs before it took `bytes_before`.
 ///
 /// # Errors
 /// See [`Error`]; the session is out of step then.
-pub(super) async fn run(
+pub(super) async fn run<D: Domain>(
     session: &mut Session,
-    assembly: &Assembly,
-    found: Outbox,
+    projection: &D::Projection,
+    found: Outbox<D::State>,
     bytes_before: u64,
     metrics: &FeedMetrics,
 ) -> Result<Option<Run>, Error> {
-    let Outbox { head, mut changes, conversations, .. } = found;
-    let is_whole = changes.len() < OUTBOX_ROWS_MAX;
-    let mut later = changes.split_off(fitting(&changes, &conversations));
-    if !is_whole && let Some(last) = later.last().or(changes.last()) {
-        // They may be of a later moment than the snapshot: what that shows is shown with them at the latest.
-        later.extend(session.outbox_rest(last.id).await?);
-    }
-    let rendered = assembly.render(head.seq + 1, &changes, &later, &conversations);
-    let by = changes.iter().filter_map(|change| Some((change.id, change.expert_id?))).collect();
-    let body = encode(rendered.header, &rendered.entries, &by);
+    let Outbox { head, ids, state, .. } = found;
+    let (body, count) = D::render(session.connection(), projection, state).await?;
+    let ids = &ids[..count];
     let bytes = bytes_before + body.len() as u64;
-    let ids: Vec<u64> = changes.iter().map(|change| change.id).collect();
-    let Some(at) = session.sequence(head, &ids, bytes, &body).await? else {
+    let Some(at) = session.sequence(head, ids, bytes, &body).await? else {
         metrics.sequencer_contended();
         return Ok(None);
     };
@@ -73,27 +65,28 @@ pub(super) async fn run(
     Ok(Some(Run { last, first: head.seq + 1, after_at: head.at, bytes, body: body.into() }))
 }
 
-/// Who numbered something so lately is about to number what comes next: about as long as a round and the rest
+/// An instance that numbered something so lately is about to number what comes next: about as long as a round and the rest
 /// after it take under load.
 const FOLLOW_MS_MAX: u64 = 30;
 /// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`]. So long those
 /// others look for it at a short pace.
 const LEFT_MS_MAX: u64 = 50;
 
-/// Whose turn it is to number. Anyone may; but the more try at once, the more try for nothing.
+/// Which instance is the leader, which numbers. Any instance may number; but the more try at once, the more try in vain.
 ///
-/// Who numbers goes on, takes all that there is each time, and ends when it sees others' numbers. Who sees others'
-/// numbers follows them, as long as they come. Else whoever has a user who waits begins: one who wrote here, or whose
-/// poll cannot be answered yet. What nobody waits for, or whose instance died, is anyone's after a while.
+/// The leader continues, takes all that there is each time, and stops when it sees another's numbers. An instance that sees
+/// another's numbers follows, as long as they come. Otherwise an instance begins that has a user who waits: one who wrote
+/// here, or whose poll cannot be answered yet. What nobody waits for, or whose leader died, is anyone's after
+/// [`LEFT_MS_MAX`].
 #[derive(Debug, Default)]
-pub struct Turn {
-    /// It is ours since there was something to number, at that time last.
+pub struct Leadership {
+    /// We lead since there was something to number, at that time last.
     ours: Option<Instant>,
     /// When others numbered something, as far as was seen.
     others: Option<Instant>,
 }
 
-impl Turn {
+impl Leadership {
     /// It was seen that others numbered something, `ago` before `now`.
     pub fn end(&mut self, now: Instant, ago: Duration) {
         *self = Self { ours: None, others: now.checked_sub(ago) };
@@ -138,7 +131,7 @@ mod tests {
     fn one_goes_on_and_the_others_follow() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let (mut one, mut two) = (Turn::default(), Turn::default());
+        let (mut one, mut two) = (Leadership::default(), Leadership::default());
         assert!(!one.take(at(0), false, None), "nobody waits");
         assert!(one.take(at(1), true, None), "somebody does");
         assert!(one.take(at(2), false, None), "and it goes on");
@@ -157,11 +150,11 @@ mod tests {
     fn what_counts_is_when_others_numbered_and_not_when_that_was_seen() {
         let now = Instant::now();
         let ago = Duration::from_millis;
-        let mut turn = Turn::default();
-        turn.end(now, ago(29));
-        assert!(!turn.is_ours(now, true));
-        turn.end(now, ago(30));
-        assert!(turn.is_ours(now, true));
+        let mut leadership = Leadership::default();
+        leadership.end(now, ago(29));
+        assert!(!leadership.is_ours(now, true));
+        leadership.end(now, ago(30));
+        assert!(leadership.is_ours(now, true));
     }
 
     /// Or something would be left to an instance that pauses.
@@ -169,7 +162,7 @@ mod tests {
     fn who_numbers_leads_for_longer_than_others_leave_it_something() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let (mut one, mut two) = (Turn::default(), Turn::default());
+        let (mut one, mut two) = (Leadership::default(), Leadership::default());
         assert!(!one.leads(at(0)));
         assert!(one.take(at(0), true, None));
         two.end(at(1), Duration::from_millis(1));
@@ -181,12 +174,12 @@ mod tests {
     fn what_is_left_is_anyones() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let mut turn = Turn::default();
-        assert!(!turn.take(at(50), false, Some(at(0))));
-        assert!(turn.take(at(51), false, Some(at(0))));
-        turn.end(at(60), Duration::ZERO);
+        let mut leadership = Leadership::default();
+        assert!(!leadership.take(at(50), false, Some(at(0))));
+        assert!(leadership.take(at(51), false, Some(at(0))));
+        leadership.end(at(60), Duration::ZERO);
         assert!(
-            turn.take(at(61), false, Some(at(10))),
+            leadership.take(at(61), false, Some(at(10))),
             "though others are at it: it is not among what they took"
         );
     }

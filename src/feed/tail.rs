@@ -1,8 +1,7 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
 //! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. It numbers
-//! what has none if that is for this instance to do ([`Turn`] tells): then it reads that with its messages and
-//! conversations, makes the run of it, and applies it as everybody else does. How soon the next round comes is in
+//! what has none if that is for this instance to do ([`Leadership`] tells): then it reads that with the state it left, makes the run of it, and applies it as everybody else does. How soon the next round comes is in
 //! [`super::pace`]; a write of our own and a poll that waits begin it at once.
 //!
 //! # Fresh as of when?
@@ -32,12 +31,13 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 use crate::db::{Db, Error};
 
-use super::assembly::Assembly;
+use super::domain::Domain;
+use super::item::Projection as _;
 use super::pace::{Pace, Round};
 use super::position::Position;
-use super::run::Run;
-use super::sequencer::Turn;
-use super::store::{Look, OUTBOX_ROWS_MAX, Open, Session};
+use super::run::{RUN_ITEMS_MAX, Run};
+use super::sequencer::Leadership;
+use super::store::{Look, Open, Session};
 use super::{Feed, sequencer};
 
 /// Pause after the database failed.
@@ -50,14 +50,18 @@ const LOADED_CHANGES: u64 = 10_000;
 const READS_PER_ROUND_MAX: usize = 4;
 
 /// What the task knows between rounds.
-struct Tail {
-    feed: Weak<Feed>,
+struct Tail<D: Domain> {
+    feed: Weak<Feed<D>>,
     last: Position,
-    assembly: Assembly,
-    claim: Option<Claim>,
+    /// What the service made of the items up to there; `None` before the first load.
+    projection: Option<D::Projection>,
+    /// The first change of the snapshot that the last run is of, where that left something behind for the next one.
+    cut_group: Option<u64>,
+    /// The watermark's next place, once nothing is left of what a snapshot showed without a number.
+    next_watermark: Option<NextWatermark>,
     /// Changes that came with the last round.
     changes: u64,
-    turn: Turn,
+    leadership: Leadership,
     pace: Pace,
     /// Bytes of the runs up to the last.
     bytes: u64,
@@ -66,7 +70,7 @@ struct Tail {
 }
 
 /// What a snapshot showed without a number: when nothing is left of it, the feed is fresh as of when it was asked for.
-struct Claim {
+struct NextWatermark {
     asked: Instant,
     /// The newest one's id.
     newest: u64,
@@ -87,14 +91,15 @@ impl From<Error> for Broken {
 }
 
 /// Runs until the feed is dropped.
-pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
+pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
     let mut tail = Tail {
         feed,
         last: Position::default(),
-        assembly: Assembly::default(),
-        claim: None,
+        projection: None,
+        cut_group: None,
+        next_watermark: None,
         changes: 0,
-        turn: Turn::default(),
+        leadership: Leadership::default(),
         pace: Pace::default(),
         bytes: 0,
         unreadable: 0,
@@ -140,7 +145,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     }
 }
 
-impl Tail {
+impl<D: Domain> Tail<D> {
     async fn read_on(
         &mut self,
         db: &Db,
@@ -164,7 +169,7 @@ impl Tail {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
-            let leads = self.turn.leads(begun);
+            let leads = self.leadership.leads(begun);
             let is_held = feed.waiters.load(Relaxed) > 0;
             let round = Round { begun, took: begun.elapsed(), changes: self.changes, leads, is_held };
             let next = self.pace.after(round);
@@ -200,25 +205,27 @@ impl Tail {
                 "numbers that no run has: the feed begins after them, and older positions are refused"
             );
         }
-        (self.last, self.bytes, self.claim) = (floor, bytes, None);
-        let waiting = session.waiting_ids().await?;
-        self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
-        feed.restart(floor, &waiting);
+        (self.last, self.bytes, self.next_watermark, self.cut_group) = (floor, bytes, None, None);
+        let projection = D::load(session.connection()).await?;
+        feed.restart(floor, &projection);
+        self.projection = Some(projection);
         Ok(())
     }
 
     /// Reads what has numbers, and numbers what is ours to number. How many changes came with it.
-    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<u64, Broken> {
+    async fn round(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<u64, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let is_quiet = !is_wanted && self.changes == 0;
-        let mut leads = !is_quiet && self.turn.is_ours(Instant::now(), is_wanted);
+        let mut leads = !is_quiet && self.leadership.is_ours(Instant::now(), is_wanted);
         let before = self.last.seq;
         for _ in 0..READS_PER_ROUND_MAX {
             if !leads {
                 let (asked, look) = self.follow(feed, session).await?;
-                leads = look.open.is_some_and(|open| self.turn.take(asked, is_wanted, self.left_since(open)));
-                self.freshen(feed, asked, look.open);
+                leads = look
+                    .open
+                    .is_some_and(|open| self.leadership.take(asked, is_wanted, self.left_since(open)));
+                self.advance_watermark(feed, asked, look.open);
                 if !leads {
                     break;
                 }
@@ -235,7 +242,7 @@ impl Tail {
     }
 
     /// Reads up to the head. Returns the look that reached it, and when that was asked for.
-    async fn follow(&mut self, feed: &Feed, session: &mut Session) -> Result<(Instant, Look), Broken> {
+    async fn follow(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<(Instant, Look), Broken> {
         let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
         loop {
             let asked = Instant::now();
@@ -248,7 +255,7 @@ impl Tail {
             }
             if look.head != self.last {
                 let ago = look.clock.micros().saturating_sub(look.head.at.micros());
-                self.turn.end(asked, Duration::from_micros(ago.try_into().unwrap_or(0)));
+                self.leadership.end(asked, Duration::from_micros(ago.try_into().unwrap_or(0)));
             }
             for run in &look.runs {
                 self.apply(feed, run)?;
@@ -263,19 +270,20 @@ impl Tail {
     }
 
     /// Numbers what has no number: whether more is left. `None` when others were faster.
-    async fn lead(&mut self, feed: &Feed, session: &mut Session) -> Result<Option<bool>, Broken> {
+    async fn lead(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<Option<bool>, Broken> {
         let asked = Instant::now();
-        let found = session.outbox().await?;
+        let found = D::outbox(session.connection()).await?;
         feed.metrics.reads.inc();
-        self.read(feed, asked, found.clock, found.head, found.changes.len() as u64)?;
+        self.read(feed, asked, found.clock, found.head, found.ids.len() as u64)?;
         if found.head != self.last {
             return Ok(None);
         }
-        let mut ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
-        let is_whole = ids.len() < OUTBOX_ROWS_MAX;
+        let Some(projection) = &self.projection else { return Ok(None) };
+        let mut ids = found.ids.clone();
+        let is_whole = ids.len() < RUN_ITEMS_MAX;
         if !ids.is_empty() {
-            self.turn.keep(asked);
-            let run = sequencer::run(session, &self.assembly, found, self.bytes, &feed.metrics).await?;
+            self.leadership.keep(asked);
+            let run = sequencer::run::<D>(session, projection, found, self.bytes, &feed.metrics).await?;
             let Some(run) = run else { return Ok(None) };
             self.apply(feed, &run)?;
             // What did not fit into the run is next.
@@ -283,7 +291,7 @@ impl Tail {
         }
         let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Open { oldest, newest });
         if is_whole {
-            self.freshen(feed, asked, left);
+            self.advance_watermark(feed, asked, left);
         }
         Ok(Some(left.is_some() || !is_whole))
     }
@@ -291,7 +299,7 @@ impl Tail {
     /// Takes in what every read shows: the head, the database's clock, and how much has no number.
     fn read(
         &self,
-        feed: &Feed,
+        feed: &Feed<D>,
         asked: Instant,
         clock: Timestamp,
         head: Position,
@@ -310,52 +318,52 @@ impl Tail {
     }
 
     /// Takes in the run that follows.
-    fn apply(&mut self, feed: &Feed, run: &Run) -> Result<(), Broken> {
+    fn apply(&mut self, feed: &Feed<D>, run: &Run) -> Result<(), Broken> {
         if run.first != self.last.seq + 1 {
             return Err(Broken::Feed("numbers are missing"));
         }
         if run.after_at != self.last.at {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
-        let decoded = run
-            .decode(self.assembly.group(run.first))
+        let group = self.cut_group.unwrap_or(run.first);
+        let decoded = D::decode(&run.body)
             .ok()
-            .filter(|(_, batch)| batch.entries.len() as u64 == run.count());
-        let Some((header, batch)) = decoded else {
+            .and_then(|decoded| Some((decoded.is_cut, run.items(decoded.items, group)?)));
+        let (Some((is_cut, items)), Some(projection)) = (decoded, &mut self.projection) else {
             self.unreadable = run.last.seq;
             return Err(Broken::Feed("a run cannot be read"));
         };
-        (self.last, self.bytes) = (run.last, run.bytes);
-        self.assembly.apply(header, &batch);
+        (self.last, self.bytes, self.cut_group) = (run.last, run.bytes, is_cut.then_some(group));
+        projection.apply(&items);
         let now = Timestamp::now().micros();
-        for entry in &batch.entries {
-            feed.metrics.lagged(now - entry.at.micros());
+        for item in &items {
+            feed.metrics.lagged(now - item.at.micros());
         }
-        feed.metrics.events.inc_by(batch.entries.len() as u64);
-        feed.publish(&batch);
+        feed.metrics.events.inc_by(items.len() as u64);
+        feed.publish(&items);
         Ok(())
     }
 
     /// Since when something of this lacks its number, if that is longer than this read.
     fn left_since(&self, open: Open) -> Option<Instant> {
-        self.claim.as_ref().filter(|claim| open.oldest <= claim.newest).map(|claim| claim.asked)
+        self.next_watermark.as_ref().filter(|next| open.oldest <= next.newest).map(|next| next.asked)
     }
 
     /// Takes in what a snapshot that was asked for at `asked` left without a number.
-    fn freshen(&mut self, feed: &Feed, asked: Instant, open: Option<Open>) {
+    fn advance_watermark(&mut self, feed: &Feed<D>, asked: Instant, open: Option<Open>) {
         let fresh = match open {
             None => {
-                self.claim = None;
+                self.next_watermark = None;
                 Some(asked)
             }
             Some(Open { oldest, newest }) => {
-                let proven = self.claim.take_if(|claim| claim.newest < oldest).map(|claim| claim.asked);
-                self.claim.get_or_insert(Claim { asked, newest });
+                let proven = self.next_watermark.take_if(|next| next.newest < oldest).map(|next| next.asked);
+                self.next_watermark.get_or_insert(NextWatermark { asked, newest });
                 proven
             }
         };
         if let Some(fresh) = fresh {
-            feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
+            feed.watermark.store(feed.micros_since_born(fresh), Relaxed);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `/expert/…` | `experts` |
 //! | `/api/…` | `updates`, and `stream` for server-sent events; `catch_up` for what memory cannot answer |
 //!
+//! [`changes`] says to the [`crate::feed`] what a change means: who sees it, what it shows, what it does to the queue.
 //! `timeline` reads messages across conversations, in the order of time; [`merge`] is how. `lease` takes back what an
 //! expert who is gone has claimed, `counts` sees to it that `messageCount` is right, `profiles` knows who is an expert.
 //!
@@ -24,6 +25,7 @@
 mod accounts;
 mod attempts;
 mod catch_up;
+pub mod changes;
 mod conversations;
 mod counts;
 mod experts;
@@ -33,6 +35,7 @@ pub mod merge;
 mod messages;
 pub mod model;
 mod profiles;
+pub mod resource;
 pub mod routes;
 mod seed;
 pub mod store;
@@ -52,7 +55,7 @@ use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db};
-use crate::feed::{Class, Feed};
+use crate::metrics;
 use crate::page;
 use crate::parts::Parts;
 use crate::tasks::Kind;
@@ -60,6 +63,7 @@ use crate::users;
 
 use attempts::{Attempts, network};
 use catch_up::Cuts;
+use changes::{Class, Feed};
 use idempotency::Once;
 use lease::{Lease, Presence};
 use model::{Credentials, ProfileChange, Reply};
@@ -102,11 +106,7 @@ struct Metrics {
 
 impl Metrics {
     fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| metrics::counter(registry, name, help);
         Ok(Self {
             sign_ins_failed: counter("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")?,
             replies_refused: counter(
@@ -132,7 +132,10 @@ impl Helpdesk {
         let metrics = Metrics::new(&parts.registry).map_err(text)?;
         register_hasher(&hasher, &parts.registry).map_err(text)?;
         let attempts = Attempts::new(parts.config.address_attempts_max, &parts.registry).map_err(text)?;
-        let feed = parts.feed()?;
+        let feed = changes::start(parts.of_feed(), &parts.registry).map_err(text)?;
+        let scraped = feed.clone();
+        parts.before_scrape.add(move || scraped.domain.refresh_metrics());
+        parts.adopt(&feed);
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);
         let counted = db.clone();

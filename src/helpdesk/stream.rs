@@ -11,11 +11,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
 use crate::chassis::response::{Body, Pieces};
 use crate::chassis::{Answer, Error, Request, Response};
+use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
-use crate::feed::{Cursor, CursorAsk};
 
+use super::changes::CursorAsk;
 use super::lease::Presence;
-use super::updates::{BAD_CURSOR, found_by_cursor, read_state, shown};
+use super::updates::{BAD_CURSOR, by_cursor, read_state, shown};
 use super::{Helpdesk, profiles, updates};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
@@ -68,10 +69,10 @@ async fn resumed_stream(
     event_loop: usize,
     ask: CursorAsk,
 ) -> Result<Response, Error> {
-    Ok(match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
-        CursorPoll::Reset => found_by_cursor(&desk, event_loop, CursorPoll::Reset, ask.tells.shown),
-        _ => events(begin(desk, caller, event_loop, ask, None)),
-    })
+    match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
+        CursorPoll::Reset => by_cursor(&desk, event_loop, CursorPoll::Reset, ask),
+        _ => Ok(events(begin(desk, caller, event_loop, ask, None))),
+    }
 }
 
 /// The answer whose body they are.

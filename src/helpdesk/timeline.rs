@@ -29,10 +29,10 @@ use std::collections::{HashMap, HashSet};
 use crate::chassis::list::List;
 use crate::clock::Timestamp;
 use crate::db::{Connection, Error};
-use crate::feed::resource::Message;
 
 use super::merge::{End, Key, Merge};
 use super::model::LIST_MAX;
+use super::resource::Message;
 use super::store;
 
 /// Conversations added to a merge at once.

@@ -15,10 +15,11 @@ use http::{HeaderMap, StatusCode};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
 use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, list, response};
 use crate::clock::Timestamp;
-use crate::feed::answer::{List, Updates};
-use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
-use crate::feed::{Class, Cursor, CursorAsk, Shown};
+use crate::feed::Cursor;
+use crate::feed::poll::{Asked, CursorPoll, Polled, SincePoll, Unavailable};
 
+use super::changes::answer::{List, Updates};
+use super::changes::{Class, CursorAsk, Shown};
 use super::{Helpdesk, catch_up, conversations, messages, profiles, store, timeline};
 
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
@@ -31,7 +32,7 @@ const BAD_PARTS: Error = Error::bad_request("parts must be of conversations, mes
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
         match error {
-            Unavailable::Stale | Unavailable::Lists(_) => Self::Unavailable(error.to_string()),
+            Unavailable::Stale | Unavailable::Failed(_) => Self::Unavailable(error.to_string()),
             Unavailable::Full => Self::busy("the feed's waiting room"),
         }
     }
@@ -71,7 +72,7 @@ pub fn since(
             poll().everything()
         });
     };
-    Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
+    Ok(match desk.feed.since(event_loop, user, class, since, now) {
         SincePoll::Unchanged(cursor) => {
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
@@ -80,7 +81,7 @@ pub fn since(
         SincePoll::Later => {
             let poll = poll();
             Answer::held(async move {
-                match poll.desk.feed.since_later(event_loop, user, class, since).await {
+                match poll.desk.feed.since_waiting(event_loop, user, class, since).await {
                     Ok(found) => poll.answer(found, HeaderMap::new()),
                     Err(error) => Answer::now(Err(error.into())),
                 }
@@ -99,7 +100,7 @@ struct Poll {
 }
 
 impl Poll {
-    fn answer(self, found: SincePoll, headers: HeaderMap) -> Answer {
+    fn answer(self, found: SincePoll<Class>, headers: HeaderMap) -> Answer {
         match found {
             SincePoll::Unchanged(cursor) => {
                 let mut nothing = response::reusing(headers, NOTHING);
@@ -109,7 +110,7 @@ impl Poll {
             SincePoll::Changed(json, cursor) => Answer::now(Ok(self.found(headers, json, cursor))),
             SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
             SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked)),
-            SincePoll::Later => Answer::now(Err(Unavailable::Stale.into())),
+            SincePoll::Later | SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
         }
     }
 
@@ -143,7 +144,7 @@ impl Poll {
         let mut json = NOTHING;
         if profiles::look(&desk, caller).await? {
             let found = match since {
-                Some(since) => Some(desk.feed.since_later(event_loop, caller, class, since).await?),
+                Some(since) => Some(desk.feed.since_waiting(event_loop, caller, class, since).await?),
                 None => None,
             };
             match found {
@@ -168,7 +169,7 @@ impl Poll {
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
-    async fn ask_database(self, asked: Asked) -> Result<Response, Error> {
+    async fn ask_database(self, asked: Asked<Class>) -> Result<Response, Error> {
         let since = asked.since;
         let found = catch_up::since(&self.desk, self.caller, self.class, since).await?;
         let answer = response::json_text(StatusCode::OK, found.json);
@@ -230,24 +231,24 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             }
         }));
     }
-    Ok(match desk.feed.cursor_poll(event_loop, user, ask, request.came) {
-        CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor, shown);
-            mark(request.reused(), nothing.cursor);
-            Answer::Reused(nothing.json)
+    Ok(match desk.feed.poll(event_loop, user, ask, request.came) {
+        Polled::Unchanged(unchanged) => {
+            mark(request.reused(), unchanged.cursor);
+            Answer::Reused(unchanged.json)
         }
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
             Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
         }
-        CursorPoll::Later => {
+        Polled::Other(CursorPoll::Later) => {
             let desk = desk.clone();
             Answer::held(async move {
                 let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
-                let answer = found.map(|found| found_by_cursor(&desk, event_loop, found, shown));
-                Answer::now(answer.map_err(Error::from))
+                Answer::now(
+                    found.map_err(Error::from).and_then(|found| by_cursor(&desk, event_loop, found, ask)),
+                )
             })
         }
-        found => Answer::now(Ok(found_by_cursor(desk, event_loop, found, shown))),
+        Polled::Other(found) => Answer::now(by_cursor(desk, event_loop, found, ask)),
     })
 }
 
@@ -268,7 +269,7 @@ async fn hold(
         (Ok(CursorPoll::Unchanged(cursor)), _) => {
             Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
         }
-        (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
+        (Ok(found), _) => by_cursor(&desk, event_loop, found, ask),
     })
 }
 
@@ -281,7 +282,7 @@ async fn cursor_if_expert(
 ) -> Result<Response, Error> {
     let ask = ask.with_queue(profiles::look(&desk, user).await?);
     let found = desk.feed.cursor_later(event_loop, user, ask).await?;
-    Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown))
+    by_cursor(&desk, event_loop, found, ask)
 }
 
 /// What the client shows, as it says.
@@ -295,26 +296,27 @@ pub(super) fn shown(
     }
 }
 
-pub(super) fn found_by_cursor(
+/// The answer to a cursor poll.
+pub(super) fn by_cursor(
     desk: &Helpdesk,
     event_loop: usize,
     found: CursorPoll,
-    shown: Shown,
-) -> Response {
-    match found {
+    ask: CursorAsk,
+) -> Result<Response, Error> {
+    Ok(match found {
         CursorPoll::Changed(json, cursor) => {
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
         }
         CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor, shown);
-            let mut response = response::json_text(StatusCode::OK, nothing.json);
-            mark(response.headers_mut(), nothing.cursor);
+            let unchanged = desk.feed.unchanged(event_loop, CursorAsk { cursor, ..ask })?;
+            let mut response = response::json_text(StatusCode::OK, unchanged.json);
+            mark(response.headers_mut(), unchanged.cursor);
             response
         }
         CursorPoll::Reset | CursorPoll::Later => {
             response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
         }
-    }
+    })
 }
 
 /// Everything of the caller's, and a cursor from before it was read.
@@ -350,15 +352,12 @@ pub(super) async fn read_state(
     let posted = posted.json();
     let positions = if shown.conversations { desk.feed.positions(event_loop, caller) } else { Vec::new() };
     let state = Updates {
-        cursor,
-        shown,
         conversations: List::Array(&own),
         messages: List::Array(&posted),
         waiting: List::Array(&waiting),
-        left: &[],
         total: desk.feed.waiting_total(event_loop),
         positions: &positions,
-        next_poll_ms: desk.feed.next_poll_ms(event_loop),
+        ..Updates::empty(cursor, shown, desk.feed.next_poll_ms(event_loop))
     };
     Ok((state.json(), cursor))
 }

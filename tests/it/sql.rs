@@ -138,7 +138,7 @@ const HOT: &[(&str, &str)] = &[
     ("helpdesk.conversation_keys_changed", "7 t t t 7 1000 7 t t t 7 1000"),
     ("helpdesk.conversation_keys_newest", "7 t t 7 1000 7 t t 7 1000"),
     ("helpdesk.queue_list", "7 1000"),
-    ("feed.waiting_page", "7"),
+    ("helpdesk.waiting_page", "7"),
     ("feed.look", "7 507 7 8"),
     ("helpdesk.conversation_is_readable", "7 7 7 7"),
     ("helpdesk.conversation_lock", "7"),

@@ -339,7 +339,7 @@ const PLANTED: &[(&str, &str)] = &[
     // What is to be pure.
     ("src/feed/window.rs", "use tokio::net::TcpStream;"),
     ("src/feed/window.rs", "use tokio as t;"),
-    ("src/feed/window/view.rs", "use std::{collections::HashMap, io::{self, Read}};"),
+    ("src/feed/window/inbox.rs", "use std::{collections::HashMap, io::{self, Read}};"),
     ("src/feed/window/ids.rs", "fn planted() { std::fs::read(\"x\"); }"),
     ("src/stock/routes.rs", "async fn planted() {}"),
     ("src/stock/routes.rs", "fn planted() { async { 1 }; }"),

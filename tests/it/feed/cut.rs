@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyperdesk::feed::store::Session;
+use hyperdesk::helpdesk::store::changes as store;
 use mysql_async::prelude::Queryable;
 use tokio::sync::Semaphore;
 
@@ -44,8 +45,8 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
     let mut session = Session::open(&db).await.expect("a connection");
-    let found = session.outbox().await.expect("what is to be numbered");
-    let ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
+    let found = store::outbox(session.connection()).await.expect("what is to be numbered");
+    let ids = found.ids;
     assert!(!ids.is_empty());
     let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
     let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
@@ -85,7 +86,7 @@ async fn while_it_waits_for_the_head() {
     migrate(&schema).await;
     let proxy = Proxy::start(server.addr());
     let one = Instance::at(&schema.url_via(proxy.addr()), &[]).await;
-    eventually(SOON, || async { one.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { one.feed.watermark().is_some() }).await;
     let mut admin = schema.admin().await;
     for round in 1..=20 {
         let mut holder = schema.admin().await;

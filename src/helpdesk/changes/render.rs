@@ -1,4 +1,4 @@
-//! Makes entries of changes that are about to be numbered: whose they are, what they show, what they mean to the queue.
+//! Makes the entries of changes that are about to be numbered: whose they are, what they show, what they mean to the queue.
 //! Pure.
 //!
 //! # What a conversation shows
@@ -11,139 +11,86 @@
 //! A change goes to the expert who was assigned after it and still is. The snapshot shows who is; going back from
 //! there through what comes later, each claim and each unclaim tells who was before it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::event::{Batch, Change, Entry, Kind, Piece, QueueChange, Rendered};
-use super::resource::Conversation;
-use super::run::{Header, RUN_BYTES_MAX};
+use crate::feed::run::RUN_BYTES_MAX;
 
-/// What must be known of the changes before.
-#[derive(Default)]
-pub(super) struct Assembly {
-    /// The conversations that wait.
-    waiting: HashSet<u64>,
-    /// Of the run before: whether it was cut, and its group.
-    is_cut: bool,
-    group: u64,
+use super::super::resource::Conversation;
+use super::event::{Change, Kind};
+use super::item::{Entry, Piece, QueueChange, Rendered};
+use super::places::Places;
+use super::wire::Header;
+
+/// Makes the entries of `changes`, by their outbox rows' ids, and how their run begins. `before` is what waited before
+/// them, `later` is what follows on them in the same snapshot, and `conversations` are those that they concern: each is
+/// rendered once, in its newest change, and again in its newest that a `since` poll sees.
+pub fn render(
+    before: &Places,
+    changes: &[Change],
+    later: &[Change],
+    conversations: &HashMap<u64, Conversation>,
+) -> (Header, Vec<(u64, Entry)>) {
+    let all = seen(before, changes, later, conversations);
+    let assigned = assigned_after(changes, conversations, later);
+    let mut waiting = before.count();
+    for (id, seen) in &all {
+        match (seen.queue, before.waits(*id)) {
+            (QueueChange::Waits, false) => waiting += 1,
+            (QueueChange::Left, true) => waiting -= 1,
+            _ => {}
+        }
+    }
+    let entries = changes.iter().zip(assigned).enumerate().map(|(place, (change, expert_id))| {
+        let conversation = change.conversation_id;
+        let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
+        let seen = conversation.and_then(|id| all.get(&id));
+        let shows = seen.filter(|seen| place == seen.newest || place == seen.newest_shown);
+        (change.id, entry(change, (initiator_id, expert_id), shows))
+    });
+    (Header { is_cut: !later.is_empty(), waiting }, entries.collect())
 }
 
-/// Changes to be numbered, and what came of them.
-pub(super) struct RenderedRun {
-    /// How the run begins.
-    pub(super) header: Header,
-    /// The changes, numbered, without their times.
-    pub(super) entries: Vec<Arc<Entry>>,
-}
-
-impl Assembly {
-    /// Before the first change; `waiting` may be from a later moment.
-    pub(super) fn new(waiting: Vec<u64>) -> Self {
-        Self { waiting: waiting.into_iter().collect(), ..Self::default() }
-    }
-
-    /// How many wait.
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting.len() as u64
-    }
-
-    /// Where those changes begin that were numbered in the same go as `first`, which begins a run: the first change of the
-    /// first run that left something behind for this one.
-    pub(super) fn group(&self, first: u64) -> u64 {
-        if self.is_cut { self.group } else { first }
-    }
-
-    /// Takes in a run that was numbered, by whomever.
-    pub(super) fn apply(&mut self, header: Header, batch: &Batch) {
-        if let Some(entry) = batch.entries.first() {
-            (self.group, self.is_cut) = (entry.group, header.is_cut);
-        }
-        for entry in &batch.entries {
-            match entry.queue {
-                QueueChange::Waits => {
-                    self.waiting.insert(entry.conversation_id);
-                }
-                QueueChange::Left => {
-                    self.waiting.remove(&entry.conversation_id);
-                }
-                QueueChange::None => {}
-            }
+/// What the run says of each conversation.
+fn seen(
+    before: &Places,
+    changes: &[Change],
+    later: &[Change],
+    conversations: &HashMap<u64, Conversation>,
+) -> HashMap<u64, Seen> {
+    let mut all: HashMap<u64, Seen> = HashMap::new();
+    for (place, change) in changes.iter().enumerate() {
+        let Some(conversation) = change.conversation_id else { continue };
+        let seen = all.entry(conversation).or_default();
+        seen.newest = place;
+        if change.kind != Some(Kind::Read) {
+            seen.newest_shown = place;
+            seen.may_leave |= matches!(change.kind, Some(Kind::Claimed | Kind::Opened));
         }
     }
-
-    /// Makes the entries of `changes`, which get the numbers from `first` on. `later` is what follows on them in the same
-    /// snapshot, and `conversations` are those that they concern: each is rendered once, in its newest change, and again
-    /// in its newest that a `since` poll sees.
-    pub(super) fn render(
-        &self,
-        first: u64,
-        changes: &[Change],
-        later: &[Change],
-        conversations: &HashMap<u64, Conversation>,
-    ) -> RenderedRun {
-        let group = self.group(first);
-        let mut all = self.seen(first, changes, later, conversations);
-        let assigned = assigned_after(changes, conversations, later);
-        let mut waiting = self.waiting();
-        for (id, seen) in &mut all {
-            match (seen.queue, self.waiting.contains(id)) {
-                (QueueChange::Waits, false) => waiting += 1,
-                (QueueChange::Left, true) => waiting -= 1,
-                _ => {}
-            }
-        }
-        let entries = (first..).zip(changes.iter().zip(assigned)).map(|(seq, (change, expert_id))| {
-            let conversation = change.conversation_id;
-            let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
-            let seen = conversation.and_then(|id| all.get(&id));
-            Arc::new(entry((seq, group), change, (initiator_id, expert_id), seen))
-        });
-        let header = Header { is_cut: !later.is_empty(), waiting };
-        RenderedRun { header, entries: entries.collect() }
+    let moved = later.iter().filter(|change| change.kind != Some(Kind::Read));
+    for id in moved.filter_map(|change| change.conversation_id) {
+        all.entry(id).and_modify(|seen| seen.is_hidden = true);
     }
-
-    /// What the run says of each conversation.
-    fn seen(
-        &self,
-        first: u64,
-        changes: &[Change],
-        later: &[Change],
-        conversations: &HashMap<u64, Conversation>,
-    ) -> HashMap<u64, Seen> {
-        let mut all: HashMap<u64, Seen> = HashMap::new();
-        for (seq, change) in (first..).zip(changes) {
-            let Some(conversation) = change.conversation_id else { continue };
-            let seen = all.entry(conversation).or_default();
-            seen.newest = seq;
-            if change.kind != Some(Kind::Read) {
-                seen.newest_shown = seq;
-                seen.may_leave |= matches!(change.kind, Some(Kind::Claimed | Kind::Opened));
-            }
-        }
-        let moved = later.iter().filter(|change| change.kind != Some(Kind::Read));
-        for id in moved.filter_map(|change| change.conversation_id) {
-            all.entry(id).and_modify(|seen| seen.is_hidden = true);
-        }
-        for (id, seen) in &mut all {
-            let row = conversations.get(id);
-            seen.rendered = row.filter(|_| !seen.is_hidden).map(|row| Arc::new(Rendered::new(row)));
-            seen.queue = if row.is_some_and(Conversation::is_waiting) {
-                if seen.is_hidden { QueueChange::None } else { QueueChange::Waits }
-            } else if self.waiting.contains(id) || seen.may_leave {
-                // At once: the run that shows it does not have the claim.
-                QueueChange::Left
-            } else {
-                QueueChange::None
-            };
-        }
-        all
+    for (id, seen) in &mut all {
+        let row = conversations.get(id);
+        seen.rendered = row.filter(|_| !seen.is_hidden).map(|row| Arc::new(Rendered::new(row)));
+        seen.queue = if row.is_some_and(Conversation::is_waiting) {
+            if seen.is_hidden { QueueChange::None } else { QueueChange::Waits }
+        } else if before.waits(*id) || seen.may_leave {
+            // At once: the run that shows it does not have the claim.
+            QueueChange::Left
+        } else {
+            QueueChange::None
+        };
     }
+    all
 }
 
 /// So many of the first of `changes` fit into one run, at least one.
-pub(super) fn fitting(changes: &[Change], conversations: &HashMap<u64, Conversation>) -> usize {
+pub fn fitting(changes: &[Change], conversations: &HashMap<u64, Conversation>) -> usize {
     /// What an item has besides its texts, and a conversation besides its title and names.
     const FIXED_BYTES: usize = 512;
     /// JSON writes a byte of a text as six at most.
@@ -191,9 +138,10 @@ fn assigned_after(
 /// What a run says of one conversation.
 #[derive(Default)]
 struct Seen {
-    newest: u64,
+    /// Which of the run's changes is its newest.
+    newest: usize,
     /// The same without read marks, which `since` polls do not see.
-    newest_shown: u64,
+    newest_shown: usize,
     may_leave: bool,
     /// It shows a change that is not in this run.
     is_hidden: bool,
@@ -202,22 +150,16 @@ struct Seen {
 }
 
 fn entry(
-    (seq, group): (u64, u64),
     change: &Change,
     (initiator_id, expert_id): (Option<u64>, Option<u64>),
-    seen: Option<&Seen>,
+    shows: Option<&Seen>,
 ) -> Entry {
-    let shows = seen.filter(|seen| seq == seen.newest || seq == seen.newest_shown);
     let message = change.message.as_ref().map(|message| {
         let mut json = Vec::with_capacity(192 + message.content.len());
         message.write_json(&mut json);
         Piece { id: message.id, stamp: message.created_at, json: Bytes::from(json) }
     });
     Entry {
-        seq,
-        id: change.id,
-        at: crate::clock::Timestamp::default(),
-        group,
         // What another version records reads as a change of its conversation.
         kind: change.kind.unwrap_or(Kind::Resolved),
         conversation_id: change.conversation_id.unwrap_or(0),
@@ -232,8 +174,8 @@ fn entry(
 
 #[cfg(test)]
 mod tests {
-    use super::super::resource::Message;
-    use super::super::run::encode;
+    use super::super::super::resource::Message;
+    use super::super::wire::encode;
     use super::*;
     use crate::clock::Timestamp;
 
@@ -282,15 +224,12 @@ mod tests {
 
     /// Cuts `changes` into runs, as they follow each other, and gives the bytes and the changes of each.
     fn runs(mut changes: Vec<Change>, conversations: &HashMap<u64, Conversation>) -> Vec<(usize, usize)> {
-        let (mut assembly, mut first, mut found) = (Assembly::default(), 1, Vec::new());
+        let (places, mut found) = (Places::default(), Vec::new());
         while !changes.is_empty() {
             let later = changes.split_off(fitting(&changes, conversations));
-            let run = assembly.render(first, &changes, &later, conversations);
-            assert_eq!(run.header.is_cut, !later.is_empty());
-            assert!(run.entries.iter().all(|entry| entry.group == 1), "all were there at once");
-            found.push((encode(run.header, &run.entries, &HashMap::new()).len(), changes.len()));
-            assembly.apply(run.header, &Batch { entries: run.entries, waiting: 0 });
-            first += changes.len() as u64;
+            let (header, entries) = render(&places, &changes, &later, conversations);
+            assert_eq!(header.is_cut, !later.is_empty());
+            found.push((encode(header, &entries, &HashMap::new()).len(), changes.len()));
             changes = later;
         }
         found
@@ -322,14 +261,13 @@ mod tests {
         let now = [change(1, Kind::Claimed, 1), change(2, Kind::Message, 2), change(3, Kind::Read, 2)];
         let later = [change(4, Kind::Message, 1), change(5, Kind::Read, 2)];
         // The list of who waits was read after the claim.
-        let mut assembly = Assembly::new(vec![]);
-        let run = assembly.render(1, &now, &later, &conversations);
-        let shows: Vec<bool> = run.entries.iter().map(|entry| entry.conversation.is_some()).collect();
+        let places = Places::default();
+        let (_, entries) = render(&places, &now, &later, &conversations);
+        let shows: Vec<bool> = entries.iter().map(|(_, entry)| entry.conversation.is_some()).collect();
         assert_eq!(shows, [false, true, true]);
-        assert_eq!(run.entries[0].queue, QueueChange::Left);
-        assert_eq!(run.entries[0].expert_id, Some(2));
-        assembly.apply(run.header, &Batch { entries: run.entries, waiting: 0 });
-        let run = assembly.render(4, &later, &[], &conversations);
-        assert!(run.entries[0].conversation.is_some() && run.entries[0].group == 1 && !run.header.is_cut);
+        assert_eq!(entries[0].1.queue, QueueChange::Left);
+        assert_eq!(entries[0].1.expert_id, Some(2));
+        let (header, entries) = render(&places, &later, &[], &conversations);
+        assert!(entries[0].1.conversation.is_some() && !header.is_cut);
     }
 }

@@ -1,6 +1,6 @@
 //! A conversation and a message as the contract shows them. Pure: rows in, JSON out.
 //!
-//! The feed and the help desk's own answers write them here, so that both are the same to the byte.
+//! What is told of changes and the answers to GETs write them here, so that both are the same to the byte.
 
 use crate::clock::Timestamp;
 use crate::db::{Columns, Error, Record};
@@ -157,6 +157,9 @@ impl Record for Message {
 }
 
 impl Message {
+    /// How many columns it has.
+    pub const COLUMNS: usize = 8;
+
     /// Appends its JSON, which is the same for everyone.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         field(out, b"{\"id\":\"", self.id);

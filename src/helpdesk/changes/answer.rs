@@ -1,19 +1,14 @@
-//! The texts of answers: a JSON array of what is new, and the object of `GET /api/updates`. Pure.
+//! The text of `GET /api/updates`. Pure.
 
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::cursor::{Cursor, TEXT_BYTES};
-use super::shown::Shown;
+use crate::feed::Cursor;
+use crate::feed::cursor::TEXT_BYTES;
+use crate::feed::poll::{array_bytes, put_array};
 
-/// These items as one array.
-pub(super) fn array(pieces: &[Bytes]) -> Bytes {
-    let list = List::Pieces(pieces);
-    let mut json = BytesMut::with_capacity(list.bytes());
-    list.put(&mut json);
-    json.freeze()
-}
+use super::shown::Shown;
 
 /// A JSON array, whole or in pieces.
 #[derive(Clone, Copy, Debug)]
@@ -28,23 +23,15 @@ impl List<'_> {
     fn bytes(self) -> usize {
         match self {
             Self::Array(text) => text.len(),
-            Self::Pieces(pieces) => 2 + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>(),
+            Self::Pieces(pieces) => array_bytes(pieces),
         }
     }
 
     fn put(self, json: &mut BytesMut) {
-        let pieces = match self {
-            Self::Array(text) => return json.extend_from_slice(text),
-            Self::Pieces(pieces) => pieces,
-        };
-        json.put_u8(b'[');
-        for (place, piece) in pieces.iter().enumerate() {
-            if place > 0 {
-                json.put_u8(b',');
-            }
-            json.extend_from_slice(piece);
+        match self {
+            Self::Array(text) => json.extend_from_slice(text),
+            Self::Pieces(pieces) => put_array(pieces, json),
         }
-        json.put_u8(b']');
     }
 }
 
@@ -83,12 +70,30 @@ pub struct Updates<'a> {
 }
 
 impl Updates<'_> {
+    /// Nothing.
+    #[must_use]
+    pub const fn empty(cursor: Cursor, shown: Shown, next_poll_ms: u64) -> Self {
+        let none = List::Array(b"[]");
+        let (left, positions) = (&[], &[]);
+        Self {
+            cursor,
+            shown,
+            conversations: none,
+            messages: none,
+            waiting: none,
+            left,
+            total: 0,
+            positions,
+            next_poll_ms,
+        }
+    }
+
     const BEGIN: &'static [u8] = b"{\"cursor\":\"";
     /// Where the cursor stands in the JSON.
-    pub(super) const CURSOR: Range<usize> = Self::BEGIN.len()..Self::BEGIN.len() + TEXT_BYTES;
+    pub const CURSOR: Range<usize> = Self::BEGIN.len()..Self::BEGIN.len() + TEXT_BYTES;
 
     /// What the JSON takes at most.
-    pub(super) fn bytes_max(&self) -> usize {
+    pub fn bytes_max(&self) -> usize {
         let lists = [self.conversations, self.messages, self.waiting];
         let ids = 24 * self.left.len() + 128 * self.positions.len();
         256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + ids
@@ -102,7 +107,8 @@ impl Updates<'_> {
         json.freeze()
     }
 
-    pub(super) fn put(&self, json: &mut BytesMut) {
+    /// Appends the JSON object.
+    pub fn put(&self, json: &mut BytesMut) {
         json.extend_from_slice(Self::BEGIN);
         json.extend_from_slice(&self.cursor.text());
         json.put_u8(b'"');
@@ -164,10 +170,10 @@ impl Updates<'_> {
 const NOTHING: &[u8; 124] = b"{\"cursor\":\"00000000000000000000000000000000000000\",\"conversations\":[],\
     \"messages\":[],\"queue\":{\"waiting\":[],\"left\":[],\"total\":";
 /// What it takes at most.
-pub(super) const NOTHING_BYTES_MAX: usize = 256;
+pub const NOTHING_BYTES_MAX: usize = 256;
 
 /// What [`Updates`] writes where all is shown and nothing new: nearly every cursor poll gets it, so in few pieces.
-pub(super) fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_poll_ms: u64) {
+pub fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_poll_ms: u64) {
     let mut text = *NOTHING;
     text[Updates::CURSOR].copy_from_slice(&cursor.text());
     json.extend_from_slice(&text);
@@ -178,20 +184,12 @@ pub(super) fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_
     json.put_u8(b'}');
 }
 
-/// The answer to a cursor poll that finds nothing, and its cursor's text.
-#[derive(Debug)]
-pub struct Nothing {
-    /// The JSON object.
-    pub json: Bytes,
-    /// For the header.
-    pub cursor: Bytes,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::window::Position;
     use super::*;
     use crate::clock::Timestamp;
+    use crate::feed::Position;
+    use crate::feed::poll::array;
 
     #[test]
     fn the_answer_without_news_is_the_one_with_empty_lists() {

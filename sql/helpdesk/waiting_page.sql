@@ -1,4 +1,4 @@
--- feed.waiting_page
+-- helpdesk.waiting_page
 SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
     c.created_at, c.updated_at, c.last_message_at, c.unread,
     c.unread_from_initiator, c.unread_from_expert,

@@ -1,6 +1,6 @@
--- feed.outbox: what is to be numbered, with its messages and conversations; one statement is one snapshot
-SELECT h.seq, h.at, NOW(6), e.id, e.kind, e.conversation_id, e.message_id, e.expert_id,
-    m.sender_id, s.username, m.sender_role, m.content, m.is_read, m.created_at,
+-- helpdesk.outbox: what is to be numbered, with its messages and conversations; one statement is one snapshot
+SELECT h.seq, h.at, NOW(6), e.id, e.kind, e.conversation_id, e.expert_id,
+    m.id, m.conversation_id, m.sender_id, COALESCE(s.username, ''), m.sender_role, m.content, m.created_at, m.is_read,
     c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
     c.created_at, c.updated_at, c.last_message_at, c.unread, c.unread_from_initiator, c.unread_from_expert,
     IF(c.message_counted_at <=> c.last_message_at, c.message_count,

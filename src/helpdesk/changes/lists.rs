@@ -22,14 +22,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::Notify;
 
-use crate::db::{Backoff, Db, Error};
+use crate::db::{Backoff, Db, Dedicated, Error};
+use crate::feed::window::IdMap;
+use crate::feed::{Position, WAIT_MS_MAX};
+use crate::metrics;
 
+use super::super::resource::Conversation;
+use super::super::store::changes::{self as store, ASSIGNED_AT_ONCE, Current};
 use super::Feed;
-use super::resource::Conversation;
-use super::store::{ASSIGNED_AT_ONCE, Current, Session};
-use super::window::{IdMap, Position};
 
 /// Assigned lists in memory; when there would be more, all of earlier loads are forgotten, as each is one row set away.
 const ASSIGNED_MAX: usize = 16_384;
@@ -43,7 +46,7 @@ const RETRY_MS: (u64, u64) = (50, 1_000);
 const LOOK_MS: u64 = 1_000;
 
 const _: () = assert!(ASSIGNED_AT_ONCE < ASSIGNED_MAX);
-const _: () = assert!(2 * RETRY_MS.1 <= super::WAIT_MS_MAX);
+const _: () = assert!(2 * RETRY_MS.1 <= WAIT_MS_MAX);
 
 /// A list's JSON and the position that it is at least as new as.
 #[derive(Clone, Debug)]
@@ -96,23 +99,49 @@ impl State {
     }
 }
 
+/// What is counted of them.
+struct Metrics {
+    loads: IntCounter,
+    failures: IntCounter,
+    lists: IntGauge,
+    bytes: IntGauge,
+}
+
 /// The lists in memory.
-#[derive(Default)]
 pub(super) struct Lists {
     state: Mutex<State>,
     wanted: Notify,
     pub(super) loaded: Notify,
+    metrics: Metrics,
 }
 
 impl Lists {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When a metric's name is taken: a mistake of ours.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name, help| metrics::counter(registry, name, help);
+        let gauge = |name, help| metrics::registered(registry, IntGauge::new(name, help)?);
+        let metrics = Metrics {
+            loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
+            failures: counter("feed_list_failures_total", "Loads of these that failed.")?,
+            lists: gauge("feed_lists", "Assigned lists in memory.")?,
+            bytes: gauge("feed_lists_bytes", "Their bytes.")?,
+        };
+        Ok(Self { state: Mutex::default(), wanted: Notify::new(), loaded: Notify::new(), metrics })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Assigned lists, and their bytes.
-    pub(super) fn size(&self) -> (usize, usize) {
+    /// Brings the gauges up to date, before a scrape.
+    pub(super) fn refresh_metrics(&self) {
         let state = self.state();
-        (state.assigned.len(), state.assigned_bytes)
+        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.lists.set(as_i64(state.assigned.len()));
+        self.metrics.bytes.set(as_i64(state.assigned_bytes));
     }
 
     /// Why there may be no list: the last load failed.
@@ -190,65 +219,65 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     let (mut backoff, mut session) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
     loop {
         let Some(feed) = feed.upgrade() else { return };
-        let wanted = feed.lists.take();
+        let wanted = feed.domain.lists.take();
         if !wanted.waiting && wanted.experts.is_empty() {
             let idle = Duration::from_millis(LOOK_MS);
-            let _looked = tokio::time::timeout(idle, feed.lists.wanted.notified()).await;
+            let _looked = tokio::time::timeout(idle, feed.domain.lists.wanted.notified()).await;
             continue;
         }
         if let Err(error) = load_on(&mut session, &feed, &db, &wanted).await {
-            feed.metrics.list_failures.inc();
+            feed.domain.lists.metrics.failures.inc();
             if backoff.failures() == 0 {
                 tracing::warn!(%error, "the queue's lists cannot be loaded");
             }
-            feed.lists.note(Some(error.to_string().into()));
+            feed.domain.lists.note(Some(error.to_string().into()));
             drop(feed);
             // Those who wait want their lists again with each read of the tail.
             tokio::time::sleep(backoff.failed()).await;
             continue;
         }
         if backoff.succeeded() {
-            feed.lists.note(None);
+            feed.domain.lists.note(None);
             tracing::info!("the queue's lists can be loaded again");
         }
-        feed.lists.loaded.notify_waiters();
+        feed.domain.lists.loaded.notify_waiters();
     }
 }
 
 /// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. On one
 /// of the pool each statement might have to be prepared first, which takes as long again where replies are slow.
-async fn load_on(kept: &mut Option<Session>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
+async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     if let Some(mut session) = kept.take()
         && load(feed, &mut session, wanted).await.is_ok()
     {
         *kept = Some(session);
         return Ok(());
     }
-    let mut session = Session::open(db).await?;
+    let mut session = Dedicated::open(db).await?;
     load(feed, &mut session, wanted).await?;
     *kept = Some(session);
     Ok(())
 }
 
-async fn load(feed: &Feed, session: &mut Session, wanted: &Wanted) -> Result<(), Error> {
+async fn load(feed: &Feed, session: &mut Dedicated, wanted: &Wanted) -> Result<(), Error> {
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
     let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
-        let page = session.waiting_page(position.seq).await?;
+        let page = store::waiting_page(session, position.seq).await?;
         let page = list(array(page.iter(), position, Conversation::unread_by_others));
-        feed.lists.put(wanted, |state| state.waiting = Some(page));
-        feed.metrics.list_loads.inc();
+        feed.domain.lists.put(wanted, |state| state.waiting = Some(page));
+        feed.domain.lists.metrics.loads.inc();
     }
     if wanted.experts.is_empty() {
         return Ok(());
     }
-    let assigned = session.assigned(&wanted.experts, position.seq).await?;
-    feed.metrics.list_loads.inc();
+    let assigned = store::assigned(session, &wanted.experts, position.seq).await?;
+    feed.domain.lists.metrics.loads.inc();
     for &expert in &wanted.experts {
         let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));
         let own = list(array(own, position, |conversation| conversation.unread_count(expert)));
-        feed.lists.put(wanted, |state| state.insert(expert, own));
+        feed.domain.lists.put(wanted, |state| state.insert(expert, own));
     }
     Ok(())
 }

@@ -1,10 +1,7 @@
 -- helpdesk.outbox: what is to be numbered, with its messages and conversations; one statement is one snapshot
 SELECT h.seq, h.at, NOW(6), e.id, e.kind, e.conversation_id, e.expert_id,
     m.id, m.conversation_id, m.sender_id, COALESCE(s.username, ''), m.sender_role, m.content, m.created_at, m.is_read,
-    c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
-    c.created_at, c.updated_at, c.last_message_at, c.unread, c.unread_from_initiator, c.unread_from_expert,
-    IF(c.message_counted_at <=> c.last_message_at, c.message_count,
-        (SELECT COUNT(*) FROM messages n WHERE n.conversation_id = c.id))
+    {conversation}
 FROM feed_head h
 LEFT JOIN (
     SELECT id, kind, conversation_id, message_id, expert_id FROM outbox ORDER BY id LIMIT 500

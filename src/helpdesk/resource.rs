@@ -40,7 +40,6 @@ pub struct Conversation {
 
 impl Conversation {
     /// Messages that `viewer` did not send and has not read.
-    #[must_use]
     pub fn unread_count(&self, viewer: u64) -> u64 {
         let own = if viewer == self.initiator_id {
             self.unread_from_initiator
@@ -53,13 +52,11 @@ impl Conversation {
     }
 
     /// As everyone sees it who takes no part in it, and its expert: what is unread and not the expert's own.
-    #[must_use]
     pub fn unread_by_others(&self) -> u64 {
         self.unread.saturating_sub(self.unread_from_expert)
     }
 
     /// Whether it waits for an expert.
-    #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.status == "waiting"
     }
@@ -98,7 +95,7 @@ impl Conversation {
     }
 }
 
-/// The columns of `helpdesk.conversation_by_id` and its like, in that order.
+/// The columns of `sql/helpdesk/_conversation.sql`, in that order.
 impl Record for Conversation {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         Ok(Self {

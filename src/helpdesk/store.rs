@@ -10,7 +10,7 @@ use super::merge::{End, Key, Read};
 use super::model::{Assignment, LIST_MAX, Profile, User};
 use super::resource::{Conversation, Message};
 
-crate::statements! { "helpdesk":
+crate::statements! { "helpdesk" and "conversation":
     USER_INSERT = "user_insert";
     USER_CREDENTIALS = "user_credentials";
     USER_CREDENTIALS_BY_KEY = "user_credentials_by_key";

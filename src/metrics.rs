@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, Registry, TextEncoder};
+use prometheus::{Encoder, Registry, TextEncoder};
 
 /// Upper bounds of the latency buckets, in seconds: fine enough to tell 100 µs from 1 ms, wide enough for a
 /// held poll of 55 s. The names of OpenTelemetry's buckets, with six finer ones below.
@@ -290,31 +290,76 @@ impl Collector for HttpCollector {
     }
 }
 
-/// A counter.
+/// Declares handles to metrics, and `new`, which makes and registers them.
 ///
-/// # Errors
-/// When its name is taken: a mistake of ours. So with all that follow.
-pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    registered(registry, IntCounter::new(name, help)?)
+/// `metrics! { struct Metrics { sold: IntCounter = "stock_sold_total", "Buyers told that they got one."; } }`
+#[macro_export]
+macro_rules! metrics {
+    ($(#[$doc:meta])* $visible:vis struct $Name:ident {
+        $($seen:vis $field:ident: $Kind:ident = $name:literal, $help:literal;)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        $visible struct $Name {
+            $($seen $field: $Kind,)+
+        }
+
+        impl $Name {
+            /// Makes and registers them.
+            ///
+            /// # Errors
+            /// When a name is taken: a mistake of ours.
+            $visible fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+                Ok(Self {
+                    $($field: $crate::metrics::registered(
+                        registry,
+                        <$Kind as $crate::metrics::Named>::named($name, $help)?,
+                    )?,)+
+                })
+            }
+        }
+    };
 }
 
-/// A histogram with these upper bounds.
-///
-/// # Errors
-/// As [`counter`].
-pub fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> Result<Histogram, prometheus::Error> {
-    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+/// A metric without labels.
+pub trait Named: Sized {
+    /// Makes it; what it says of itself must not be empty.
+    ///
+    /// # Errors
+    /// For a name that is none.
+    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error>;
+}
+
+impl Named for prometheus::IntCounter {
+    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Named for prometheus::IntGauge {
+    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Named for prometheus::Gauge {
+    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+/// In seconds, by [`LATENCY_BUCKETS_SECONDS`].
+impl Named for prometheus::Histogram {
+    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
+        let options = prometheus::HistogramOpts::new(name, help);
+        Self::with_opts(options.buckets(LATENCY_BUCKETS_SECONDS.to_vec()))
+    }
 }
 
 /// The same metric, scraped with all others from now on.
 ///
 /// # Errors
-/// As [`counter`].
+/// When its name is taken: a mistake of ours.
 pub fn registered<M: Collector + Clone + 'static>(
     registry: &Registry,
     metric: M,

@@ -61,12 +61,7 @@ impl Parts {
     /// What a service's feed is started with.
     #[must_use]
     pub fn of_feed(&self) -> feed::Parts {
-        feed::Parts {
-            db: self.db.clone(),
-            event_loops: self.config.web_concurrency,
-            settings: feed::Settings::from(&*self.config),
-            tasks: self.tasks.clone(),
-        }
+        feed::Parts { db: self.db.clone(), config: self.config.clone(), tasks: self.tasks.clone() }
     }
 
     /// Takes a service's feed along: it is waited for at the start, and its polls are released and it is closed at the end.

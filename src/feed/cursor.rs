@@ -31,13 +31,11 @@ pub struct Malformed;
 
 impl Cursor {
     /// At `position`.
-    #[must_use]
     pub const fn new(Position { seq, at }: Position, user: u64) -> Self {
         Self { seq, at, user }
     }
 
     /// The place that it names.
-    #[must_use]
     pub const fn position(self) -> Position {
         Position { seq: self.seq, at: self.at }
     }
@@ -47,7 +45,6 @@ impl Cursor {
     }
 
     /// The text, ASCII that needs no escaping in a URL or a header.
-    #[must_use]
     pub fn text(self) -> [u8; TEXT_BYTES] {
         let Self { seq, user, .. } = self;
         let (at, check) = (self.at_bits(), u64::from(self.check()));

@@ -71,7 +71,7 @@ impl<D: Domain> Feed<D> {
         user: u64,
         topic: Option<usize>,
     ) -> Result<Waiter<D>, Unavailable> {
-        if self.waiters.fetch_add(1, Relaxed) >= self.settings.waiters_max {
+        if self.waiters.fetch_add(1, Relaxed) >= self.config.feed_waiters_max {
             self.waiters.fetch_sub(1, Relaxed);
             self.metrics.refused_waiters.inc();
             return Err(Unavailable::Full);
@@ -126,7 +126,7 @@ mod tests {
         let registry = prometheus::Registry::new();
         let tasks = Tasks::new(&registry).unwrap();
         let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
-        let parts = Parts { db, event_loops: 1, settings: (&config).into(), tasks };
+        let parts = Parts { db, config: Arc::new(config), tasks };
         let feed = Feed::start(parts, Toy, &registry).unwrap();
         feed.restart(Position::default(), &Nothing);
         feed

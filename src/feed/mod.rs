@@ -108,36 +108,10 @@ const _: () =
 pub struct Parts {
     /// The database.
     pub db: Arc<Db>,
-    /// Event loops: [`crate::config::Config::web_concurrency`].
-    pub event_loops: usize,
-    /// What it keeps.
-    pub settings: Settings,
+    /// The number of event loops, and the limits.
+    pub config: Arc<Config>,
     /// What supervises its tasks.
     pub tasks: Tasks,
-}
-
-/// The configured limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Changes in memory.
-    pub window_events: usize,
-    /// Their bytes.
-    pub window_bytes: usize,
-    /// Seconds a change is kept in the database.
-    pub retention_seconds: u64,
-    /// Held polls and streams.
-    pub waiters_max: usize,
-}
-
-impl From<&Config> for Settings {
-    fn from(config: &Config) -> Self {
-        Self {
-            window_events: config.feed_window_events,
-            window_bytes: config.feed_window_bytes,
-            retention_seconds: config.feed_retention_seconds,
-            waiters_max: config.feed_waiters_max,
-        }
-    }
 }
 
 /// The ids of the events applied last.
@@ -156,7 +130,7 @@ pub struct Feed<D: Domain> {
     ticked: Box<[Notify]>,
     /// Held while a batch goes into the shards, so that [`Feed::wrote`] sees it in all or in none.
     recent: Mutex<Recent>,
-    settings: Settings,
+    config: Arc<Config>,
     born: Instant,
     /// Microseconds since `born`: see [`Feed::watermark`]; 0 for never.
     watermark: AtomicU64,
@@ -187,7 +161,8 @@ impl<D: Domain> Feed<D> {
         let metrics = FeedMetrics::new(registry)?;
         let born = Instant::now();
         let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
-        let loops = parts.event_loops.max(1);
+        let Parts { db, config, tasks } = parts;
+        let loops = config.web_concurrency.max(1);
         let feed = Arc::new(Self {
             domain,
             shards: (0..loops)
@@ -195,7 +170,7 @@ impl<D: Domain> Feed<D> {
                 .collect(),
             ticked: (0..loops).map(|_| Notify::new()).collect(),
             recent: Mutex::default(),
-            settings: parts.settings,
+            config,
             born,
             watermark: AtomicU64::new(0),
             away: AtomicBool::new(false),
@@ -209,7 +184,6 @@ impl<D: Domain> Feed<D> {
             metrics,
         });
         // The tasks hold the feed weakly: they end with its last user.
-        let Parts { db, tasks, .. } = parts;
         let (held, tail_db) = (Arc::downgrade(&feed), db.clone());
         let tail = move || tail::run(held.clone(), tail_db.clone());
         tasks.spawn("feed_tail", Kind::Needed, tail);
@@ -276,14 +250,12 @@ impl<D: Domain> Feed<D> {
     }
 
     /// Whether [`Feed::release`] was called.
-    #[must_use]
     pub fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }
 
     /// What was committed before this moment is visible here; what is not, was numbered after it. `None` before
     /// the first read.
-    #[must_use]
     pub fn watermark(&self) -> Option<Instant> {
         match self.watermark.load(Relaxed) {
             0 => None,
@@ -292,7 +264,6 @@ impl<D: Domain> Feed<D> {
     }
 
     /// The last change that is visible here.
-    #[must_use]
     pub fn position(&self) -> u64 {
         self.position_of_all().map_or(0, |position| position.seq)
     }
@@ -347,8 +318,8 @@ impl<D: Domain> Feed<D> {
 
     /// New windows: nothing of the old ones holds any more.
     fn restart(&self, floor: Position, projection: &D::Projection) {
-        let limits =
-            Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
+        let Config { feed_window_events: events_max, feed_window_bytes: bytes_max, .. } = *self.config;
+        let limits = Limits { events_max, bytes_max };
         let mut recent = self.recent();
         // Another history may give the same ids again.
         *recent = Recent::default();

@@ -117,20 +117,9 @@ enum Readiness {
 }
 
 impl<D: Domain> Feed<D> {
-    /// Answers a `since` poll of the caller `user` on event loop `event_loop`. It came now, by either clock.
+    /// Answers a `since` poll of the caller `user` on event loop `event_loop`, which came some time before now, by either
+    /// clock.
     pub fn since_poll(
-        &self,
-        event_loop: usize,
-        user: u64,
-        class: ClassOf<D>,
-        since: Timestamp,
-        (now, at): (Instant, Timestamp),
-    ) -> SincePoll<ClassOf<D>> {
-        self.since_poll_of(event_loop, user, class, since, (now, now, at))
-    }
-
-    /// The same for a poll that `came` some time ago.
-    pub fn since_poll_of(
         &self,
         event_loop: usize,
         user: u64,
@@ -199,7 +188,7 @@ impl<D: Domain> Feed<D> {
         let came = Instant::now();
         let look = || {
             let times = (came, Instant::now(), Timestamp::now());
-            match self.since_poll_of(event_loop, user, class, since, times) {
+            match self.since_poll(event_loop, user, class, since, times) {
                 SincePoll::Later => None,
                 answer => Some(answer),
             }
@@ -218,7 +207,6 @@ impl<D: Domain> Feed<D> {
     }
 
     /// Whether all that was committed before `came` is here.
-    #[must_use]
     pub fn has_all_before(&self, came: Instant) -> bool {
         self.watermark.load(Relaxed) >= self.micros_since_born(came)
     }
@@ -272,13 +260,11 @@ impl<D: Domain> Feed<D> {
     }
 
     /// The cursor's text, for a header or a body, without an allocation of its own.
-    #[must_use]
     pub fn cursor_text(&self, event_loop: usize, cursor: Cursor) -> Bytes {
         self.shard(event_loop).text_of(cursor)
     }
 
     /// What to give as `nextPollMs`.
-    #[must_use]
     pub fn next_poll_ms(&self, event_loop: usize) -> u64 {
         self.pace(&mut self.shard(event_loop))
     }
@@ -459,7 +445,6 @@ fn unchanged<D: Domain>(json: Bytes) -> Unchanged {
 }
 
 /// These items as one JSON array.
-#[must_use]
 pub fn array(pieces: &[Bytes]) -> Bytes {
     let mut json = BytesMut::with_capacity(array_bytes(pieces));
     put_array(pieces, &mut json);
@@ -467,7 +452,6 @@ pub fn array(pieces: &[Bytes]) -> Bytes {
 }
 
 /// What the array takes at most.
-#[must_use]
 pub fn array_bytes(pieces: &[Bytes]) -> usize {
     2 + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>()
 }

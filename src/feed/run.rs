@@ -55,14 +55,12 @@ pub struct Outbox<S> {
 
 impl Run {
     /// How many changes it has.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.last.seq + 1 - self.first
     }
 
     /// Its changes with their places: those of one run are a microsecond apart. `None` where they are not as many as it
     /// should have. `group` is the first change that was numbered from the same snapshot.
-    #[must_use]
     pub fn items<P>(&self, payloads: Vec<(u64, P)>, group: u64) -> Option<Vec<Arc<Item<P>>>> {
         let first_at = self.last.at.micros() - (payloads.len() as i64 - 1);
         let is_whole = payloads.len() as u64 == self.count();

@@ -32,31 +32,31 @@
 
 use std::time::{Duration, Instant};
 
-use crate::db::Error;
+use crate::db::{Dedicated, Error};
 
 use super::domain::Domain;
 use super::metrics::FeedMetrics;
 use super::position::Position;
 use super::run::{Outbox, Run};
-use super::store::Session;
+use super::store;
 
 /// Numbers what `found` shows, as far as it fits into one run, and makes that run; `None` when somebody else was faster.
 /// The runs before it took `bytes_before`.
 ///
 /// # Errors
-/// See [`Error`]; the session is out of step then.
+/// The connection is out of step then.
 pub(super) async fn run<D: Domain>(
-    session: &mut Session,
+    db: &mut Dedicated,
     projection: &D::Projection,
     found: Outbox<D::State>,
     bytes_before: u64,
     metrics: &FeedMetrics,
 ) -> Result<Option<Run>, Error> {
     let Outbox { head, ids, state, .. } = found;
-    let (body, count) = D::render(session.connection(), projection, state).await?;
+    let (body, count) = D::render(db, projection, state).await?;
     let ids = &ids[..count];
     let bytes = bytes_before + body.len() as u64;
-    let Some(at) = session.sequence(head, ids, bytes, &body).await? else {
+    let Some(at) = store::sequence(db, head, ids, bytes, &body).await? else {
         metrics.sequencer_contended();
         return Ok(None);
     };

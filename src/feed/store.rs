@@ -1,8 +1,9 @@
-//! The feed's SQL, on a connection of its own. What writers record in the outbox, and what is read with that, is a
+//! The feed's SQL, on a connection of its own. One whose exchange failed or was dropped half-way is out of step: its owner
+//! drops it and connects anew. What writers record in the outbox, and what is read with that, is a
 //! service's.
 
 use crate::clock::Timestamp;
-use crate::db::{Columns, Db, Dedicated, Error, Literal, Record};
+use crate::db::{Columns, Dedicated, Error, Literal, Record};
 
 use super::position::Position;
 use super::run::{RUN_ITEMS_MAX, Run};
@@ -86,111 +87,66 @@ impl Record for Run {
     }
 }
 
-/// The feed's own connection. One whose exchange failed or was dropped half-way is out of step: the owner drops it and
-/// connects anew.
-pub struct Session(Dedicated);
+/// What came after `seq`, up to which the runs' texts took `bytes`: what every round of an instance that does not number
+/// costs. Of the runs these are [`RUN_ITEMS_MAX`] changes at most, which are one run at least, and some MiB where they
+/// are more.
+pub async fn look(db: &mut Dedicated, seq: u64, bytes: u64) -> Result<Look, Error> {
+    let params = (seq, seq + RUN_ITEMS_MAX as u64, bytes, seq + 1);
+    let rows: Vec<LookRow> = db.rows(&LOOK, params).await?;
+    let &LookRow(head, clock, is_read_only, open, _) = rows.first().ok_or_else(no_feed)?;
+    db.still_writes(is_read_only)?;
+    let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| row.4).collect();
+    // By primary key they come in this order, but nothing promises that.
+    runs.sort_unstable_by_key(|run| run.last.seq);
+    Ok(Look { head, clock, open, runs })
+}
 
-impl Session {
-    /// Connects.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn open(db: &Db) -> Result<Self, Error> {
-        Ok(Self(Dedicated::open(db).await?))
-    }
+/// Where the head is, and the database's clock.
+pub async fn head(db: &mut Dedicated) -> Result<(Position, Timestamp), Error> {
+    look(db, BEYOND, 0).await.map(|look| (look.head, look.clock))
+}
 
-    /// For what a service reads.
-    pub fn connection(&mut self) -> &mut Dedicated {
-        &mut self.0
-    }
+/// The runs after `seq`, without their texts.
+pub async fn run_list(db: &mut Dedicated, seq: u64) -> Result<Vec<Place>, Error> {
+    db.rows(&RUN_LIST, (seq,)).await
+}
 
-    /// What came after `seq`, up to which the runs' texts took `bytes`: what every round of an instance that does not number
-    /// costs. Of the runs these are [`RUN_ITEMS_MAX`] changes at most, which are one run at least, and some MiB where they
-    /// are more.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn look(&mut self, seq: u64, bytes: u64) -> Result<Look, Error> {
-        let params = (seq, seq + RUN_ITEMS_MAX as u64, bytes, seq + 1);
-        let rows: Vec<LookRow> = self.0.rows(&LOOK, params).await?;
-        let &LookRow(head, clock, is_read_only, open, _) = rows.first().ok_or_else(no_feed)?;
-        self.0.still_writes(is_read_only)?;
-        let mut runs: Vec<Run> = rows.into_iter().filter_map(|row| row.4).collect();
-        // By primary key they come in this order, but nothing promises that.
-        runs.sort_unstable_by_key(|run| run.last.seq);
-        Ok(Look { head, clock, open, runs })
-    }
+/// Gives the changes `ids`, which were read when the feed was at `head`, the numbers after it, with `body` as the text of
+/// their run, and `bytes` up to its end: the time of the last one, `None` when somebody else was faster.
+///
+/// # Errors
+/// The connection must not be used again then: a transaction may be open.
+pub async fn sequence(
+    db: &mut Dedicated,
+    head: Position,
+    ids: &[u64],
+    bytes: u64,
+    body: &[u8],
+) -> Result<Option<Timestamp>, Error> {
+    let length = ids.len() as u64;
+    let (seq, count) = (Literal::from(head.seq), Literal::from(length));
+    let (at, ids) = (Literal::Time(head.at), Literal::Numbers(ids));
+    let last = Literal::from(head.seq + length);
+    let first = Literal::from(head.seq + 1);
+    let mut text = String::new();
+    let (bytes, body) = (Literal::from(bytes), Literal::Bytes(body));
+    SEQUENCE.write(&[count, seq, at, last, first, at, bytes, body, ids, count], &mut text);
+    let row = db.packet(text).await?;
+    let at: Option<i64> = row.map(|mut row| row.take()).transpose()?.flatten();
+    Ok(at.map(Timestamp::from_micros))
+}
 
-    /// Where the head is, and the database's clock.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn head(&mut self) -> Result<(Position, Timestamp), Error> {
-        self.look(BEYOND, 0).await.map(|look| (look.head, look.clock))
-    }
+/// Becomes the one who purges, as long as this connection lives.
+pub async fn purge_lock(db: &mut Dedicated) -> Result<bool, Error> {
+    Ok(db.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
+}
 
-    /// The runs after `seq`, without their texts.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn run_list(&mut self, seq: u64) -> Result<Vec<Place>, Error> {
-        self.0.rows(&RUN_LIST, (seq,)).await
-    }
-
-    /// Gives the changes `ids`, which were read when the feed was at `head`, the numbers after it, with `body` as the text of
-    /// their run, and `bytes` up to its end: the time of the last one, `None` when somebody else was faster.
-    ///
-    /// # Errors
-    /// See [`Error`]. The session must not be used again: a transaction may be open.
-    pub async fn sequence(
-        &mut self,
-        head: Position,
-        ids: &[u64],
-        bytes: u64,
-        body: &[u8],
-    ) -> Result<Option<Timestamp>, Error> {
-        let length = ids.len() as u64;
-        let (seq, count) = (Literal::from(head.seq), Literal::from(length));
-        let (at, ids) = (Literal::Time(head.at), Literal::Numbers(ids));
-        let last = Literal::from(head.seq + length);
-        let first = Literal::from(head.seq + 1);
-        let mut text = String::new();
-        let (bytes, body) = (Literal::from(bytes), Literal::Bytes(body));
-        SEQUENCE.write(&[count, seq, at, last, first, at, bytes, body, ids, count], &mut text);
-        let row = self.0.packet(text).await?;
-        let at: Option<i64> = row.map(|mut row| row.take()).transpose()?.flatten();
-        Ok(at.map(Timestamp::from_micros))
-    }
-
-    /// Says goodbye, so that the server has nothing left to send to nobody.
-    pub async fn close(self) {
-        self.0.close().await;
-    }
-
-    /// Becomes the one who purges, as long as this connection lives.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn purge_lock(&mut self) -> Result<bool, Error> {
-        Ok(self.0.rows::<Option<u64>>(&PURGE_LOCK, ()).await?.pop().flatten() == Some(1))
-    }
-
-    /// Removes some runs that are older than `retention_seconds`, or that more changes or bytes came after than `kept` says;
-    /// how many.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn purge_runs(&mut self, retention_seconds: u64, kept: (u64, u64)) -> Result<u64, Error> {
-        let bound = self.0.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds, kept.0, kept.1)).await?;
-        let Some(bound) = bound.into_iter().next().flatten() else { return Ok(0) };
-        self.0.run(&PURGE_RUNS, (bound,)).await
-    }
-
-    /// This connection's id, for the test that kills it.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.0.id()
-    }
+/// Removes some runs that are older than `retention_seconds`, or that more changes or bytes came after than `kept` says;
+/// how many.
+pub async fn purge_runs(db: &mut Dedicated, retention_seconds: u64, kept: (u64, u64)) -> Result<u64, Error> {
+    let bound = db.rows::<Option<u64>>(&PURGE_BOUND, (retention_seconds, kept.0, kept.1)).await?;
+    let Some(bound) = bound.into_iter().next().flatten() else { return Ok(0) };
+    db.run(&PURGE_RUNS, (bound,)).await
 }
 
 fn no_feed() -> Error {

@@ -29,7 +29,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Error};
+use crate::db::{Db, Dedicated, Error};
 
 use super::domain::Domain;
 use super::item::Projection as _;
@@ -37,7 +37,7 @@ use super::pace::{Pace, Round};
 use super::position::Position;
 use super::run::{RUN_ITEMS_MAX, Run};
 use super::sequencer::Leadership;
-use super::store::{Look, Open, Session};
+use super::store::{self, Look, Open};
 use super::{Feed, sequencer};
 
 /// Pause after the database failed.
@@ -107,10 +107,10 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
     let mut loaded = false;
     let mut told = false;
     loop {
-        let ended = match Session::open(&db).await {
-            Ok(mut session) => match tail.read_on(&db, &mut session, &mut loaded, &mut told).await {
+        let ended = match Dedicated::open(&db).await {
+            Ok(mut connection) => match tail.read_on(&db, &mut connection, &mut loaded, &mut told).await {
                 Ok(()) => {
-                    session.close().await;
+                    connection.close().await;
                     Ok(())
                 }
                 broken => broken,
@@ -149,12 +149,12 @@ impl<D: Domain> Tail<D> {
     async fn read_on(
         &mut self,
         db: &Db,
-        session: &mut Session,
+        connection: &mut Dedicated,
         loaded: &mut bool,
         told: &mut bool,
     ) -> Result<(), Broken> {
         if !*loaded {
-            self.load(session).await?;
+            self.load(connection).await?;
             *loaded = true;
         }
         loop {
@@ -164,7 +164,7 @@ impl<D: Domain> Tail<D> {
             };
             // A newer version may have taken away what this one reads and writes.
             db.gate().check()?;
-            self.changes = self.round(&feed, session).await?;
+            self.changes = self.round(&feed, connection).await?;
             if std::mem::replace(told, false) {
                 tracing::info!("the feed has its database again");
             }
@@ -182,11 +182,11 @@ impl<D: Domain> Tail<D> {
     }
 
     /// Finds the place to begin at, and empties the windows.
-    async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
+    async fn load(&mut self, connection: &mut Dedicated) -> Result<(), Broken> {
         let asked = Instant::now();
-        let (head, clock) = session.head().await?;
+        let (head, clock) = store::head(connection).await?;
         let oldest = head.seq.saturating_sub(LOADED_CHANGES).max(self.unreadable.min(head.seq));
-        let runs = session.run_list(oldest).await?;
+        let runs = store::run_list(connection, oldest).await?;
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
         feed.set_clock(clock, asked);
         // The first of those that lead up to the newest without a gap.
@@ -206,14 +206,14 @@ impl<D: Domain> Tail<D> {
             );
         }
         (self.last, self.bytes, self.next_watermark, self.cut_group) = (floor, bytes, None, None);
-        let projection = D::load(session.connection()).await?;
+        let projection = D::load(connection).await?;
         feed.restart(floor, &projection);
         self.projection = Some(projection);
         Ok(())
     }
 
     /// Reads what has numbers, and numbers what is ours to number. How many changes came with it.
-    async fn round(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<u64, Broken> {
+    async fn round(&mut self, feed: &Feed<D>, connection: &mut Dedicated) -> Result<u64, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let is_quiet = !is_wanted && self.changes == 0;
@@ -221,7 +221,7 @@ impl<D: Domain> Tail<D> {
         let before = self.last.seq;
         for _ in 0..READS_PER_ROUND_MAX {
             if !leads {
-                let (asked, look) = self.follow(feed, session).await?;
+                let (asked, look) = self.follow(feed, connection).await?;
                 leads = look
                     .open
                     .is_some_and(|open| self.leadership.take(asked, is_wanted, self.left_since(open)));
@@ -231,7 +231,7 @@ impl<D: Domain> Tail<D> {
                 }
                 continue;
             }
-            match self.lead(feed, session).await? {
+            match self.lead(feed, connection).await? {
                 Some(false) => break,
                 Some(true) => feed.tell_ticked(),
                 // What others numbered is there to be read.
@@ -242,11 +242,15 @@ impl<D: Domain> Tail<D> {
     }
 
     /// Reads up to the head. Returns the look that reached it, and when that was asked for.
-    async fn follow(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<(Instant, Look), Broken> {
-        let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
+    async fn follow(
+        &mut self,
+        feed: &Feed<D>,
+        connection: &mut Dedicated,
+    ) -> Result<(Instant, Look), Broken> {
+        let behind_max = BEHIND_CHANGES_MIN.max(feed.config.feed_window_events as u64);
         loop {
             let asked = Instant::now();
-            let look = session.look(self.last.seq, self.bytes).await?;
+            let look = store::look(connection, self.last.seq, self.bytes).await?;
             feed.metrics.looks.inc();
             let open = look.open.map_or(0, |open| open.newest - open.oldest + 1);
             self.read(feed, asked, look.clock, look.head, open)?;
@@ -270,9 +274,9 @@ impl<D: Domain> Tail<D> {
     }
 
     /// Numbers what has no number: whether more is left. `None` when others were faster.
-    async fn lead(&mut self, feed: &Feed<D>, session: &mut Session) -> Result<Option<bool>, Broken> {
+    async fn lead(&mut self, feed: &Feed<D>, connection: &mut Dedicated) -> Result<Option<bool>, Broken> {
         let asked = Instant::now();
-        let found = D::outbox(session.connection()).await?;
+        let found = D::outbox(connection).await?;
         feed.metrics.reads.inc();
         self.read(feed, asked, found.clock, found.head, found.ids.len() as u64)?;
         if found.head != self.last {
@@ -283,7 +287,7 @@ impl<D: Domain> Tail<D> {
         let is_whole = ids.len() < RUN_ITEMS_MAX;
         if !ids.is_empty() {
             self.leadership.keep(asked);
-            let run = sequencer::run::<D>(session, projection, found, self.bytes, &feed.metrics).await?;
+            let run = sequencer::run::<D>(connection, projection, found, self.bytes, &feed.metrics).await?;
             let Some(run) = run else { return Ok(None) };
             self.apply(feed, &run)?;
             // What did not fit into the run is next.

@@ -99,7 +99,6 @@ pub struct Window<P, V> {
 
 impl<P: Payload, V: Projection<P>> Window<P, V> {
     /// An empty window of what comes after `floor`, with what the service knows by then.
-    #[must_use]
     pub fn new(floor: Position, limits: Limits, projection: V) -> Self {
         let topic = || {
             let mut inbox = Inbox::new(floor);
@@ -122,25 +121,21 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     }
 
     /// What the service made of the items up to here.
-    #[must_use]
     pub fn projection(&self) -> &V {
         &self.projection
     }
 
     /// Everything up to here was applied.
-    #[must_use]
     pub fn seq(&self) -> u64 {
         self.position.seq
     }
 
     /// The same, with its time.
-    #[must_use]
     pub fn position(&self) -> Position {
         self.position
     }
 
     /// Whether `position` is one of this history, as far back as that is remembered. All histories begin at 0.
-    #[must_use]
     pub fn holds(&self, position: Position) -> bool {
         position.seq == 0 || self.time_of(position.seq) == Some(position.at)
     }
@@ -159,7 +154,6 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     }
 
     /// Changes, their bytes, recipients, and the time of the oldest change.
-    #[must_use]
     pub fn size(&self) -> (usize, usize, usize, Option<Timestamp>) {
         (self.log.len(), self.bytes, self.inboxes.len(), self.log.front().map(|item| item.at))
     }
@@ -259,7 +253,6 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     /// so everything after it is new, and also what was numbered together with it of other subjects,
     /// which a snapshot that holds the change may lack. Of several changes that show this time the oldest
     /// counts. Any other time stands for the changes whose own time (`at`) is later, [`REACH_MICROS`] included.
-    #[must_use]
     pub fn since(&self, recipient: u64, class: P::Class, since: Timestamp) -> Since {
         if let Some(topic) = class.topic() {
             return self.whole_since(recipient, class, &self.topics[topic], since);
@@ -345,20 +338,17 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     }
 
     /// The newest change of a topic.
-    #[must_use]
     pub fn topic_seq(&self, topic: usize) -> u64 {
         self.topics[topic].seq
     }
 
     /// The newest change of a recipient's own, 0 where none is remembered.
-    #[must_use]
     pub fn own_seq(&self, recipient: u64) -> u64 {
         self.inboxes.get(&recipient).map_or(0, |inbox| inbox.seq)
     }
 
     /// Whether nothing is new for `recipient`, and on the topic that they follow, after position `seq`: what an idle poll
     /// costs.
-    #[must_use]
     pub fn is_unchanged(&self, recipient: u64, topic: Option<usize>, seq: u64) -> bool {
         let own = self.inboxes.get(&recipient).map_or(self.floor.seq, |inbox| inbox.seq);
         own <= seq && topic.is_none_or(|topic| self.topics[topic].seq <= seq)

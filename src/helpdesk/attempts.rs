@@ -56,7 +56,6 @@ impl Limit {
 }
 
 /// What counts as one address.
-#[must_use]
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
@@ -103,7 +102,6 @@ enum Room {
 }
 
 /// An attempt that was admitted. It counts, unless it is forgiven.
-#[must_use]
 pub struct Attempt<'a> {
     attempts: &'a Attempts,
     keys: Keys,

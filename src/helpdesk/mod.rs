@@ -55,7 +55,6 @@ use crate::chassis::pages::Page;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db};
-use crate::metrics;
 use crate::page;
 use crate::parts::Parts;
 use crate::tasks::Kind;
@@ -97,27 +96,12 @@ pub struct Helpdesk {
     metrics: Metrics,
 }
 
-/// What only the help desk counts.
-struct Metrics {
-    sign_ins_failed: IntCounter,
-    replies_refused: IntCounter,
-    claims_lapsed: IntCounter,
-}
-
-impl Metrics {
-    fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help| metrics::counter(registry, name, help);
-        Ok(Self {
-            sign_ins_failed: counter("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")?,
-            replies_refused: counter(
-                "helpdesk_replies_refused_total",
-                "Replies refused because somebody else had posted since what their sender had seen.",
-            )?,
-            claims_lapsed: counter(
-                "helpdesk_claims_lapsed_total",
-                "Claims taken back by this instance because their expert was gone.",
-            )?,
-        })
+crate::metrics! {
+    /// What only the help desk counts.
+    struct Metrics {
+        sign_ins_failed: IntCounter = "auth_sign_ins_failed_total", "Sign-ins refused for name or password.";
+        replies_refused: IntCounter = "helpdesk_replies_refused_total", "Replies refused because somebody else had posted since what their sender had seen.";
+        claims_lapsed: IntCounter = "helpdesk_claims_lapsed_total", "Claims taken back by this instance because their expert was gone.";
     }
 }
 

@@ -131,7 +131,6 @@ pub struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// Of `keys`, in their order.
-    #[must_use]
     pub fn of(keys: &'a [Key]) -> Self {
         Self { keys, page: TEXTS_PAGE, names: HashMap::new() }
     }

@@ -71,7 +71,6 @@ pub struct Updates<'a> {
 
 impl Updates<'_> {
     /// Nothing.
-    #[must_use]
     pub const fn empty(cursor: Cursor, shown: Shown, next_poll_ms: u64) -> Self {
         let none = List::Array(b"[]");
         let (left, positions) = (&[], &[]);
@@ -100,7 +99,6 @@ impl Updates<'_> {
     }
 
     /// The JSON object.
-    #[must_use]
     pub fn json(&self) -> Bytes {
         let mut json = BytesMut::with_capacity(self.bytes_max());
         self.put(&mut json);

@@ -30,13 +30,11 @@ const KINDS: [(Kind, &str); 6] = [
 
 impl Kind {
     /// As the column `kind` has it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, text)| text)
     }
 
     /// `None` for a kind that only another version knows.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         KINDS.iter().find(|(_, known)| *known == text).map(|(kind, _)| *kind)
     }
@@ -62,37 +60,31 @@ impl NewEvent {
     }
 
     /// A conversation was opened.
-    #[must_use]
     pub const fn opened(conversation: u64) -> Self {
         Self::of(Kind::Opened, conversation, None, None)
     }
 
     /// `message` was posted.
-    #[must_use]
     pub const fn message(conversation: u64, message: u64) -> Self {
         Self::of(Kind::Message, conversation, Some(message), None)
     }
 
     /// `message` was marked as read.
-    #[must_use]
     pub const fn read(conversation: u64, message: u64) -> Self {
         Self::of(Kind::Read, conversation, Some(message), None)
     }
 
     /// `expert` took it.
-    #[must_use]
     pub const fn claimed(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Claimed, conversation, None, Some(expert))
     }
 
     /// `expert` gave it back.
-    #[must_use]
     pub const fn unclaimed(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Unclaimed, conversation, None, Some(expert))
     }
 
     /// `expert` resolved it.
-    #[must_use]
     pub const fn resolved(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Resolved, conversation, None, Some(expert))
     }

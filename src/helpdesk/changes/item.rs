@@ -59,7 +59,6 @@ pub struct Rendered {
 
 impl Rendered {
     /// Writes both views.
-    #[must_use]
     pub fn new(conversation: &Conversation) -> Self {
         let write = |unread| {
             let mut json = Vec::with_capacity(384);
@@ -125,7 +124,6 @@ const ENTRY_BYTES: usize = 400;
 
 impl Entry {
     /// The conversation's JSON as `user` sees it.
-    #[must_use]
     pub fn conversation_for(&self, user: u64) -> Option<&Bytes> {
         let rendered = self.conversation.as_ref()?;
         Some(if user == self.initiator_id { &rendered.for_initiator } else { &rendered.for_expert })

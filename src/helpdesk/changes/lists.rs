@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 use crate::db::{Backoff, Db, Dedicated, Error};
 use crate::feed::window::IdMap;
 use crate::feed::{Position, WAIT_MS_MAX};
-use crate::metrics;
 
 use super::super::resource::Conversation;
 use super::super::store::changes::{self as store, ASSIGNED_AT_ONCE, Current};
@@ -99,12 +98,14 @@ impl State {
     }
 }
 
-/// What is counted of them.
-struct Metrics {
-    loads: IntCounter,
-    failures: IntCounter,
-    lists: IntGauge,
-    bytes: IntGauge,
+crate::metrics! {
+    /// What is counted of them.
+    struct Metrics {
+        loads: IntCounter = "feed_list_loads_total", "Loads of queue pages and assigned lists.";
+        failures: IntCounter = "feed_list_failures_total", "Loads of these that failed.";
+        lists: IntGauge = "feed_lists", "Assigned lists in memory.";
+        bytes: IntGauge = "feed_lists_bytes", "Their bytes.";
+    }
 }
 
 /// The lists in memory.
@@ -121,14 +122,7 @@ impl Lists {
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help| metrics::counter(registry, name, help);
-        let gauge = |name, help| metrics::registered(registry, IntGauge::new(name, help)?);
-        let metrics = Metrics {
-            loads: counter("feed_list_loads_total", "Loads of queue pages and assigned lists.")?,
-            failures: counter("feed_list_failures_total", "Loads of these that failed.")?,
-            lists: gauge("feed_lists", "Assigned lists in memory.")?,
-            bytes: gauge("feed_lists_bytes", "Their bytes.")?,
-        };
+        let metrics = Metrics::new(registry)?;
         Ok(Self { state: Mutex::default(), wanted: Notify::new(), loaded: Notify::new(), metrics })
     }
 
@@ -216,7 +210,7 @@ struct Wanted {
 
 /// Loads what is wanted until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
-    let (mut backoff, mut session) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
+    let (mut backoff, mut connection) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
     loop {
         let Some(feed) = feed.upgrade() else { return };
         let wanted = feed.domain.lists.take();
@@ -225,7 +219,7 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
             let _looked = tokio::time::timeout(idle, feed.domain.lists.wanted.notified()).await;
             continue;
         }
-        if let Err(error) = load_on(&mut session, &feed, &db, &wanted).await {
+        if let Err(error) = load_on(&mut connection, &feed, &db, &wanted).await {
             feed.domain.lists.metrics.failures.inc();
             if backoff.failures() == 0 {
                 tracing::warn!(%error, "the queue's lists cannot be loaded");
@@ -247,24 +241,24 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
 /// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. On one
 /// of the pool each statement might have to be prepared first, which takes as long again where replies are slow.
 async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
-    if let Some(mut session) = kept.take()
-        && load(feed, &mut session, wanted).await.is_ok()
+    if let Some(mut connection) = kept.take()
+        && load(feed, &mut connection, wanted).await.is_ok()
     {
-        *kept = Some(session);
+        *kept = Some(connection);
         return Ok(());
     }
-    let mut session = Dedicated::open(db).await?;
-    load(feed, &mut session, wanted).await?;
-    *kept = Some(session);
+    let mut connection = Dedicated::open(db).await?;
+    load(feed, &mut connection, wanted).await?;
+    *kept = Some(connection);
     Ok(())
 }
 
-async fn load(feed: &Feed, session: &mut Dedicated, wanted: &Wanted) -> Result<(), Error> {
+async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &Wanted) -> Result<(), Error> {
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
     let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
-        let page = store::waiting_page(session, position.seq).await?;
+        let page = store::waiting_page(connection, position.seq).await?;
         let page = list(array(page.iter(), position, Conversation::unread_by_others));
         feed.domain.lists.put(wanted, |state| state.waiting = Some(page));
         feed.domain.lists.metrics.loads.inc();
@@ -272,7 +266,7 @@ async fn load(feed: &Feed, session: &mut Dedicated, wanted: &Wanted) -> Result<(
     if wanted.experts.is_empty() {
         return Ok(());
     }
-    let assigned = store::assigned(session, &wanted.experts, position.seq).await?;
+    let assigned = store::assigned(connection, &wanted.experts, position.seq).await?;
     feed.domain.lists.metrics.loads.inc();
     for &expert in &wanted.experts {
         let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));

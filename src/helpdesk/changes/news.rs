@@ -35,7 +35,6 @@ pub struct News {
 
 impl News {
     /// Whether there is nothing of what the client shows.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         let lists = [&self.conversations, &self.messages, &self.waiting];
         lists.iter().all(|list| list.is_empty()) && self.left.is_empty() && self.positions.is_empty()
@@ -43,14 +42,12 @@ impl News {
 }
 
 /// Whether anything is new for `user` after position `seq`: what an idle poll costs.
-#[must_use]
 pub fn is_unchanged(window: &Window, user: u64, seq: u64, tells: Tells) -> bool {
     window.is_unchanged(user, tells.topic(), seq)
         && !(tells.shown.conversations && window.projection().moved_since(user, seq))
 }
 
 /// What is new for `user` after position `seq`.
-#[must_use]
 pub fn after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
     if is_unchanged(window, user, seq, tells) {
         return After::Unchanged(window.position());

@@ -71,7 +71,6 @@ impl Projection<Entry> for Places {
 
 impl Places {
     /// Where these wait already: nothing else tells before the first change.
-    #[must_use]
     pub fn new(waiting: &[Waiting]) -> Self {
         let mut places = Self { is_new: true, ..Self::default() };
         let mut order: Vec<Order> = waiting.iter().map(|one| (one.opened_at, one.conversation)).collect();
@@ -85,13 +84,11 @@ impl Places {
     }
 
     /// How many wait.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.known.len() as u64
     }
 
     /// Whether a conversation does.
-    #[must_use]
     pub fn waits(&self, conversation: u64) -> bool {
         self.known.contains_key(&conversation)
     }
@@ -157,13 +154,11 @@ impl Places {
     }
 
     /// Whether `user` has a conversation that waits.
-    #[must_use]
     pub fn has(&self, user: u64) -> bool {
         self.of_user.contains_key(&user)
     }
 
     /// Whether a place of `user`'s moved after the change `seq`.
-    #[must_use]
     pub fn moved_since(&self, user: u64, seq: u64) -> bool {
         if self.last <= seq {
             return false;
@@ -179,7 +174,6 @@ impl Places {
     }
 
     /// The places of `user`'s conversations that wait, the first first.
-    #[must_use]
     pub fn of(&self, user: u64) -> Vec<Place> {
         let Some(own) = self.of_user.get(&user) else { return Vec::new() };
         let mean = self.mean_micros();

@@ -25,7 +25,6 @@ pub struct Queue {
 
 impl Queue {
     /// `{"waitingConversations":…,"assignedConversations":…}`, between `before` and `after`.
-    #[must_use]
     pub fn json(&self, before: &[u8], after: &[u8]) -> Bytes {
         let parts: [&[u8]; 7] = [
             before,
@@ -62,9 +61,9 @@ impl Feed {
         user: u64,
         class: Class,
         since: Timestamp,
-        now: (Instant, Timestamp),
+        (now, at): (Instant, Timestamp),
     ) -> SincePoll<Class> {
-        match self.since_poll(event_loop, user, class, since, now) {
+        match self.since_poll(event_loop, user, class, since, (now, now, at)) {
             SincePoll::Whole => self.queue_changed(event_loop, user, None).unwrap_or(SincePoll::Later),
             found => found,
         }
@@ -86,7 +85,7 @@ impl Feed {
         }
         let look = |came, least| {
             let times = (came, Instant::now(), Timestamp::now());
-            match self.since_poll_of(event_loop, user, class, since, times) {
+            match self.since_poll(event_loop, user, class, since, times) {
                 SincePoll::Later => None,
                 SincePoll::Whole => self.queue_changed(event_loop, user, least),
                 answer => Some(answer),
@@ -171,13 +170,11 @@ impl Feed {
     }
 
     /// How many conversations wait: `X-Total-Count`.
-    #[must_use]
     pub fn waiting_total(&self, event_loop: usize) -> u64 {
         self.ask_window(event_loop, |window| window.projection().count()).unwrap_or(0)
     }
 
     /// Where `user`'s conversations stand that wait, as far as is known here.
-    #[must_use]
     pub fn positions(&self, event_loop: usize, user: u64) -> Vec<Place> {
         self.ask_window(event_loop, |window| window.projection().of(user)).unwrap_or_default()
     }

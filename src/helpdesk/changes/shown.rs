@@ -22,7 +22,6 @@ impl Shown {
     const NONE: Self = Self { conversations: false, messages: false, queue: false };
 
     /// Those named in a list with commas; `None` where it holds another word.
-    #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut shown = Self::NONE;
         for word in text.split(|&byte| byte == b',') {
@@ -79,7 +78,6 @@ pub type CursorAsk = feed::CursorAsk<Tells>;
 
 impl CursorAsk {
     /// By a client that shows this.
-    #[must_use]
     pub fn new(cursor: Cursor, shown: Shown) -> Self {
         Self { cursor, ask: shown.into() }
     }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyperdesk::feed::store::Session;
+use hyperdesk::db::Dedicated;
+use hyperdesk::feed;
 use hyperdesk::helpdesk::store::changes as store;
 use mysql_async::prelude::Queryable;
 use tokio::sync::Semaphore;
@@ -44,16 +45,16 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     record(schema).await;
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
-    let mut session = Session::open(&db).await.expect("a connection");
-    let found = store::outbox(session.connection()).await.expect("what is to be numbered");
+    let mut connection = Dedicated::open(&db).await.expect("a connection");
+    let found = store::outbox(&mut connection).await.expect("what is to be numbered");
     let ids = found.ids;
     assert!(!ids.is_empty());
     let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
     let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
     let body = format!(r#"{{"isCut":false,"waiting":0,"items":[{items}]}}"#);
     cut(proxy);
-    let _cut_off = session.sequence(found.head, &ids, 0, body.as_bytes()).await;
-    drop(session);
+    let _cut_off = feed::store::sequence(&mut connection, found.head, &ids, 0, body.as_bytes()).await;
+    drop(connection);
     proxy.pass();
     eventually(SOON, || is_whole(schema, *recorded)).await;
 }

@@ -42,14 +42,17 @@ impl Instance {
     }
 
     async fn at(url: &str, vars: &[(&str, &str)]) -> Instance {
-        let mut all = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
+        let mut all = HashMap::from([
+            ("DATABASE_URL".to_owned(), url.to_owned()),
+            ("WEB_CONCURRENCY".to_owned(), "2".to_owned()),
+        ]);
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
         let registry = Registry::new();
         let tasks = Tasks::new(&registry).unwrap();
         let db = Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).expect("a pool");
         let db = Arc::new(db);
-        let parts = feed::Parts { db: db.clone(), event_loops: 2, settings: (&config).into(), tasks };
+        let parts = feed::Parts { db: db.clone(), config: Arc::new(config), tasks };
         let feed = changes::start(parts, &registry).expect("a feed");
         Instance { db, feed, registry }
     }

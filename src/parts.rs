@@ -3,13 +3,14 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use prometheus::Registry;
 
 use crate::auth::Auth;
 use crate::chassis::drain::{Drain, Stage};
 use crate::config::Config;
 use crate::db::Db;
-use crate::feed::{self, Domain, Feed, Lifecycle};
+use crate::feed::{self, Domain, Feed};
 use crate::metrics::BeforeScrape;
 use crate::tasks::{Kind, Tasks};
 use crate::users;
@@ -34,6 +35,22 @@ pub struct Parts {
     feed: OnceLock<Arc<dyn Lifecycle>>,
     /// Once for all who want it: [`Parts::let_users_in`].
     users: Once,
+}
+
+/// What the process waits for when it starts and stops, whatever service's feed it is.
+trait Lifecycle: Send + Sync {
+    fn loaded(&self) -> BoxFuture<'_, ()>;
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<D: Domain> Lifecycle for Feed<D> {
+    fn loaded(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.loaded())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.close())
+    }
 }
 
 impl Parts {

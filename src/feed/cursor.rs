@@ -8,7 +8,14 @@
 
 use crate::clock::Timestamp;
 
-use super::position::Position;
+/// A place in the feed, by number and by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The change's number.
+    pub seq: u64,
+    /// When that change was numbered, by the database's clock.
+    pub at: Timestamp,
+}
 
 /// Length of the text.
 pub const TEXT_BYTES: usize = 38;

@@ -1,15 +1,13 @@
 //! What a service says to the feed that it has one of.
 
-use std::error::Error as StdError;
-
 use bytes::Bytes;
 
 use crate::db::{Dedicated, Error};
 
+use super::block::Block;
 use super::cursor::Cursor;
 use super::item::{Payload, Projection};
 use super::run::{Decoded, Outbox};
-use super::scratch::Scratch;
 use super::window::{Position, Window};
 
 /// A service with a feed: what its changes mean, whom they concern, and how they are told.
@@ -24,39 +22,27 @@ pub trait Domain: Send + Sync + Sized + 'static {
     type Ask: Ask;
     /// What is new after a cursor.
     type News;
-
     /// Where the cursor's text begins in what [`Domain::write`] writes.
     const CURSOR_AT: usize;
-
     /// What windows begin with; it may be of a later moment than they.
     fn load(connection: &mut Dedicated) -> impl Future<Output = Result<Self::Projection, Error>> + Send;
-
     /// What has no number, with the state after exactly that: one statement, one snapshot.
     fn outbox(connection: &mut Dedicated) -> impl Future<Output = Result<Outbox<Self::State>, Error>> + Send;
-
-    /// The text of the run that gives the numbers from `first` on to what was read, and how many of the outbox's first rows
-    /// it has: at least one. What is left is for the next run.
+    /// The text of the run that is made of what was read, and how many of the outbox's first rows it has: at least one. What
+    /// is left is for the next run.
     fn render(
         connection: &mut Dedicated,
         projection: &Self::Projection,
         state: Self::State,
     ) -> impl Future<Output = Result<(Vec<u8>, usize), Error>> + Send;
-
-    /// Reads such a text, of another version of the program too.
-    ///
-    /// # Errors
-    /// For what is none.
-    fn decode(body: &Bytes) -> Result<Decoded<Self::Payload>, Box<dyn StdError + Send + Sync>>;
-
+    /// Reads such a text, of another version of the program too; `None` for what is none.
+    fn decode(body: &Bytes) -> Option<Decoded<Self::Payload>>;
     /// What is new after `seq` for `user`, who asks for this.
     fn after(window: &WindowOf<Self>, user: u64, seq: u64, ask: Self::Ask) -> After<Self::News>;
-
     /// Whether something can become new for `user` that wakes nobody.
     fn has_minor(window: &WindowOf<Self>, user: u64) -> bool;
-
-    /// The answer to a cursor poll. Where there is no news, it is cut from `scratch`.
-    fn write(answer: Answer<'_, Self>, scratch: &mut Scratch) -> Bytes;
-
+    /// The answer to a cursor poll. Where there is no news, it is cut from `block`.
+    fn write(answer: Unwritten<'_, Self>, block: &mut Block) -> Bytes;
     /// The windows begin anew: what was kept of another history is to be forgotten.
     fn restarted(&self);
 }
@@ -68,10 +54,8 @@ pub type WindowOf<D> = Window<<D as Domain>::Payload, <D as Domain>::Projection>
 pub trait Ask: Copy + Send + 'static {
     /// The topic that it follows.
     fn topic(self) -> Option<usize>;
-
     /// Whether it is to be told of minor news alone. Whoever is held is told of them now and then only.
     fn minor(self) -> bool;
-
     /// The same where it is, or is not.
     #[must_use]
     fn with_minor(self, minor: bool) -> Self;
@@ -90,17 +74,13 @@ pub enum After<N> {
     TooOld,
 }
 
-/// What an answer to a cursor poll is made of.
-pub struct Answer<'a, D: Domain> {
-    /// The position after it.
+/// An answer to a cursor poll, before it is written.
+pub struct Unwritten<'a, D: Domain> {
     pub cursor: Cursor,
-    /// What was asked for.
     pub ask: D::Ask,
-    /// What is new, if anything is.
     pub news: Option<D::News>,
-    /// Where all this is from.
     pub window: &'a WindowOf<D>,
-    /// When to come again, in milliseconds.
+    /// When to come again.
     pub next_poll_ms: u64,
 }
 

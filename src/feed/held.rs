@@ -20,8 +20,7 @@ impl<D: Domain> Feed<D> {
     /// [`CursorPoll::Later`]. For held polls, and each piece of a stream.
     ///
     /// # Errors
-    /// [`Unavailable::Full`] when as many wait as may; [`Unavailable::Stale`] as soon as nobody can say any more that
-    /// nothing is new.
+    /// When as many wait as may, and as soon as nobody can say any more that nothing is new.
     pub async fn held_poll(
         self: &Arc<Self>,
         event_loop: usize,
@@ -54,15 +53,12 @@ impl<D: Domain> Feed<D> {
                 return Ok(CursorPoll::Unchanged(cursor));
             }
             // The clock first: who is woken again and again would never get to see that the time is over.
-            let next = if self.has_minor(event_loop, user) { until.min(minor_at) } else { until };
+            let has_minor = self.ask_window(event_loop, |window| D::has_minor(window, user));
+            let next = if has_minor == Some(true) { until.min(minor_at) } else { until };
             let is_late = Instant::now() >= next || timeout_at(next.into(), &mut waiter).await.is_err();
             is_over = is_late && Instant::now() >= until;
             self.shard(event_loop).rearm(waiter.key);
         }
-    }
-
-    fn has_minor(&self, event_loop: usize, user: u64) -> bool {
-        self.shard(event_loop).window.as_ref().is_some_and(|window| D::has_minor(window, user))
     }
 
     fn wait_for(
@@ -70,25 +66,25 @@ impl<D: Domain> Feed<D> {
         event_loop: usize,
         user: u64,
         topic: Option<usize>,
-    ) -> Result<Waiter<D>, Unavailable> {
+    ) -> Result<Woken<D>, Unavailable> {
         if self.waiters.fetch_add(1, Relaxed) >= self.config.feed_waiters_max {
             self.waiters.fetch_sub(1, Relaxed);
             self.metrics.refused_waiters.inc();
             return Err(Unavailable::Full);
         }
         let key = self.shard(event_loop).wait(user, topic);
-        Ok(Waiter { feed: self.clone(), event_loop, key })
+        Ok(Woken { feed: self.clone(), event_loop, key })
     }
 }
 
 /// A registered waiter; ready when it was woken.
-struct Waiter<D: Domain> {
+struct Woken<D: Domain> {
     feed: Arc<Feed<D>>,
     event_loop: usize,
     key: usize,
 }
 
-impl<D: Domain> Future for Waiter<D> {
+impl<D: Domain> Future for Woken<D> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -97,7 +93,7 @@ impl<D: Domain> Future for Waiter<D> {
     }
 }
 
-impl<D: Domain> Drop for Waiter<D> {
+impl<D: Domain> Drop for Woken<D> {
     fn drop(&mut self) {
         self.feed.shard(self.event_loop).leave(self.key);
         self.feed.waiters.fetch_sub(1, Relaxed);
@@ -114,7 +110,7 @@ mod tests {
     use crate::config::Config;
     use crate::db::{Db, DbMetrics};
     use crate::feed::Cursor;
-    use crate::feed::position::Position;
+    use crate::feed::cursor::Position;
     use crate::feed::toy::{Nothing, Toy};
     use crate::feed::{Parts, STALE_MS_MAX};
     use crate::tasks::Tasks;

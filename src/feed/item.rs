@@ -34,29 +34,21 @@ impl<P> Deref for Item<P> {
 /// What a service says by an item. A recipient is a user's id, a topic an index below [`Projection::TOPICS`].
 pub trait Payload: Send + Sync + 'static {
     /// The kinds of `since` polls.
-    type Class: Class;
-
+    type Class: PollClass;
     /// Who gets it, each once; never 0.
     fn recipients(&self) -> impl Iterator<Item = u64>;
-
     /// Who is entitled to nothing of its subject any more.
     fn withdrawn_from(&self) -> Option<u64>;
-
     /// What it is about: items of one subject are told in one order, and the newest stands for all.
     fn subject(&self) -> u64;
-
     /// The topic that it belongs to as well.
     fn topic(&self) -> Option<usize>;
-
     /// Whether `since` polls are told of it. Others may show it nevertheless.
     fn is_told(&self) -> bool;
-
     /// What it shows one of its recipients in a class.
     fn shows(&self, class: Self::Class, recipient: u64) -> Option<Shows<'_>>;
-
     /// The time that it shows on its topic, if any.
     fn topic_stamp(&self) -> Option<Timestamp>;
-
     /// About what it takes in memory, the item and its places in the lists included.
     fn bytes(&self) -> usize;
 }
@@ -73,16 +65,13 @@ pub struct Shows<'a> {
 }
 
 /// What a `since` poll can ask for.
-pub trait Class: Copy + 'static {
+pub trait PollClass: Copy + 'static {
     /// All of them, by their index; at most [`CLASSES_MAX`].
     const ALL: &'static [Self];
-
-    /// Its place in [`Class::ALL`].
+    /// Its place in [`PollClass::ALL`].
     fn index(self) -> usize;
-
     /// The topic that it shows besides a recipient's own items. Such a class is told whole, by its service.
     fn topic(self) -> Option<usize>;
-
     /// Whether its news take the place of what a client has. Others only add to it.
     fn replaces(self) -> bool;
 }
@@ -94,7 +83,6 @@ pub const CLASSES_MAX: usize = 3;
 pub trait Projection<P>: Clone + Send + Sync + 'static {
     /// How many topics there are.
     const TOPICS: usize;
-
     /// Takes in a run's items.
     fn apply(&mut self, items: &[Arc<Item<P>>]);
 }

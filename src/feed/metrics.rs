@@ -5,10 +5,10 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 crate::metrics! {
     /// Handles to the feed's metrics.
     pub struct FeedMetrics {
-        numbered: IntCounter = "feed_events_numbered_total", "Changes numbered by this instance.";
-        sequencer_runs: IntCounter = "feed_sequencer_runs_total", "Runs of the sequencer that numbered.";
-        sequencer_contended: IntCounter = "feed_sequencer_contended_total", "Runs of the sequencer that found another had been faster.";
-        lag: Histogram = "feed_lag_seconds", "From a change's number to its being visible here.";
+        pub(super) numbered: IntCounter = "feed_events_numbered_total", "Changes numbered by this instance.";
+        pub(super) sequencer_runs: IntCounter = "feed_sequencer_runs_total", "Runs of the sequencer that numbered.";
+        pub(super) sequencer_contended: IntCounter = "feed_sequencer_contended_total", "Runs of the sequencer that found another had been faster.";
+        pub(super) lag: Histogram = "feed_lag_seconds", "From a change's number to its being visible here.";
         pub(super) stale_seconds: Gauge = "feed_stale_seconds", "Age of what polls are answered from.";
         pub(super) events: IntCounter = "feed_events_total", "Changes read from the feed.";
         pub(super) reads: IntCounter = "feed_tail_reads_total", "Reads of what is to be numbered.";
@@ -29,24 +29,5 @@ crate::metrics! {
         pub(super) refused_waiters: IntCounter = "feed_waiters_refused_total", "Those refused because of the limit.";
         pub(super) asked_database: IntCounter = "feed_polls_from_database_total", "Polls that reached back further than memory.";
         pub(super) purged: IntCounter = "feed_runs_purged_total", "Runs removed for their age or number.";
-    }
-}
-
-impl FeedMetrics {
-    pub(super) fn sequenced(&self, numbered: u64) {
-        self.sequencer_runs.inc();
-        self.numbered.inc_by(numbered);
-    }
-
-    pub(super) fn sequencer_contended(&self) {
-        self.sequencer_contended.inc();
-    }
-
-    pub(super) fn skewed(&self, micros: i64) {
-        self.clock_skew_seconds.set(micros as f64 / 1e6);
-    }
-
-    pub(super) fn lagged(&self, micros: i64) {
-        self.lag.observe(micros.max(0) as f64 / 1e6);
     }
 }

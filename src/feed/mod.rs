@@ -1,12 +1,10 @@
-//! The update feed: what changed, in order, from every instance's memory.
-//!
-//! One write, from commit to a poll's answer:
+//! The update feed: what changed, in order, from every instance's memory. One write, from commit to a poll's answer:
 //!
 //! ```text
 //! writer's transaction ── one row in `outbox`, with the COMMIT
 //!        │ then Feed::wrote(user, event): wakes the tail here
-//! sequencer ── one instance at a time reads what is committed in `outbox` with the state after it, gives it numbers and
-//!        │      times, and stores it as readers need it, JSON included: one row of `runs`, one packet
+//! sequencer ── the leader reads what is committed in `outbox` with the state after it, gives it numbers and times, and
+//!        │      stores it as readers need it, JSON included: one row of `runs`, one packet
 //!        │
 //! tail ── every instance reads `runs` after its last: the same bytes of the same moment everywhere
 //!        │
@@ -15,43 +13,36 @@
 //! poll ── one look-up and a compare; held polls and streams are woken
 //! ```
 //!
-//! It knows items by their numbers, recipients and topics. What a change means, who gets it and how it is told is said by
-//! the service whose feed it is: [`Domain`].
+//! It knows items by their numbers, recipients and topics, and no HTTP. What a change means, who gets it and how it is told
+//! is said by the service whose feed it is: [`Domain`].
 //!
 //! # Invariants
 //! 1. A change is numbered after it is committed, after every change that it could have been caused by, once.
 //!    Numbers have no gap, times grow with them. ([`sequencer`])
 //! 2. A window holds every change from its floor to its position, or it is thrown away and loaded anew: a gap,
 //!    another history or a head that went back are never passed over. ([`tail`])
-//! 3. What was committed before [`Feed::watermark`] is in the windows, and what is not has a later time. A `since`
-//!    poll is answered only when that is at most [`FRESH_MS_MAX`] before the poll came, and no poll of any kind is
-//!    told that nothing is new once it is [`SILENT_MS_MAX`] ago, whatever the cause. ([`tail`] shows why this
-//!    holds while others are numbering)
-//! 4. A poll is answered from the window only where the window knows everything the answer could hold.
-//!    ([`window`])
+//! 3. What was committed before [`Feed::watermark`] is in the windows, and what is not has a later time ([`tail`] shows
+//!    why). A `since` poll is answered only when that is at most [`FRESH_MS_MAX`] before the poll came, and no poll of any
+//!    kind is told that nothing is new once it is [`SILENT_MS_MAX`] ago, whatever the cause.
+//! 4. A poll is answered from the window only where that knows everything the answer could hold. ([`window`])
 //! 5. Nobody sees an item that they are no recipient of. ([`window`], [`item::Payload::recipients`])
 //! 6. A cursor never moves over something that was not delivered. ([`poll`])
-//! 7. News that take the place of what a client has ([`item::Class::replaces`]) are told only once all that was
+//! 7. News that take the place of what a client has ([`item::PollClass::replaces`]) are told only once all that was
 //!    committed before the poll came is in the window: another instance may have told it already, and its
 //!    time, which the client echoes, must not cover what an older answer takes back. ([`poll`])
-//! 8. **A writer's next poll here shows what they wrote.** A write's answer does not wait for that, the poll
-//!    does: `Feed::wrote` notes user and event in each loop's part, a poll of that user that comes before the
-//!    tail has the event waits for it (some ms), and the tail crosses it out. The note is made under the
-//!    same lock as the tail's crossing out, so none is left behind.
-//!
-//! Nothing here knows HTTP; the service turns the answers into responses.
+//! 8. **A writer's next poll here shows what they wrote.** Not the write waits for that, but the poll: [`Feed::wrote`]
+//!    notes user and row in each loop's part, and the tail crosses the note out, under the same lock.
 
+pub(crate) mod block;
 pub mod cursor;
-pub mod domain;
+pub(crate) mod domain;
 mod held;
 pub mod item;
 mod metrics;
 mod pace;
 pub mod poll;
-mod position;
 mod purge;
-pub mod run;
-pub mod scratch;
+pub(crate) mod run;
 mod sequencer;
 mod shard;
 pub mod store;
@@ -60,8 +51,7 @@ mod tail;
 mod toy;
 pub mod window;
 
-use std::collections::{HashSet, VecDeque};
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -74,10 +64,9 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
 
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Position};
 pub use domain::{CursorAsk, Domain};
 pub use metrics::FeedMetrics;
-pub use position::Position;
 
 use domain::WindowOf;
 use item::Item;
@@ -114,13 +103,6 @@ pub struct Parts {
     pub tasks: Tasks,
 }
 
-/// The ids of the events applied last.
-#[derive(Default)]
-struct Recent {
-    order: VecDeque<u64>,
-    ids: HashSet<u64>,
-}
-
 /// A service's update feed in this process.
 pub struct Feed<D: Domain> {
     /// What only the service knows.
@@ -128,8 +110,9 @@ pub struct Feed<D: Domain> {
     shards: Box<[Mutex<Shard<D>>]>,
     /// Told after each read of the tail, one for each event loop.
     ticked: Box<[Notify]>,
-    /// Held while a batch goes into the shards, so that [`Feed::wrote`] sees it in all or in none.
-    recent: Mutex<Recent>,
+    /// The ids of the events applied last. Held while a run goes into the shards, so that [`Feed::wrote`] sees it in all or
+    /// in none.
+    recent: Mutex<BTreeSet<u64>>,
     config: Arc<Config>,
     born: Instant,
     /// Microseconds since `born`: see [`Feed::watermark`]; 0 for never.
@@ -152,11 +135,8 @@ pub struct Feed<D: Domain> {
 }
 
 impl<D: Domain> Feed<D> {
-    /// Starts the tail and the purge on the runtime that this is called on (the background
-    /// runtime). Returns at once: polls wait until the feed was read for the first time.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
+    /// Starts the tail and the purge on the runtime that this is called on (the background runtime). Returns at once: polls
+    /// wait until the feed was read for the first time.
     pub fn start(parts: Parts, domain: D, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = FeedMetrics::new(registry)?;
         let born = Instant::now();
@@ -195,13 +175,12 @@ impl<D: Domain> Feed<D> {
         Ok(feed)
     }
 
-    /// To be called after the commit of a transaction that recorded `event` (its outbox row's id), with the
-    /// user who caused it, before they are answered. Costs a short lock for each event loop, waits for
-    /// nothing.
+    /// To be called after the commit of a transaction that recorded `event` (its outbox row's id), with the user who caused
+    /// it, before they are answered. Costs a short lock for each event loop, waits for nothing.
     pub fn wrote(&self, user: u64, event: u64) {
         let until = Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let recent = self.recent();
-        if !recent.ids.contains(&event) {
+        if !recent.contains(&event) {
             for index in 0..self.shards.len() {
                 self.shard(index).wrote(user, event, until);
             }
@@ -306,7 +285,7 @@ impl<D: Domain> Feed<D> {
         self.shards[index % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -322,7 +301,7 @@ impl<D: Domain> Feed<D> {
         let limits = Limits { events_max, bytes_max };
         let mut recent = self.recent();
         // Another history may give the same ids again.
-        *recent = Recent::default();
+        recent.clear();
         self.watermark.store(0, Relaxed);
         self.domain.restarted();
         for index in 0..self.shards.len() {
@@ -344,15 +323,10 @@ impl<D: Domain> Feed<D> {
             self.metrics.woken.inc_by(woken.len() as u64);
             woken.into_iter().for_each(std::task::Waker::wake);
         }
-        for item in items {
-            if recent.ids.insert(item.id) {
-                recent.order.push_back(item.id);
-            }
-        }
-        while recent.order.len() > RECENT_MAX {
-            if let Some(oldest) = recent.order.pop_front() {
-                recent.ids.remove(&oldest);
-            }
+        recent.extend(items.iter().map(|item| item.id));
+        // A row's id is given with its commit, so the smallest are the oldest.
+        while recent.len() > RECENT_MAX {
+            recent.pop_first();
         }
     }
 
@@ -361,7 +335,7 @@ impl<D: Domain> Feed<D> {
         let half_way = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
         let skew = clock.micros() - (crate::clock::Timestamp::now().micros() - half_way);
         let before = self.skew.swap(skew, Relaxed);
-        self.metrics.skewed(skew);
+        self.metrics.clock_skew_seconds.set(skew as f64 / 1e6);
         let is_off = |skew: i64| skew.unsigned_abs() > SKEW_MS_MAX * 1_000;
         if is_off(skew) && !is_off(before) {
             let seconds = skew as f64 / 1e6;
@@ -376,25 +350,6 @@ impl<D: Domain> Feed<D> {
         for ticked in &self.ticked {
             ticked.notify_waiters();
         }
-    }
-}
-
-/// What the process waits for when it starts and stops, whatever service's feed it is.
-pub trait Lifecycle: Send + Sync {
-    /// See [`Feed::loaded`].
-    fn loaded(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-
-    /// See [`Feed::close`].
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
-
-impl<D: Domain> Lifecycle for Feed<D> {
-    fn loaded(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.loaded())
-    }
-
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.close())
     }
 }
 

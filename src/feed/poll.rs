@@ -1,21 +1,20 @@
 //! The answers to polls, as values: the service makes responses of them.
 //!
-//! A poll that finds nothing new takes its loop's lock, looks one user up, compares two numbers and gives a
-//! constant. What has to wait (for the tail, for news) is a future; none of them keeps anything
-//! of the database, so all may be dropped at any time.
+//! A poll that finds nothing new takes its loop's lock once, looks one user up, compares two numbers and gives a constant.
+//! What has to wait is a future that keeps nothing of the database, so it may be dropped at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
 
 use super::cursor::{Cursor, TEXT_BYTES};
-use super::domain::{After, Answer, CursorAsk, Domain};
-use super::item::{Class as _, Payload};
+use super::domain::{After, CursorAsk, Domain, Unwritten};
+use super::item::{Payload, PollClass as _};
 use super::shard::Shard;
 use super::window::Since;
 use super::{FRESH_MS_MAX, Feed, SILENT_MS_MAX, STALE_MS_MAX, WAIT_MS_MAX};
@@ -47,7 +46,7 @@ pub enum Unavailable {
 
 /// A poll that the database has to answer, because it reaches back further than memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<C> {
+pub struct BeyondMemory<C> {
     user: u64,
     class: C,
     /// From when on: the poll's `since`, or what stands for it.
@@ -64,13 +63,13 @@ type ClassOf<D> = <<D as Domain>::Payload as Payload>::Class;
 pub enum SincePoll<C> {
     /// `[]`, and the cursor's text: made at once, while the loop's part is locked anyway.
     Unchanged(Bytes),
-    /// This JSON array.
-    Changed(Bytes, Cursor),
+    /// These, each as JSON.
+    Changed(Vec<Bytes>, Cursor),
     /// What is told whole changed: the service has it, or waits for it.
     Whole,
     /// Ask the database for what has a time later than five seconds before `since` (transactions commit later than their
     /// stamps, and last at most that long), then call [`Feed::answered`].
-    AskDatabase(Asked<C>),
+    AskDatabase(BeyondMemory<C>),
     /// Await [`Feed::since_later`].
     Later,
 }
@@ -86,15 +85,6 @@ pub enum CursorPoll {
     Reset,
     /// Await [`Feed::cursor_later`].
     Later,
-}
-
-/// The answer to a cursor poll that is not held, written.
-#[derive(Debug)]
-pub enum Polled {
-    /// Nothing is new.
-    Unchanged(Unchanged),
-    /// Anything else; never [`CursorPoll::Unchanged`].
-    Other(CursorPoll),
 }
 
 /// The answer to a cursor poll that finds nothing, and its cursor's text: no allocation of their own.
@@ -165,11 +155,11 @@ impl<D: Domain> Feed<D> {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // What only adds to what a client has takes nothing back, however old the answer is.
             Since::News(..) | Since::Whole if class.replaces() && !has_all => SincePoll::Later,
-            Since::News(pieces, position) => SincePoll::Changed(array(&pieces), Cursor::new(position, user)),
+            Since::News(pieces, position) => SincePoll::Changed(pieces, Cursor::new(position, user)),
             Since::Whole => SincePoll::Whole,
             Since::Unknown => {
                 self.metrics.asked_database.inc();
-                SincePoll::AskDatabase(Asked { user, class, since, cursor })
+                SincePoll::AskDatabase(BeyondMemory { user, class, since, cursor })
             }
         }
     }
@@ -196,10 +186,7 @@ impl<D: Domain> Feed<D> {
         self.once(event_loop, came, look).await.ok_or_else(|| self.stale())
     }
 
-    /// Waits until all that was committed before this call is here.
-    ///
-    /// # Errors
-    /// [`Unavailable::Stale`] after [`WAIT_MS_MAX`].
+    /// Waits until all that was committed before this call is here, at most [`WAIT_MS_MAX`].
     pub async fn caught_up(&self, event_loop: usize) -> Result<(), Unavailable> {
         let came = Instant::now();
         let has_all = || self.has_all_before(came).then_some(());
@@ -226,7 +213,7 @@ impl<D: Domain> Feed<D> {
 
     /// Notes the database's answer to a `since` poll, so that the next one is answered from memory: nothing
     /// of the user is newer than `newest`, the latest time in the answer, or the poll's `since` where that is later.
-    pub fn answered(&self, asked: &Asked<ClassOf<D>>, newest: Timestamp) {
+    pub fn answered(&self, asked: &BeyondMemory<ClassOf<D>>, newest: Timestamp) {
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
             if let Some(window) = shard.window.as_mut().filter(|window| window.holds(asked.cursor.position()))
@@ -236,10 +223,7 @@ impl<D: Domain> Feed<D> {
         }
     }
 
-    /// A cursor for `user` from before now: take it, then read the full state.
-    ///
-    /// # Errors
-    /// [`Unavailable`] while the feed was not read yet.
+    /// A cursor for `user` from before now: take it, then read the full state. An error while the feed was not read yet.
     pub fn cursor(&self, event_loop: usize, user: u64) -> Result<Cursor, Unavailable> {
         let shard = self.shard(event_loop);
         let window = shard.window.as_ref().ok_or(Unavailable::Stale)?;
@@ -247,9 +231,6 @@ impl<D: Domain> Feed<D> {
     }
 
     /// The same, after what `user` wrote here: so that their first poll does not tell them of it again.
-    ///
-    /// # Errors
-    /// [`Unavailable`] while the feed was not read yet.
     pub async fn cursor_after_own_writes(&self, event_loop: usize, user: u64) -> Result<Cursor, Unavailable> {
         let is_settled = || {
             let shard = self.shard(event_loop);
@@ -274,22 +255,28 @@ impl<D: Domain> Feed<D> {
         least + shard.random_below(spread)
     }
 
-    /// Answers a cursor poll of the caller `user` on event loop `event_loop`, which came `now`: whole, under one lock.
-    pub fn poll(&self, event_loop: usize, user: u64, ask: CursorAsk<D::Ask>, now: Instant) -> Polled {
+    /// Answers a cursor poll of the caller `user` on event loop `event_loop`, which came `now`, under one lock.
+    ///
+    /// # Errors
+    /// Anything but [`CursorPoll::Unchanged`].
+    pub fn poll(
+        &self,
+        event_loop: usize,
+        user: u64,
+        ask: CursorAsk<D::Ask>,
+        now: Instant,
+    ) -> Result<Unchanged, CursorPoll> {
         let mut shard = self.shard(event_loop);
         match self.cursor_poll_in(&mut shard, user, ask, now) {
-            CursorPoll::Unchanged(cursor) => match self.write(&mut shard, cursor, ask.ask, None) {
-                Some(json) => Polled::Unchanged(unchanged::<D>(json)),
-                None => Polled::Other(CursorPoll::Later),
-            },
-            found => Polled::Other(found),
+            CursorPoll::Unchanged(cursor) => {
+                let json = self.write(&mut shard, cursor, ask.ask, None);
+                json.map(unchanged::<D>).ok_or(CursorPoll::Later)
+            }
+            found => Err(found),
         }
     }
 
-    /// What [`Feed::poll`] writes where nothing is new after `cursor`.
-    ///
-    /// # Errors
-    /// [`Unavailable`] while the feed was not read yet.
+    /// What [`Feed::poll`] writes where nothing is new after `cursor`; an error while the feed was not read yet.
     pub fn unchanged(
         &self,
         event_loop: usize,
@@ -309,7 +296,7 @@ impl<D: Domain> Feed<D> {
     ) -> Option<Bytes> {
         let next_poll_ms = self.pace(shard);
         let window = shard.window.as_ref()?;
-        Some(D::write(Answer { cursor, ask, news, window, next_poll_ms }, &mut shard.scratch))
+        Some(D::write(Unwritten { cursor, ask, news, window, next_poll_ms }, &mut shard.block))
     }
 
     /// Answers a cursor poll of the caller `user` on event loop `event_loop`. It came `now`.
@@ -442,28 +429,4 @@ impl<D: Domain> Feed<D> {
 fn unchanged<D: Domain>(json: Bytes) -> Unchanged {
     let cursor = json.slice(D::CURSOR_AT..D::CURSOR_AT + TEXT_BYTES);
     Unchanged { json, cursor }
-}
-
-/// These items as one JSON array.
-pub fn array(pieces: &[Bytes]) -> Bytes {
-    let mut json = BytesMut::with_capacity(array_bytes(pieces));
-    put_array(pieces, &mut json);
-    json.freeze()
-}
-
-/// What the array takes at most.
-pub fn array_bytes(pieces: &[Bytes]) -> usize {
-    2 + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>()
-}
-
-/// Appends the array.
-pub fn put_array(pieces: &[Bytes], json: &mut BytesMut) {
-    json.put_u8(b'[');
-    for (place, piece) in pieces.iter().enumerate() {
-        if place > 0 {
-            json.put_u8(b',');
-        }
-        json.extend_from_slice(piece);
-    }
-    json.put_u8(b']');
 }

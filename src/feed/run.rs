@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
+use super::cursor::Position;
 use super::item::Item;
-use super::position::Position;
 
 /// Bytes of a run's text, by an estimate that is never too low. It is sent as hexadecimal digits, and a packet has 16 MiB.
 pub const RUN_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -43,14 +43,26 @@ pub struct Decoded<P> {
 /// What the outbox holds, of one snapshot with the state after exactly that.
 #[derive(Debug)]
 pub struct Outbox<S> {
-    /// The last number given.
     pub head: Position,
-    /// The database's clock.
+    /// The database's.
     pub clock: Timestamp,
     /// The rows' ids, in order: the first [`RUN_ITEMS_MAX`] there are.
     pub ids: Vec<u64>,
     /// What else a run is made of.
     pub state: S,
+}
+
+/// The group that runs are of, one after the other: [`Item::group`].
+#[derive(Debug, Default)]
+pub struct Group(Option<u64>);
+
+impl Group {
+    /// That of the run which begins with `first`, and was cut or not.
+    pub fn next(&mut self, first: u64, is_cut: bool) -> u64 {
+        let group = self.0.unwrap_or(first);
+        self.0 = is_cut.then_some(group);
+        group
+    }
 }
 
 impl Run {

@@ -2,41 +2,39 @@
 //!
 //! # Why after the commit
 //! Ids are given when a row is inserted, rows become visible when they are committed: whoever tails ids loses
-//! those that are committed late. So a row is numbered when it can be seen, by whichever instance comes first. The
-//! tail has read the head and, in the same snapshot, what the outbox holds and the state after exactly that; from it the
-//! run is made ([`super::run`]). `sql/feed/sequence.sql` stores the run, takes the rows out of the outbox and moves the
-//! head on, if that still is where it was.
+//! those that are committed late. So a row is numbered when it can be seen, by the leader. Its tail has read the head and,
+//! in the same snapshot, what the outbox holds and the state after exactly that; from it the run is made ([`super::run`]).
+//! `sql/feed/sequence.sql` stores the run, takes the rows out of the outbox and moves the head on, if that still is where
+//! it was.
 //!
 //! - The snapshot holds only what is committed, and with an effect always its cause. (A locking read, SKIP LOCKED
 //!   included, is no snapshot, and numbered effects before causes.) The head has not moved since, so nobody
 //!   numbered anything, and all of the rows are there still.
-//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then. Every statement
-//!   succeeds all the same, so that the packet always gets to its COMMIT.
-//! - What the packet decides by is that variable, set by a locking read of the head, and not `ROW_COUNT()` after an
-//!   UPDATE: where the client is gone when the server sends the UPDATE's reply, that number is another one, and the
-//!   packet still goes on to its COMMIT. Then the head moved on over changes that nobody had numbered.
+//! - Who finds the head moved on does nothing: `@feed_at` is NULL then. Every statement succeeds all the same, so that the
+//!   packet always gets to its COMMIT.
+//! - The packet decides by that variable, which a locking read of the head set, and not by `ROW_COUNT()` after an UPDATE:
+//!   that is another number where the client is gone when the server sends the UPDATE's reply, and the packet goes on to
+//!   its COMMIT: the head moved on over changes that nobody had numbered.
 //! - The head is told from one of another history (a restored backup) by its time: see [`super::tail`].
 //! - No row in flight is touched, and so none is waited for: what was numbered is deleted from the outbox by primary key,
-//!   one by one (the ids come as JSON_TABLE).
-//! - The outbox has an AUTO_INCREMENT and is inserted into by VALUES only, `runs` has none. So no writer waits for a run.
-//! - Times of one run are a microsecond apart and never fall behind: `GREATEST(NOW(6), last + 1 µs)`.
-//! - The times are taken after the snapshot: what a snapshot of anybody's lacks gets a later time than that
-//!   snapshot's. The tail's freshness rests on it.
+//!   one by one (the ids come as JSON_TABLE). The outbox has an AUTO_INCREMENT and is inserted into by VALUES only, `runs`
+//!   has none. So no writer waits for a run.
+//! - Times of one run are a microsecond apart, never fall behind (`GREATEST(NOW(6), last + 1 µs)`), and are taken after the
+//!   snapshot: what anybody's snapshot lacks gets a later time than that snapshot's. The watermark rests on it.
 //!
 //! # Why one packet
-//! All of it is one text, sent at once: the server goes through it without asking back. There is no client round
-//! trip while the head is locked, so an instance that is frozen, slow or cut off cannot hold it, and there is
-//! no lock to take over; one that dies half-way is undone by its server, as is one that drops its connection
-//! for an error. Nothing depends on `wait_timeout`, `idle_transaction_timeout` or their vendors. A stored
+//! The server goes through it without asking back. There is no client round trip while the head is locked, so an instance
+//! that is frozen, slow or cut off cannot hold it; one that dies half-way is undone by its server, as is one that drops its
+//! connection for an error. Nothing depends on `wait_timeout`, `idle_transaction_timeout` or their vendors. A stored
 //! procedure would do the same but need CREATE ROUTINE.
 
 use std::time::{Duration, Instant};
 
 use crate::db::{Dedicated, Error};
 
+use super::cursor::Position;
 use super::domain::Domain;
 use super::metrics::FeedMetrics;
-use super::position::Position;
 use super::run::{Outbox, Run};
 use super::store;
 
@@ -57,10 +55,11 @@ pub(super) async fn run<D: Domain>(
     let ids = &ids[..count];
     let bytes = bytes_before + body.len() as u64;
     let Some(at) = store::sequence(db, head, ids, bytes, &body).await? else {
-        metrics.sequencer_contended();
+        metrics.sequencer_contended.inc();
         return Ok(None);
     };
-    metrics.sequenced(ids.len() as u64);
+    metrics.sequencer_runs.inc();
+    metrics.numbered.inc_by(ids.len() as u64);
     let last = Position { seq: head.seq + ids.len() as u64, at };
     Ok(Some(Run { last, first: head.seq + 1, after_at: head.at, bytes, body: body.into() }))
 }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::block::Block;
 use super::cursor::{self, Cursor};
 use super::domain::{Domain, WindowOf};
 use super::item::{Item, Payload, Projection};
-use super::scratch::Scratch;
 use super::window::IdMap;
 
 /// Writes that a loop's part waits for, at most: more than are made in the longest wait while the tail reads at all. About
@@ -37,13 +37,12 @@ pub struct Shard<D: Domain> {
     waiters_of: IdMap<Vec<u32>>,
     /// For each topic those who follow it: nobody else is touched when it changes.
     followers: Box<[IdMap<()>]>,
-    /// Events committed by users of this instance that the window lacks, until when to wait for each. [`EVERYONE`] waits
-    /// while there were too many to note whose they are.
+    /// Events committed by users of this instance that the window lacks, until when to wait for each, and how many there
+    /// are. [`EVERYONE`] waits while there were too many to note whose they are.
     pending: IdMap<Vec<(u64, Instant)>>,
-    /// How many these are.
     pending_count: usize,
     /// What cursors' texts and empty answers are cut from.
-    pub scratch: Scratch,
+    pub block: Block,
     random: u64,
 }
 
@@ -57,7 +56,7 @@ impl<D: Domain> Shard<D> {
             followers: (0..D::Projection::TOPICS).map(|_| IdMap::default()).collect(),
             pending: IdMap::default(),
             pending_count: 0,
-            scratch: Scratch::default(),
+            block: Block::default(),
             random: seed | 1,
         }
     }
@@ -181,7 +180,7 @@ impl<D: Domain> Shard<D> {
 
     /// The cursor's text.
     pub fn text_of(&mut self, cursor: Cursor) -> Bytes {
-        self.scratch.text(cursor::TEXT_BYTES, |text| text.extend_from_slice(&cursor.text()))
+        self.block.text(cursor::TEXT_BYTES, |text| text.extend_from_slice(&cursor.text()))
     }
 
     /// A number below `limit` (xorshift64).

@@ -5,7 +5,7 @@
 use crate::clock::Timestamp;
 use crate::db::{Columns, Dedicated, Error, Literal, Record};
 
-use super::position::Position;
+use super::cursor::Position;
 use super::run::{RUN_ITEMS_MAX, Run};
 
 crate::statements! { "feed":
@@ -58,26 +58,6 @@ impl Record for LookRow {
     }
 }
 
-/// Where a run begins and ends.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// The number of its last change.
-    pub last: u64,
-    /// The number of its first.
-    pub first: u64,
-    /// The time of the change before that.
-    pub after_at: Timestamp,
-    /// Bytes of all runs' texts up to this one.
-    pub bytes: u64,
-}
-
-impl Record for Place {
-    fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let (last, first) = (columns.take()?, columns.take()?);
-        Ok(Self { last, first, after_at: columns.take()?, bytes: columns.take()? })
-    }
-}
-
 impl Record for Run {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         let (seq, first) = (columns.take()?, columns.take()?);
@@ -107,7 +87,7 @@ pub async fn head(db: &mut Dedicated) -> Result<(Position, Timestamp), Error> {
 }
 
 /// The runs after `seq`, without their texts.
-pub async fn run_list(db: &mut Dedicated, seq: u64) -> Result<Vec<Place>, Error> {
+pub async fn run_list(db: &mut Dedicated, seq: u64) -> Result<Vec<Run>, Error> {
     db.rows(&RUN_LIST, (seq,)).await
 }
 

@@ -1,25 +1,25 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
-//! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. It numbers
-//! what has none if that is for this instance to do ([`Leadership`] tells): then it reads that with the state it left, makes the run of it, and applies it as everybody else does. How soon the next round comes is in
-//! [`super::pace`]; a write of our own and a poll that waits begin it at once.
+//! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. If this
+//! instance leads ([`Leadership`]), it reads what has no number with the state it left, makes the run of it, and applies that
+//! as everybody else does. How soon the next round comes is in [`super::pace`]; a write of our own and a poll that waits
+//! begin it at once.
 //!
-//! # Fresh as of when?
-//! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
-//! have not read got, or will get, a time (`at`) later than F. **A snapshot shows all that was committed before it
-//! was asked for: in the outbox, or in runs. Once all of its outbox has been read with its number,
-//! whoever gave that, F is when that snapshot was asked for**: what was not in it is committed later, whoever numbers it
-//! has read it in a snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
-//! is and makes the polls wait, and then 503: never an empty answer.
+//! # The watermark
+//! The `since` polls need a moment of which is certain: what was committed before it we have read, and what we have not
+//! read gets a later time (`at`). **A snapshot shows all that was committed before it was asked for, in the outbox or in
+//! runs. Once all of its outbox has been read with numbers, whoever gave them, the watermark is when that snapshot was
+//! asked for**: what it lacked is committed later, its leader reads it in a snapshot that is later still, and takes its time
+//! after that. A database whose commits hang leaves the watermark where it is and makes the polls wait, and then 503: never
+//! an empty answer.
 //!
-//! Nobody keeps a list of what a snapshot's outbox held: nothing of it is left when nothing is left whose id is as small as
-//! its newest one's. That may wait for a change that was committed later with a smaller id, and then for its number.
+//! Nobody keeps a list of what a snapshot's outbox held: nothing of it is left when no id is left that is as small as its
+//! newest one's. That may wait for a change that was committed later with a smaller id, and then for its number.
 //!
 //! # The same history?
 //! A restored backup, or a replica promoted without the last commits, gives the numbers anew to other changes. So each
-//! look also tells the time of the head, and each run that of the change before it: that must be the one we know, as
-//! numbers come again and times do not. If it is not, the windows are thrown away, and so are the positions in them
-//! ([`super::cursor`]).
+//! look also tells the time of the head, and each run that of the change before it: numbers come again and times do not. If
+//! it is not the one we know, the windows are thrown away, and so are the positions in them ([`super::cursor`]).
 //!
 //! Numbers that no change has (a *hole*: rows that somebody deleted, or the mistake of an earlier version) are not
 //! waited for either: the windows begin anew after them, and who has a position before gets all from the database.
@@ -31,11 +31,11 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 use crate::db::{Db, Dedicated, Error};
 
+use super::cursor::Position;
 use super::domain::Domain;
 use super::item::Projection as _;
 use super::pace::{Pace, Round};
-use super::position::Position;
-use super::run::{RUN_ITEMS_MAX, Run};
+use super::run::{Decoded, Group, RUN_ITEMS_MAX, Run};
 use super::sequencer::Leadership;
 use super::store::{self, Look, Open};
 use super::{Feed, sequencer};
@@ -53,12 +53,13 @@ const READS_PER_ROUND_MAX: usize = 4;
 struct Tail<D: Domain> {
     feed: Weak<Feed<D>>,
     last: Position,
-    /// What the service made of the items up to there; `None` before the first load.
+    /// What the service made of the items up to there; `None` where all is to be loaded anew.
     projection: Option<D::Projection>,
-    /// The first change of the snapshot that the last run is of, where that left something behind for the next one.
-    cut_group: Option<u64>,
+    group: Group,
     /// The watermark's next place, once nothing is left of what a snapshot showed without a number.
     next_watermark: Option<NextWatermark>,
+    /// The database was lost, and that was said.
+    is_lost: bool,
     /// Changes that came with the last round.
     changes: u64,
     leadership: Leadership,
@@ -69,7 +70,7 @@ struct Tail<D: Domain> {
     unreadable: u64,
 }
 
-/// What a snapshot showed without a number: when nothing is left of it, the feed is fresh as of when it was asked for.
+/// What a snapshot showed without a number: when nothing is left of it, the watermark is when it was asked for.
 struct NextWatermark {
     asked: Instant,
     /// The newest one's id.
@@ -96,27 +97,17 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
         feed,
         last: Position::default(),
         projection: None,
-        cut_group: None,
+        group: Group::default(),
         next_watermark: None,
+        is_lost: false,
         changes: 0,
         leadership: Leadership::default(),
         pace: Pace::default(),
         bytes: 0,
         unreadable: 0,
     };
-    let mut loaded = false;
-    let mut told = false;
     loop {
-        let ended = match Dedicated::open(&db).await {
-            Ok(mut connection) => match tail.read_on(&db, &mut connection, &mut loaded, &mut told).await {
-                Ok(()) => {
-                    connection.close().await;
-                    Ok(())
-                }
-                broken => broken,
-            },
-            Err(error) => Err(Broken::Database(error)),
-        };
+        let ended = tail.connect(&db).await;
         let Some(feed) = tail.feed.upgrade() else { return };
         if feed.closing.load(Relaxed) {
             feed.closed.close();
@@ -127,12 +118,12 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
             Err(Broken::Database(error)) => {
                 feed.away.store(true, Relaxed);
                 feed.metrics.failures.inc();
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut tail.is_lost, true) {
                     tracing::warn!(%error, "the feed lost its database");
                 }
             }
             Err(Broken::Feed(why)) => {
-                loaded = false;
+                tail.projection = None;
                 feed.metrics.resyncs.inc();
                 tracing::warn!(why, "the feed is read anew");
             }
@@ -146,16 +137,16 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
 }
 
 impl<D: Domain> Tail<D> {
-    async fn read_on(
-        &mut self,
-        db: &Db,
-        connection: &mut Dedicated,
-        loaded: &mut bool,
-        told: &mut bool,
-    ) -> Result<(), Broken> {
-        if !*loaded {
+    async fn connect(&mut self, db: &Db) -> Result<(), Broken> {
+        let mut connection = Dedicated::open(db).await?;
+        self.read_on(db, &mut connection).await?;
+        connection.close().await;
+        Ok(())
+    }
+
+    async fn read_on(&mut self, db: &Db, connection: &mut Dedicated) -> Result<(), Broken> {
+        if self.projection.is_none() {
             self.load(connection).await?;
-            *loaded = true;
         }
         loop {
             let begun = Instant::now();
@@ -165,7 +156,7 @@ impl<D: Domain> Tail<D> {
             // A newer version may have taken away what this one reads and writes.
             db.gate().check()?;
             self.changes = self.round(&feed, connection).await?;
-            if std::mem::replace(told, false) {
+            if std::mem::take(&mut self.is_lost) {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
@@ -190,10 +181,10 @@ impl<D: Domain> Tail<D> {
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
         feed.set_clock(clock, asked);
         // The first of those that lead up to the newest without a gap.
-        let begins = |at: usize| at == 0 || runs[at].first != runs[at - 1].last + 1;
+        let begins = |at: usize| at == 0 || runs[at].first != runs[at - 1].last.seq + 1;
         let first = (0..runs.len()).rev().find(|&at| begins(at));
-        let reaches_head = runs.last().is_some_and(|run| run.last >= head.seq);
-        let (floor, bytes) = match first.map(|first| runs[first]).filter(|_| reaches_head) {
+        let reaches_head = runs.last().is_some_and(|run| run.last.seq >= head.seq);
+        let (floor, bytes) = match first.map(|first| &runs[first]).filter(|_| reaches_head) {
             Some(run) => (Position { seq: run.first - 1, at: run.after_at }, run.bytes),
             None => (head, 0),
         };
@@ -205,7 +196,8 @@ impl<D: Domain> Tail<D> {
                 "numbers that no run has: the feed begins after them, and older positions are refused"
             );
         }
-        (self.last, self.bytes, self.next_watermark, self.cut_group) = (floor, bytes, None, None);
+        (self.last, self.bytes, self.next_watermark) = (floor, bytes, None);
+        self.group = Group::default();
         let projection = D::load(connection).await?;
         feed.restart(floor, &projection);
         self.projection = Some(projection);
@@ -329,19 +321,19 @@ impl<D: Domain> Tail<D> {
         if run.after_at != self.last.at {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
-        let group = self.cut_group.unwrap_or(run.first);
-        let decoded = D::decode(&run.body)
-            .ok()
-            .and_then(|decoded| Some((decoded.is_cut, run.items(decoded.items, group)?)));
-        let (Some((is_cut, items)), Some(projection)) = (decoded, &mut self.projection) else {
+        let decoded = D::decode(&run.body).and_then(|Decoded { is_cut, items }| {
+            let group = self.group.next(run.first, is_cut);
+            run.items(items, group)
+        });
+        let (Some(items), Some(projection)) = (decoded, &mut self.projection) else {
             self.unreadable = run.last.seq;
             return Err(Broken::Feed("a run cannot be read"));
         };
-        (self.last, self.bytes, self.cut_group) = (run.last, run.bytes, is_cut.then_some(group));
+        (self.last, self.bytes) = (run.last, run.bytes);
         projection.apply(&items);
         let now = Timestamp::now().micros();
         for item in &items {
-            feed.metrics.lagged(now - item.at.micros());
+            feed.metrics.lag.observe((now - item.at.micros()).max(0) as f64 / 1e6);
         }
         feed.metrics.events.inc_by(items.len() as u64);
         feed.publish(&items);

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::db::{Dedicated, Error};
 
-use super::domain::{After, Answer, Ask, Domain, WindowOf};
-use super::item::{Class, Item, Payload, Projection, Shows};
+use super::block::Block;
+use super::domain::{After, Ask, Domain, Unwritten, WindowOf};
+use super::item::{Item, Payload, PollClass, Projection, Shows};
 use super::run::{Decoded, Outbox};
-use super::scratch::Scratch;
 
 /// For this user, and on the one topic.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) fn item(seq: u64, user: u64) -> Arc<Item<For>> {
 #[derive(Clone, Copy)]
 pub(super) struct All;
 
-impl Class for All {
+impl PollClass for All {
     const ALL: &'static [Self] = &[Self];
 
     fn index(self) -> usize {
@@ -124,8 +124,8 @@ impl Domain for Toy {
         Err(Error::Unavailable("a toy has none".to_owned()))
     }
 
-    fn decode(_: &Bytes) -> Result<Decoded<For>, Box<dyn std::error::Error + Send + Sync>> {
-        Err("a toy has none".into())
+    fn decode(_: &Bytes) -> Option<Decoded<For>> {
+        None
     }
 
     fn after(window: &WindowOf<Self>, user: u64, seq: u64, _: Anything) -> After<()> {
@@ -137,8 +137,8 @@ impl Domain for Toy {
         false
     }
 
-    fn write(answer: Answer<'_, Self>, scratch: &mut Scratch) -> Bytes {
-        scratch.text(64, |text| text.extend_from_slice(&answer.cursor.text()))
+    fn write(answer: Unwritten<'_, Self>, block: &mut Block) -> Bytes {
+        block.text(64, |text| text.extend_from_slice(&answer.cursor.text()))
     }
 
     fn restarted(&self) {}

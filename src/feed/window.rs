@@ -22,10 +22,10 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-use super::item::{Class, Item, Payload, Projection};
-pub use super::position::Position;
+pub use super::cursor::Position;
+use super::item::{Item, Payload, PollClass as _, Projection};
 pub use ids::IdMap;
-use inbox::{Echoed, Inbox, Newest, Start, echo, inbox_of, stamp_of};
+use inbox::{Echoed, Inbox, Newest, Start, echo, stamp_of};
 
 /// Changes that one answer carries at most; the rest comes with the next poll.
 pub const NEWS_MAX: usize = 1_000;
@@ -63,7 +63,7 @@ pub struct Limits {
 
 /// What is new after a position, as far as one answer takes it.
 #[derive(Debug)]
-pub struct News<'a, P> {
+pub struct Slices<'a, P> {
     /// The recipient's own items.
     pub own: Vec<&'a Item<P>>,
     /// Those of the topic.
@@ -171,7 +171,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         self.position = Position { seq: item.seq, at: item.at };
         self.times.push_back(item.at);
         for recipient in item.recipients() {
-            let inbox = inbox_of(&mut self.inboxes, recipient, self.floor);
+            let inbox = self.inboxes.entry(recipient).or_insert_with(|| Inbox::new(self.floor));
             let alone = inbox.push(item);
             for &class in P::Class::ALL {
                 if let Some(stamp) = stamp_of(item, class, recipient) {
@@ -198,7 +198,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
 
     /// Nothing more of the item's subject goes to its former recipient; what they are told whole changed.
     fn withdraw(&mut self, former: u64, item: &Arc<Item<P>>) {
-        let inbox = inbox_of(&mut self.inboxes, former, self.floor);
+        let inbox = self.inboxes.entry(former).or_insert_with(|| Inbox::new(self.floor));
         if item.recipients().all(|recipient| recipient != former) {
             inbox.items.retain(|held| held.subject() != item.subject());
         }
@@ -358,7 +358,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     ///
     /// # Errors
     /// [`TooOld`].
-    pub fn after(&self, recipient: u64, topic: Option<usize>, seq: u64) -> Result<News<'_, P>, TooOld> {
+    pub fn after(&self, recipient: u64, topic: Option<usize>, seq: u64) -> Result<Slices<'_, P>, TooOld> {
         let inbox = self.inboxes.get(&recipient);
         let topic = topic.map(|topic| &self.topics[topic]);
         let known = inbox.map_or(self.floor, |inbox| inbox.evicted).seq;
@@ -372,7 +372,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         for items in [&mut own, &mut topic] {
             items.truncate(items.partition_point(|item| item.seq <= cut));
         }
-        Ok(News { own, topic, position: self.position_of(cut) })
+        Ok(Slices { own, topic, position: self.position_of(cut) })
     }
 
     /// Notes what the database said: at position `seq`, `recipient` had nothing of `class` newer than `stamp`.
@@ -380,7 +380,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         if seq < self.floor.seq {
             return;
         }
-        let inbox = inbox_of(&mut self.inboxes, recipient, self.floor);
+        let inbox = self.inboxes.entry(recipient).or_insert_with(|| Inbox::new(self.floor));
         inbox.verified[class.index()] = Some((stamp, seq));
         self.forget_quiet();
     }

@@ -132,9 +132,6 @@ impl Drop for Attempt<'_> {
 
 impl Attempts {
     /// None yet.
-    ///
-    /// # Errors
-    /// When the metric's name is taken: a mistake of ours.
     pub fn new(address_max: u32, registry: &Registry) -> Result<Self, prometheus::Error> {
         let refused = IntCounterVec::new(
             Opts::new("auth_attempts_refused_total", "Sign-ins and registrations answered by 429, by limit."),

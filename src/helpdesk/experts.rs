@@ -9,8 +9,7 @@ use crate::chassis::{Error, Response, list, response};
 use crate::db::Connection;
 use crate::{transaction, users};
 
-use super::changes::queue::Queue;
-use super::changes::{self, NewEvent};
+use super::changes::{self, NewEvent, Queue};
 use super::conversations::{self, NOT_FOUND};
 use super::model::{ProfileChange, QUEUE_PAGE};
 use super::{Helpdesk, refusal, store, success};
@@ -44,7 +43,7 @@ pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resul
         waiting: list::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
         assigned: conversations::json(&assigned, caller).into(),
     };
-    let answer = response::json_text(StatusCode::OK, queue.json(b"", b""));
+    let answer = response::json_text(StatusCode::OK, queue.json());
     Ok(response::with_header(answer, TOTAL_COUNT, HeaderValue::from(total)))
 }
 

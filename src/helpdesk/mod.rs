@@ -107,9 +107,6 @@ crate::metrics! {
 
 impl Helpdesk {
     /// Makes it, and starts its tasks on the runtime that this is called on.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
     pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
         let text = |error: prometheus::Error| error.to_string();
         let hasher = Hasher::new(parts.config.hash_concurrency).map_err(|error| error.to_string())?;
@@ -117,8 +114,6 @@ impl Helpdesk {
         register_hasher(&hasher, &parts.registry).map_err(text)?;
         let attempts = Attempts::new(parts.config.address_attempts_max, &parts.registry).map_err(text)?;
         let feed = changes::start(parts.of_feed(), &parts.registry).map_err(text)?;
-        let scraped = feed.clone();
-        parts.before_scrape.add(move || scraped.domain.refresh_metrics());
         parts.adopt(&feed);
         parts.let_users_in();
         let db = Arc::downgrade(&parts.db);

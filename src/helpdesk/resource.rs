@@ -7,32 +7,22 @@ use crate::db::{Columns, Error, Record};
 
 /// A conversation with what its JSON needs of other tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are those of the contract.
 pub struct Conversation {
-    /// Its id.
     pub id: u64,
-    /// What it is about.
     pub title: String,
     /// `waiting`, `active` or `resolved`.
     pub status: String,
-    /// Who asked.
     pub initiator_id: u64,
-    /// Their name.
     pub initiator_username: String,
-    /// Who answers, if anybody does.
     pub expert_id: Option<u64>,
-    /// Their name.
     pub expert_username: Option<String>,
-    /// When it was opened.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// When its last message was posted.
     pub last_message_at: Option<Timestamp>,
-    /// Messages nobody has read, by anyone.
+    /// Messages nobody has read, by anyone; below, those of them that one side sent.
     pub unread: u64,
-    /// Those of them that the initiator sent.
     pub unread_from_initiator: u64,
-    /// Those of them that the assigned expert sent.
     pub unread_from_expert: u64,
     /// All messages, by anyone.
     pub message_count: u64,
@@ -119,20 +109,15 @@ impl Record for Conversation {
 
 /// A message with its sender's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are those of the contract.
 pub struct Message {
-    /// Its id.
     pub id: u64,
-    /// Where it was posted.
     pub conversation_id: u64,
-    /// Who posted it.
     pub sender_id: u64,
-    /// Their name.
     pub sender_username: String,
     /// `initiator` or `expert`.
     pub sender_role: String,
-    /// What it says.
     pub content: String,
-    /// When it was posted.
     pub created_at: Timestamp,
     /// Whether the other side has read it.
     pub is_read: bool,

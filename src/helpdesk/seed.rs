@@ -36,9 +36,6 @@ pub enum SeedError {
 }
 
 /// Adds what is missing; lines for the user's terminal.
-///
-/// # Errors
-/// See [`SeedError`].
 pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, SeedError> {
     let hasher = Hasher::new(hash_concurrency)?;
     let mut ids = Vec::new();

@@ -44,12 +44,12 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
         return Ok(Answer::detached(async move {
             let (state, cursor) = read_state(&desk, event_loop, caller.user_id, shown).await?;
             let is_expert = shown.queue && profiles::look(&desk, caller.user_id).await?;
-            let ask = CursorAsk::new(cursor, shown).with_queue(is_expert);
+            let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert);
             let first = event(&state, cursor);
             Ok(events(begin(desk, caller, event_loop, ask, Some(first))))
         }));
     };
-    let ask = CursorAsk::new(cursor, shown);
+    let ask = CursorAsk { cursor, ask: shown.into() };
     Ok(match desk.profiles.known(caller.user_id) {
         None if shown.queue => Answer::detached(async move {
             let ask = ask.with_queue(profiles::look(&desk, caller.user_id).await?);
@@ -87,7 +87,7 @@ fn events(pieces: Pieces) -> Response {
 }
 
 /// Where a stream is.
-struct Position {
+struct Listener {
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
@@ -107,14 +107,14 @@ fn begin(
     first: Option<Bytes>,
 ) -> Pieces {
     let _present = desk.holds(event_loop, caller.user_id);
-    let position = Position { desk, caller, event_loop, ask, first, is_over: false, _present };
-    Box::pin(stream::unfold(position, |mut position| async move {
-        let piece = position.next().await?;
-        Some((piece, position))
+    let listener = Listener { desk, caller, event_loop, ask, first, is_over: false, _present };
+    Box::pin(stream::unfold(listener, |mut listener| async move {
+        let piece = listener.next().await?;
+        Some((piece, listener))
     }))
 }
 
-impl Position {
+impl Listener {
     /// The next piece; `None` ends the stream, and the client comes again with its last id.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {

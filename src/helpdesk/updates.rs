@@ -1,8 +1,8 @@
 //! What is new: the poll path, and what the product exists for.
 //!
-//! Nearly every poll is answered here and now from the feed's memory: a user's number is looked up and compared,
-//! and a constant goes out in the header map that the request came in. What must wait for the feed's tail is
-//! held on the event loop; only what reaches back further than memory asks the database.
+//! Nearly every poll is answered here and now from the feed's memory: a user's number is looked up and compared, and a
+//! constant goes out in the header map that the request came in. What must wait for the feed's tail is held on the event
+//! loop; only what reaches back further than memory asks the database.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,10 +16,9 @@ use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
 use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, list, response};
 use crate::clock::Timestamp;
 use crate::feed::Cursor;
-use crate::feed::poll::{Asked, CursorPoll, Polled, SincePoll, Unavailable};
+use crate::feed::poll::{BeyondMemory, CursorPoll, SincePoll, Unavailable};
 
-use super::changes::answer::{List, Updates};
-use super::changes::{Class, CursorAsk, Shown};
+use super::changes::{Class, CursorAsk, List, Shown, Updates};
 use super::{Helpdesk, catch_up, conversations, messages, profiles, store, timeline};
 
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
@@ -107,15 +106,14 @@ impl Poll {
                 mark(nothing.headers_mut(), cursor);
                 Answer::now(Ok(nothing))
             }
-            SincePoll::Changed(json, cursor) => Answer::now(Ok(self.found(headers, json, cursor))),
+            SincePoll::Changed(json, cursor) => {
+                let found = response::reusing(headers, list::joined(&json));
+                Answer::now(Ok(marked(&self.desk, self.event_loop, found, cursor)))
+            }
             SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
             SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked)),
             SincePoll::Later | SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
         }
-    }
-
-    fn found(&self, headers: HeaderMap, json: Bytes, cursor: Cursor) -> Response {
-        marked(&self.desk, self.event_loop, response::reusing(headers, json), cursor)
     }
 
     /// Without `since`: all there is.
@@ -149,8 +147,10 @@ impl Poll {
             };
             match found {
                 Some(SincePoll::Unchanged(_)) => {}
-                Some(SincePoll::Changed(queue, position)) => (json, cursor) = (queue, position),
-                _ => json = desk.feed.queue(event_loop, caller).await?.json(b"[", b"]"),
+                Some(SincePoll::Changed(queue, position)) => {
+                    (json, cursor) = (list::joined(&queue), position)
+                }
+                _ => json = list::joined(&[desk.feed.queue(event_loop, caller).await?.json()]),
             }
         }
         Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
@@ -160,7 +160,7 @@ impl Poll {
         Answer::held(async move {
             let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
             Answer::now(queue.map_err(Error::from).map(|queue| {
-                let json = response::json_text(StatusCode::OK, queue.json(b"[", b"]"));
+                let json = response::json_text(StatusCode::OK, list::joined(&[queue.json()]));
                 marked(&self.desk, self.event_loop, json, cursor)
             }))
         })
@@ -169,7 +169,7 @@ impl Poll {
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
-    async fn ask_database(self, asked: Asked<Class>) -> Result<Response, Error> {
+    async fn ask_database(self, asked: BeyondMemory<Class>) -> Result<Response, Error> {
         let since = asked.since;
         let found = catch_up::since(&self.desk, self.caller, self.class, since).await?;
         let answer = response::json_text(StatusCode::OK, found.json);
@@ -212,7 +212,8 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id, shown)));
     };
-    let ask = CursorAsk::new(Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?, shown);
+    let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
+    let ask = CursorAsk { cursor, ask: shown.into() };
     let user = caller.user_id;
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);
@@ -232,14 +233,14 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         }));
     }
     Ok(match desk.feed.poll(event_loop, user, ask, request.came) {
-        Polled::Unchanged(unchanged) => {
+        Ok(unchanged) => {
             mark(request.reused(), unchanged.cursor);
             Answer::Reused(unchanged.json)
         }
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
             Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
         }
-        Polled::Other(CursorPoll::Later) => {
+        Err(CursorPoll::Later) => {
             let desk = desk.clone();
             Answer::held(async move {
                 let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
@@ -248,7 +249,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
                 )
             })
         }
-        Polled::Other(found) => Answer::now(by_cursor(desk, event_loop, found, ask)),
+        Err(found) => Answer::now(by_cursor(desk, event_loop, found, ask)),
     })
 }
 

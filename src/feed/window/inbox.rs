@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-use super::super::item::{CLASSES_MAX, Class, Item, Payload};
-use super::{IdMap, NEWS_BYTES_MAX, NEWS_MAX, Position};
+use super::super::item::{CLASSES_MAX, Item, Payload, PollClass as _};
+use super::{NEWS_BYTES_MAX, NEWS_MAX, Position};
 
 /// How far before a time its change is looked for. A change shows a time newer than its own only when the tail read it
 /// late.
@@ -48,15 +48,6 @@ pub struct Inbox<P> {
     pub(super) seq: u64,
     /// What the database said: nothing after this time had happened at that position.
     pub(super) verified: [Option<(Timestamp, u64)>; CLASSES_MAX],
-}
-
-/// A recipient's inbox; a new one knows what comes after `floor`.
-pub(super) fn inbox_of<P: Payload>(
-    inboxes: &mut IdMap<Inbox<P>>,
-    recipient: u64,
-    floor: Position,
-) -> &mut Inbox<P> {
-    inboxes.entry(recipient).or_insert_with(|| Inbox::new(floor))
 }
 
 /// The oldest of these items that shows `since`.
@@ -117,6 +108,7 @@ pub(super) fn stamp_of<P: Payload>(item: &Item<P>, class: P::Class, recipient: u
 }
 
 impl<P: Payload> Inbox<P> {
+    /// A new one knows what comes after `floor`.
     pub(super) fn new(floor: Position) -> Self {
         let (newest, verified) = Default::default();
         Self { items: VecDeque::new(), evicted: floor, newest, seq: floor.seq, verified }

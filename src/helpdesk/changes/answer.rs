@@ -4,18 +4,16 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::chassis::list::{join, joined_bytes_max};
 use crate::feed::Cursor;
 use crate::feed::cursor::TEXT_BYTES;
-use crate::feed::poll::{array_bytes, put_array};
 
 use super::shown::Shown;
 
 /// A JSON array, whole or in pieces.
 #[derive(Clone, Copy, Debug)]
 pub enum List<'a> {
-    /// Its text.
     Array(&'a [u8]),
-    /// The texts of its items.
     Pieces(&'a [Bytes]),
 }
 
@@ -23,14 +21,14 @@ impl List<'_> {
     fn bytes(self) -> usize {
         match self {
             Self::Array(text) => text.len(),
-            Self::Pieces(pieces) => array_bytes(pieces),
+            Self::Pieces(pieces) => joined_bytes_max(pieces),
         }
     }
 
     fn put(self, json: &mut BytesMut) {
         match self {
             Self::Array(text) => json.extend_from_slice(text),
-            Self::Pieces(pieces) => put_array(pieces, json),
+            Self::Pieces(pieces) => join(pieces, json),
         }
     }
 }
@@ -49,28 +47,20 @@ pub struct Place {
 /// What `GET /api/updates` answers, news or the full state. What the client does not show is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Updates<'a> {
-    /// The position after it.
     pub cursor: Cursor,
-    /// What the client shows.
     pub shown: Shown,
-    /// The caller's.
     pub conversations: List<'a>,
-    /// The caller's.
     pub messages: List<'a>,
-    /// Conversations that wait.
+    /// Conversations that wait, the ids of those that do no longer, and how many wait.
     pub waiting: List<'a>,
-    /// Ids of those that do no longer.
     pub left: &'a [u64],
-    /// How many wait.
     pub total: u64,
-    /// Where the caller's stand that wait; left out where there are none to be told of.
+    /// Left out where there are none to be told of.
     pub positions: &'a [Place],
-    /// When to come again, in milliseconds.
     pub next_poll_ms: u64,
 }
 
 impl Updates<'_> {
-    /// Nothing.
     pub const fn empty(cursor: Cursor, shown: Shown, next_poll_ms: u64) -> Self {
         let none = List::Array(b"[]");
         let (left, positions) = (&[], &[]);
@@ -98,14 +88,12 @@ impl Updates<'_> {
         256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + ids
     }
 
-    /// The JSON object.
     pub fn json(&self) -> Bytes {
         let mut json = BytesMut::with_capacity(self.bytes_max());
         self.put(&mut json);
         json.freeze()
     }
 
-    /// Appends the JSON object.
     pub fn put(&self, json: &mut BytesMut) {
         json.extend_from_slice(Self::BEGIN);
         json.extend_from_slice(&self.cursor.text());
@@ -187,7 +175,6 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::feed::Position;
-    use crate::feed::poll::array;
 
     #[test]
     fn the_answer_without_news_is_the_one_with_empty_lists() {
@@ -218,8 +205,6 @@ mod tests {
             texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>()
         };
         let (none, one, two) = (pieces(&[]), pieces(&["{}"]), pieces(&["{\"a\":1}", "[2]"]));
-        assert_eq!(array(&none), "[]");
-        assert_eq!(array(&two), "[{\"a\":1},[2]]");
         let cursor = Cursor::new(Position { seq: u64::MAX, at: Timestamp::from_micros(1) }, 7);
         let updates = Updates {
             cursor,

@@ -54,37 +54,32 @@ pub struct NewEvent {
     pub expert: Option<u64>,
 }
 
+#[allow(missing_docs)] // Each is named as its kind.
 impl NewEvent {
     const fn of(kind: Kind, conversation: u64, message: Option<u64>, expert: Option<u64>) -> Self {
         Self { kind, conversation, message, expert }
     }
 
-    /// A conversation was opened.
     pub const fn opened(conversation: u64) -> Self {
         Self::of(Kind::Opened, conversation, None, None)
     }
 
-    /// `message` was posted.
     pub const fn message(conversation: u64, message: u64) -> Self {
         Self::of(Kind::Message, conversation, Some(message), None)
     }
 
-    /// `message` was marked as read.
     pub const fn read(conversation: u64, message: u64) -> Self {
         Self::of(Kind::Read, conversation, Some(message), None)
     }
 
-    /// `expert` took it.
     pub const fn claimed(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Claimed, conversation, None, Some(expert))
     }
 
-    /// `expert` gave it back.
     pub const fn unclaimed(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Unclaimed, conversation, None, Some(expert))
     }
 
-    /// `expert` resolved it.
     pub const fn resolved(conversation: u64, expert: u64) -> Self {
         Self::of(Kind::Resolved, conversation, None, Some(expert))
     }

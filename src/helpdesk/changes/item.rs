@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::feed::item::{self, CLASSES_MAX, Payload, Shows};
+use crate::feed::item::{CLASSES_MAX, Payload, PollClass, Shows};
 
 use super::super::resource::Conversation;
 use super::event::Kind;
@@ -24,9 +24,9 @@ pub enum Class {
     Queue,
 }
 
-const _: () = assert!(<Class as item::Class>::ALL.len() <= CLASSES_MAX);
+const _: () = assert!(<Class as PollClass>::ALL.len() <= CLASSES_MAX);
 
-impl item::Class for Class {
+impl PollClass for Class {
     const ALL: &'static [Self] = &[Self::Conversations, Self::Messages, Self::Queue];
 
     fn index(self) -> usize {

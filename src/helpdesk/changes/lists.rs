@@ -1,21 +1,17 @@
 //! The lists that are shown whole: the waiting queue's page, and what each expert is assigned to.
 //!
-//! They are loaded when somebody needs one that is newer than the one in memory, by one task for all who ask:
-//! while it loads, the next askers gather, and many experts share one statement. A list is as new as the
-//! feed's position that was read before it was loaded. So the database's work grows with changes.
-//!
-//! A load that fails is tried again after a pause, by the same one task: those who wait share it as they share the load,
-//! and learn the cause if they waited in vain. Event loops take the lock that is here, so nothing is done under it but to
-//! look and to swap; JSON is written before.
+//! They are loaded when somebody needs one that is newer than the one in memory, by one task for all who ask: many experts
+//! share one statement. So the database's work grows with changes. A list is as new as the feed's position that was read
+//! before it was loaded. A load that fails is tried again after a pause; those who waited in vain learn the cause. Event
+//! loops take the lock that is here, so JSON is written before it is taken.
 //!
 //! # A conversation that is ahead
-//! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the
-//! newest time that an answer shows, which then stands for everything before it in the feed. But an answer is
-//! made of two lists, loaded at different moments: one may show the time of a change that is newer than what
-//! the other one lacks. So **no list shows a time from beyond its position**: a conversation that is ahead is
-//! shown as it is, with the position's own time in place of its `updatedAt`; the change that made it so is about
-//! to come, and with it the list again. An answer is given only where both lists have everything up to the
-//! window's position, and so an echo of it leaves nothing out.
+//! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the newest
+//! time that an answer shows, which then stands for everything before it in the feed. But an answer is made of two lists,
+//! loaded at different moments: one may show the time of a change that is newer than what the other one lacks. So **no list
+//! shows a time from beyond its position**: a conversation that is ahead is shown as it is, with the position's own time in
+//! place of its `updatedAt`; the change that made it so is about to come, and with it the list again. An answer is given
+//! only where both lists have everything up to the window's position, so an echo of it leaves nothing out.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -118,9 +114,6 @@ pub(super) struct Lists {
 
 impl Lists {
     /// None yet.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         Ok(Self { state: Mutex::default(), wanted: Notify::new(), loaded: Notify::new(), metrics })
@@ -128,14 +121,6 @@ impl Lists {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Brings the gauges up to date, before a scrape.
-    pub(super) fn refresh_metrics(&self) {
-        let state = self.state();
-        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.lists.set(as_i64(state.assigned.len()));
-        self.metrics.bytes.set(as_i64(state.assigned_bytes));
     }
 
     /// Why there may be no list: the last load failed.
@@ -149,6 +134,8 @@ impl Lists {
         state.waiting = None;
         state.assigned.clear();
         state.assigned_bytes = 0;
+        self.metrics.lists.set(0);
+        self.metrics.bytes.set(0);
     }
 
     /// Both lists, where they are as new as `needs` says, and the position of the first.
@@ -191,6 +178,8 @@ impl Lists {
         let mut state = self.state();
         if state.clearings == wanted.clearings {
             put(&mut state);
+            self.metrics.lists.set(state.assigned.len() as i64);
+            self.metrics.bytes.set(state.assigned_bytes as i64);
         }
     }
 
@@ -238,8 +227,8 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     }
 }
 
-/// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. On one
-/// of the pool each statement might have to be prepared first, which takes as long again where replies are slow.
+/// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. One of the
+/// pool might have to prepare each statement first, which takes as long again where replies are slow.
 async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
     if let Some(mut connection) = kept.take()
         && load(feed, &mut connection, wanted).await.is_ok()

@@ -7,33 +7,34 @@
 //! | [`render`], [`item`], [`wire`] | what is made of it: whose it is and what it shows, kept as the text of a run |
 //! | [`places`] | who waits, in order: what each window keeps besides its lists |
 //! | [`news`], [`shown`], [`answer`] | what is new after a cursor, by what the client shows, and its text |
-//! | [`lists`], [`queue`] | the queue, which is told whole |
-//! | [`super::store::changes`] | the SQL of all this |
+//! | [`lists`], [`queue`] | the queue, which is told whole; [`super::store::changes`] has the SQL of all this |
+//!
+//! An event that is not stored ("typing…") would be one more [`event::Kind`] that concerns no row: a member of an item in
+//! [`wire`] and a list in [`news`]. It would cost what a change does (a row of the outbox, its part of a run, a wake-up of
+//! those in the conversation), and be gone with the window.
 
-pub mod answer;
+mod answer;
 pub mod event;
 pub mod item;
 mod lists;
 pub mod news;
 pub mod places;
-pub mod queue;
-pub mod render;
+mod queue;
+mod render;
 pub mod shown;
 #[cfg(test)]
 mod tests;
-pub mod wire;
+mod wire;
 
-use std::collections::HashMap;
-use std::error::Error as StdError;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prometheus::Registry;
 
 use crate::db::{Dedicated, Error};
-use crate::feed::domain::{After, Answer, Domain};
+use crate::feed::block::Block;
+use crate::feed::domain::{After, Domain, Unwritten};
 use crate::feed::run::{Decoded, Outbox, RUN_ITEMS_MAX};
-use crate::feed::scratch::Scratch;
 use crate::feed::{self, Parts};
 use crate::tasks::Kind as TaskKind;
 
@@ -41,10 +42,12 @@ pub use super::store::changes::record_and_commit;
 pub use event::NewEvent;
 pub use item::Class;
 pub use news::Window;
+pub(super) use queue::Queue;
 pub use shown::{CursorAsk, Shown, Tells};
 
 use super::store::changes::{self as store, Snapshot};
-use answer::{List, NOTHING_BYTES_MAX, Updates, put_nothing};
+pub(super) use answer::{List, Updates};
+use answer::{NOTHING_BYTES_MAX, put_nothing};
 use item::Entry;
 use lists::Lists;
 use news::News;
@@ -59,22 +62,12 @@ pub struct Desk {
 }
 
 /// Starts the feed, and the loader of lists, on the runtime that this is called on.
-///
-/// # Errors
-/// When a metric's name is taken: a mistake of ours.
 pub fn start(parts: Parts, registry: &Registry) -> Result<Arc<Feed>, prometheus::Error> {
     let (db, tasks) = (parts.db.clone(), parts.tasks.clone());
     let feed = Feed::start(parts, Desk { lists: Lists::new(registry)? }, registry)?;
     let held = Arc::downgrade(&feed);
     tasks.spawn("feed_lists", TaskKind::Needed, move || lists::run(held.clone(), db.clone()));
     Ok(feed)
-}
-
-impl Desk {
-    /// Brings the gauges up to date, before a scrape.
-    pub fn refresh_metrics(&self) {
-        self.lists.refresh_metrics();
-    }
 }
 
 impl Domain for Desk {
@@ -107,13 +100,11 @@ impl Domain for Desk {
             later.extend(store::outbox_rest(connection, last.id).await?);
         }
         let (header, entries) = render::render(places, &changes, &later, &conversations);
-        let by: HashMap<u64, u64> =
-            changes.iter().filter_map(|change| Some((change.id, change.expert_id?))).collect();
-        Ok((wire::encode(header, &entries, &by), entries.len()))
+        Ok((wire::encode(header, &changes, &entries), entries.len()))
     }
 
-    fn decode(body: &Bytes) -> Result<Decoded<Entry>, Box<dyn StdError + Send + Sync>> {
-        Ok(wire::decode(body)?)
+    fn decode(body: &Bytes) -> Option<Decoded<Entry>> {
+        wire::decode(body).ok()
     }
 
     fn after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
@@ -124,17 +115,16 @@ impl Domain for Desk {
         window.projection().has(user)
     }
 
-    fn write(answer: Answer<'_, Self>, scratch: &mut Scratch) -> Bytes {
-        let Answer { cursor, ask, news, window, next_poll_ms } = answer;
+    fn write(answer: Unwritten<'_, Self>, block: &mut Block) -> Bytes {
+        let Unwritten { cursor, ask, news, window, next_poll_ms } = answer;
         let shown = ask.shown;
         let total = window.projection().count();
         let Some(news) = news else {
             if shown == Shown::ALL {
-                return scratch
-                    .text(NOTHING_BYTES_MAX, |text| put_nothing(text, cursor, total, next_poll_ms));
+                return block.text(NOTHING_BYTES_MAX, |text| put_nothing(text, cursor, total, next_poll_ms));
             }
             let updates = Updates { total, ..Updates::empty(cursor, shown, next_poll_ms) };
-            return scratch.text(updates.bytes_max(), |text| updates.put(text));
+            return block.text(updates.bytes_max(), |text| updates.put(text));
         };
         let updates = Updates {
             conversations: List::Pieces(&news.conversations),

@@ -73,7 +73,7 @@ fn part_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News>
     if is_unchanged(window, user, seq, tells) {
         return After::Unchanged(window.position());
     }
-    let Ok(window::News { own, topic: queue, position }) = window.after(user, tells.topic(), seq) else {
+    let Ok(window::Slices { own, topic: queue, position }) = window.after(user, tells.topic(), seq) else {
         return After::TooOld;
     };
     let mut news = News { total: window.projection().count(), ..News::default() };

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
@@ -14,30 +14,19 @@ use super::Feed;
 use super::answer::Place;
 use super::item::{Class, QUEUE};
 
-/// The queue as an expert sees it.
+/// The queue as an expert sees it: two JSON arrays.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// JSON array.
     pub waiting: Bytes,
-    /// JSON array.
     pub assigned: Bytes,
 }
 
 impl Queue {
-    /// `{"waitingConversations":…,"assignedConversations":…}`, between `before` and `after`.
-    pub fn json(&self, before: &[u8], after: &[u8]) -> Bytes {
-        let parts: [&[u8]; 7] = [
-            before,
-            b"{\"waitingConversations\":",
-            &self.waiting,
-            b",\"assignedConversations\":",
-            &self.assigned,
-            b"}",
-            after,
-        ];
-        let mut json = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
-        parts.iter().for_each(|part| json.extend_from_slice(part));
-        json.freeze()
+    /// `{"waitingConversations":…,"assignedConversations":…}`
+    pub fn json(&self) -> Bytes {
+        let (waiting, assigned) = (&*self.waiting, &*self.assigned);
+        let begin = &b"{\"waitingConversations\":"[..];
+        Bytes::from([begin, waiting, b",\"assignedConversations\":", assigned, b"}"].concat())
     }
 }
 
@@ -63,16 +52,14 @@ impl Feed {
         since: Timestamp,
         (now, at): (Instant, Timestamp),
     ) -> SincePoll<Class> {
-        match self.since_poll(event_loop, user, class, since, (now, now, at)) {
-            SincePoll::Whole => self.queue_changed(event_loop, user, None).unwrap_or(SincePoll::Later),
-            found => found,
+        let found = self.since_poll(event_loop, user, class, since, (now, now, at));
+        if matches!(found, SincePoll::Whole) {
+            return self.queue_changed(event_loop, user, None).unwrap_or(SincePoll::Later);
         }
+        found
     }
 
-    /// The same, when it has to wait. Never [`SincePoll::Later`], nor [`SincePoll::Whole`].
-    ///
-    /// # Errors
-    /// [`Unavailable`] after [`WAIT_MS_MAX`], for the tail and for the lists.
+    /// The same, when it has to wait, as long as [`Feed::queue`]. Never [`SincePoll::Later`], nor [`SincePoll::Whole`].
     pub async fn since_waiting(
         &self,
         event_loop: usize,
@@ -96,7 +83,7 @@ impl Feed {
 
     fn queue_changed(&self, event_loop: usize, user: u64, least: Option<u64>) -> Option<SincePoll<Class>> {
         let (queue, position) = self.queue_now(event_loop, user, least)?;
-        Some(SincePoll::Changed(queue.json(b"[", b"]"), Cursor::new(position, user)))
+        Some(SincePoll::Changed(vec![queue.json()], Cursor::new(position, user)))
     }
 
     /// Looks after each read of the tail and each load of lists, with the time of this call and, once all that was committed

@@ -2,14 +2,13 @@
 //! Pure.
 //!
 //! # What a conversation shows
-//! Changes are read with their conversations, all of one snapshot, so a conversation shows everything that the snapshot
-//! does. Not all of that need fit into one run. Clients echo the time that a conversation shows, which stands for
-//! everything before it in the feed; so a conversation is shown only in the run that has its last change. Read marks do
-//! not count: they move no time, and `since` polls do not see them. That it left the queue is told at once.
+//! All of one snapshot, so a conversation shows everything that this does, and not all of that need fit into one run. Clients
+//! echo the time that it shows, which stands for everything before it in the feed; so it is shown only in the run that has
+//! its last change. Read marks do not count: they move no time. That it left the queue is told at once.
 //!
 //! # Who was assigned
-//! A change goes to the expert who was assigned after it and still is. The snapshot shows who is; going back from
-//! there through what comes later, each claim and each unclaim tells who was before it.
+//! A change goes to the expert who was assigned after it and still is. The snapshot shows who is; going back from there
+//! through what comes later, each claim and each unclaim tells who was before it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use super::item::{Entry, Piece, QueueChange, Rendered};
 use super::places::Places;
 use super::wire::Header;
 
-/// Makes the entries of `changes`, by their outbox rows' ids, and how their run begins. `before` is what waited before
+/// Makes the entries of `changes`, and how their run begins. `before` is what waited before
 /// them, `later` is what follows on them in the same snapshot, and `conversations` are those that they concern: each is
 /// rendered once, in its newest change, and again in its newest that a `since` poll sees.
 pub fn render(
@@ -32,7 +31,7 @@ pub fn render(
     changes: &[Change],
     later: &[Change],
     conversations: &HashMap<u64, Conversation>,
-) -> (Header, Vec<(u64, Entry)>) {
+) -> (Header, Vec<Entry>) {
     let all = seen(before, changes, later, conversations);
     let assigned = assigned_after(changes, conversations, later);
     let mut waiting = before.count();
@@ -48,7 +47,7 @@ pub fn render(
         let initiator_id = conversation.and_then(|id| conversations.get(&id)).map(|row| row.initiator_id);
         let seen = conversation.and_then(|id| all.get(&id));
         let shows = seen.filter(|seen| place == seen.newest || place == seen.newest_shown);
-        (change.id, entry(change, (initiator_id, expert_id), shows))
+        entry(change, (initiator_id, expert_id), shows)
     });
     (Header { is_cut: !later.is_empty(), waiting }, entries.collect())
 }
@@ -178,6 +177,7 @@ mod tests {
     use super::super::wire::encode;
     use super::*;
     use crate::clock::Timestamp;
+    use crate::feed::run::Group;
 
     /// A character that JSON writes as six bytes.
     const WORST: &str = "\u{1}";
@@ -224,12 +224,14 @@ mod tests {
 
     /// Cuts `changes` into runs, as they follow each other, and gives the bytes and the changes of each.
     fn runs(mut changes: Vec<Change>, conversations: &HashMap<u64, Conversation>) -> Vec<(usize, usize)> {
-        let (places, mut found) = (Places::default(), Vec::new());
+        let (places, mut group, mut first, mut found) = (Places::default(), Group::default(), 1, Vec::new());
         while !changes.is_empty() {
             let later = changes.split_off(fitting(&changes, conversations));
             let (header, entries) = render(&places, &changes, &later, conversations);
             assert_eq!(header.is_cut, !later.is_empty());
-            found.push((encode(header, &entries, &HashMap::new()).len(), changes.len()));
+            assert_eq!(group.next(first, header.is_cut), 1, "all were there at once");
+            first += changes.len() as u64;
+            found.push((encode(header, &changes, &entries).len(), changes.len()));
             changes = later;
         }
         found
@@ -263,11 +265,11 @@ mod tests {
         // The list of who waits was read after the claim.
         let places = Places::default();
         let (_, entries) = render(&places, &now, &later, &conversations);
-        let shows: Vec<bool> = entries.iter().map(|(_, entry)| entry.conversation.is_some()).collect();
+        let shows: Vec<bool> = entries.iter().map(|entry| entry.conversation.is_some()).collect();
         assert_eq!(shows, [false, true, true]);
-        assert_eq!(entries[0].1.queue, QueueChange::Left);
-        assert_eq!(entries[0].1.expert_id, Some(2));
+        assert_eq!(entries[0].queue, QueueChange::Left);
+        assert_eq!(entries[0].expert_id, Some(2));
         let (header, entries) = render(&places, &later, &[], &conversations);
-        assert!(entries[0].1.conversation.is_some() && !header.is_cut);
+        assert!(entries[0].conversation.is_some() && !header.is_cut);
     }
 }

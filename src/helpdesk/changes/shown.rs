@@ -1,7 +1,7 @@
 //! What a client shows of the updates: the rest is neither told to it nor wakes it. Pure.
 
+use crate::feed;
 use crate::feed::domain;
-use crate::feed::{self, Cursor};
 
 use super::item::QUEUE;
 
@@ -77,12 +77,7 @@ impl domain::Ask for Tells {
 pub type CursorAsk = feed::CursorAsk<Tells>;
 
 impl CursorAsk {
-    /// By a client that shows this.
-    pub fn new(cursor: Cursor, shown: Shown) -> Self {
-        Self { cursor, ask: shown.into() }
-    }
-
-    /// The same where its user may be told of the queue, or may not.
+    /// Where its user may be told of the queue, or may not.
     #[must_use]
     pub fn with_queue(self, may: bool) -> Self {
         let queue = self.ask.shown.queue && may;

@@ -1,6 +1,5 @@
-//! A run: changes that were numbered in one go, as text. Pure.
+//! The text of a run. Pure.
 //!
-//! Whoever numbers writes it, once, and everybody reads it, so that all instances have the same bytes of the same moment.
 //! The pieces that clients get (a conversation as each side sees it, a message) stand in it as they are, and are read as
 //! parts of its text, without a copy:
 //!
@@ -12,18 +11,16 @@
 //!
 //! A reader passes over members that it does not know, so that a newer version may add some.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::feed::item::Payload as _;
 use crate::feed::run::Decoded;
 
-use super::event::Kind;
+use super::event::{Change, Kind};
 use super::item::{Entry, Piece, QueueChange, Rendered};
 
 /// What a run says besides its changes.
@@ -35,30 +32,39 @@ pub struct Header {
     pub waiting: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'a> {
     is_cut: bool,
+    waiting: u64,
     #[serde(borrow)]
     items: Vec<WireItem<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct WireItem<'a> {
     id: u64,
     kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     initiator: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expert: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     former: Option<u64>,
+    /// Who claimed, gave back or resolved: nobody reads it, it is for whoever asks later what happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<&'a str>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     message: Option<WireMessage<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     shows: Option<WireShown<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct WireMessage<'a> {
     id: u64,
     at: i64,
@@ -66,7 +72,7 @@ struct WireMessage<'a> {
     json: &'a RawValue,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct WireShown<'a> {
     at: i64,
     opened: i64,
@@ -77,72 +83,44 @@ struct WireShown<'a> {
     expert: &'a RawValue,
 }
 
-/// The text of `entries`, by the ids of their outbox rows; `actors` are the experts who claimed, gave back or resolved, by change: nobody reads them, they
-/// are for whoever asks later what happened.
-pub fn encode(header: Header, entries: &[(u64, Entry)], actors: &HashMap<u64, u64>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + entries.iter().map(|(_, entry)| entry.bytes()).sum::<usize>());
-    boolean(&mut out, b"{\"isCut\":", header.is_cut);
-    number(&mut out, b",\"waiting\":", header.waiting);
-    out.extend_from_slice(b",\"items\":[");
-    for (place, (id, entry)) in entries.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        encode_entry(*id, entry, actors.get(id).copied(), &mut out);
-    }
-    out.extend_from_slice(b"]}");
-    out
+/// The text of these entries, which were made of these changes.
+pub fn encode(header: Header, changes: &[Change], entries: &[Entry]) -> Vec<u8> {
+    let items = changes.iter().zip(entries).map(|(change, entry)| wire_item(change, entry));
+    let wire = Wire { is_cut: header.is_cut, waiting: header.waiting, items: items.collect() };
+    // Writing to memory does not fail.
+    serde_json::to_vec(&wire).unwrap_or_default()
 }
 
-fn encode_entry(id: u64, entry: &Entry, actor: Option<u64>, out: &mut Vec<u8>) {
-    number(out, b"{\"id\":", id);
-    out.extend_from_slice(b",\"kind\":\"");
-    out.extend_from_slice(entry.kind.as_str().as_bytes());
-    out.push(b'"');
+fn wire_item<'a>(change: &Change, entry: &'a Entry) -> WireItem<'a> {
     let some = |id: u64| Some(id).filter(|&id| id != 0);
-    let numbers = [
-        (&b",\"conversation\":"[..], some(entry.conversation_id)),
-        (b",\"initiator\":", some(entry.initiator_id)),
-        (b",\"expert\":", entry.expert_id),
-        (b",\"former\":", entry.former_expert_id),
-        (b",\"by\":", actor),
-    ];
-    for (name, id) in numbers.into_iter().filter_map(|(name, id)| Some((name, id?))) {
-        number(out, name, id);
+    // What we wrote as JSON is JSON.
+    let raw = |json| serde_json::from_slice(json).unwrap_or(RawValue::NULL);
+    WireItem {
+        id: change.id,
+        kind: entry.kind.as_str(),
+        conversation: some(entry.conversation_id),
+        initiator: some(entry.initiator_id),
+        expert: entry.expert_id,
+        former: entry.former_expert_id,
+        by: change.expert_id,
+        queue: match entry.queue {
+            QueueChange::None => None,
+            QueueChange::Waits => Some("waits"),
+            QueueChange::Left => Some("left"),
+        },
+        message: entry.message.as_ref().map(|message| WireMessage {
+            id: message.id,
+            at: message.stamp.micros(),
+            json: raw(&message.json),
+        }),
+        shows: entry.conversation.as_ref().map(|shown| WireShown {
+            at: shown.stamp.micros(),
+            opened: shown.opened_at.micros(),
+            waiting: shown.waiting,
+            initiator: raw(&shown.for_initiator),
+            expert: raw(&shown.for_expert),
+        }),
     }
-    match entry.queue {
-        QueueChange::None => {}
-        QueueChange::Waits => out.extend_from_slice(b",\"queue\":\"waits\""),
-        QueueChange::Left => out.extend_from_slice(b",\"queue\":\"left\""),
-    }
-    if let Some(Piece { id, stamp, json }) = &entry.message {
-        number(out, b",\"message\":{\"id\":", *id);
-        number(out, b",\"at\":", stamp.micros());
-        out.extend_from_slice(b",\"json\":");
-        out.extend_from_slice(json);
-        out.push(b'}');
-    }
-    if let Some(shown) = &entry.conversation {
-        number(out, b",\"shows\":{\"at\":", shown.stamp.micros());
-        number(out, b",\"opened\":", shown.opened_at.micros());
-        boolean(out, b",\"waiting\":", shown.waiting);
-        out.extend_from_slice(b",\"initiator\":");
-        out.extend_from_slice(&shown.for_initiator);
-        out.extend_from_slice(b",\"expert\":");
-        out.extend_from_slice(&shown.for_expert);
-        out.push(b'}');
-    }
-    out.push(b'}');
-}
-
-fn number(out: &mut Vec<u8>, before: &[u8], number: impl itoa::Integer) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn boolean(out: &mut Vec<u8>, before: &[u8], is_so: bool) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(if is_so { b"true" } else { b"false" });
 }
 
 /// Reads such a text.
@@ -150,7 +128,7 @@ fn boolean(out: &mut Vec<u8>, before: &[u8], is_so: bool) {
 /// # Errors
 /// For one of another kind, or damaged.
 pub fn decode(body: &Bytes) -> Result<Decoded<Entry>, serde_json::Error> {
-    let Wire { is_cut, items } = serde_json::from_slice(body)?;
+    let Wire { is_cut, items, .. } = serde_json::from_slice(body)?;
     let items = items.into_iter().map(|item| (item.id, entry(body, item)));
     Ok(Decoded { is_cut, items: items.collect() })
 }
@@ -185,5 +163,65 @@ fn entry(body: &Bytes, item: WireItem<'_>) -> Entry {
             Some("left") => QueueChange::Left,
             _ => QueueChange::None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instances of two versions read each other's runs: the text never changes but by members that are added.
+    #[test]
+    fn the_text_is_that_of_other_versions() {
+        let shown = Rendered {
+            stamp: Timestamp::from_micros(1_768_473_000_123_456),
+            opened_at: Timestamp::from_micros(1_768_473_000_000_000),
+            waiting: true,
+            for_initiator: Bytes::from_static(b"{\"a\":1}"),
+            for_expert: Bytes::from_static(b"{\"b\": 2}"),
+        };
+        let message = Piece {
+            id: 9,
+            stamp: Timestamp::from_micros(7),
+            json: Bytes::from_static(b"{\"c\":\"\\u0001\"}"),
+        };
+        let entry = |kind, queue, conversation, message| Entry {
+            kind,
+            conversation_id: 5,
+            initiator_id: 1,
+            expert_id: Some(2),
+            former_expert_id: (kind == Kind::Unclaimed).then_some(3),
+            conversation,
+            message,
+            queue,
+        };
+        let entries = [
+            entry(Kind::Message, QueueChange::Waits, Some(Arc::new(shown)), Some(message)),
+            entry(Kind::Unclaimed, QueueChange::Left, None, None),
+        ];
+        let changes = [(41, None), (42, Some(4))].map(|(id, expert_id)| Change {
+            id,
+            kind: None,
+            conversation_id: None,
+            expert_id,
+            message: None,
+        });
+        let text = encode(Header { is_cut: false, waiting: 3 }, &changes, &entries);
+        let expected = concat!(
+            r#"{"isCut":false,"waiting":3,"items":[{"id":41,"kind":"message","conversation":5,"initiator":1,"#,
+            r#""expert":2,"queue":"waits","message":{"id":9,"at":7,"json":{"c":"\u0001"}},"#,
+            r#""shows":{"at":1768473000123456,"opened":1768473000000000,"waiting":true,"initiator":{"a":1},"#,
+            r#""expert":{"b": 2}}},{"id":42,"kind":"unclaimed","conversation":5,"initiator":1,"expert":2,"#,
+            r#""former":3,"by":4,"queue":"left"}]}"#
+        );
+        assert_eq!(String::from_utf8(text.clone()).unwrap(), expected);
+        let later = expected.replace(r#""queue":"left""#, r#""queue":"later","new":[{}]"#).into();
+        let read = decode(&later).unwrap();
+        assert_eq!(read.items.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [41, 42]);
+        assert_eq!(
+            (&read.items[0].1.queue, &read.items[1].1.queue),
+            (&QueueChange::Waits, &QueueChange::None)
+        );
+        assert!(decode(&Bytes::from(text).slice(1..)).is_err());
     }
 }

@@ -19,11 +19,9 @@ const PAGE_ROWS: usize = 10_000;
 /// Experts in one `helpdesk.assigned_64`.
 pub const ASSIGNED_AT_ONCE: usize = 64;
 
-/// Records a change and commits the transaction that made it, in one exchange. Nothing comes after it: nothing
-/// may fail for want of a lock once it is recorded, and the shorter the row waits for its commit, the sooner
-/// it is seen.
-///
-/// Returns the event's id, for [`crate::feed::Feed::wrote`].
+/// Records a change and commits the transaction that made it, in one exchange; the event's id, for
+/// [`crate::feed::Feed::wrote`]. Nothing comes after it: nothing may fail for want of a lock once it is recorded, and the
+/// shorter the row waits for its commit, the sooner it is seen.
 pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) -> Outcome<u64> {
     let NewEvent { kind, conversation, message, expert } = *event;
     let kind = Literal::Word(kind.as_str());
@@ -63,17 +61,6 @@ fn read_if_any<T: Record>(columns: &mut Columns, count: usize) -> Outcome<Option
         return Ok(None);
     }
     T::read(columns).map(Some)
-}
-
-/// A change as far as it matters to those that are numbered before it.
-struct Rest(Change);
-
-impl Record for Rest {
-    fn read(columns: &mut Columns) -> Outcome<Self> {
-        let (id, kind): (u64, String) = (columns.take()?, columns.take()?);
-        let (conversation_id, expert_id) = (columns.take()?, columns.take()?);
-        Ok(Self(Change { id, kind: Kind::parse(&kind), conversation_id, expert_id, message: None }))
-    }
 }
 
 /// A conversation, and whether the feed is behind it.
@@ -118,8 +105,15 @@ pub async fn outbox(db: &mut Dedicated) -> Outcome<Outbox<Snapshot>> {
 /// What has no number and comes after `id`, without texts: ten thousand at most. What comes after those may be shown
 /// by a conversation before its time; it costs a repeat, as of changes that show the same time the oldest counts.
 pub async fn outbox_rest(db: &mut Dedicated, id: u64) -> Outcome<Vec<Change>> {
-    let rest: Vec<Rest> = db.rows(&OUTBOX_REST, (id,)).await?;
-    Ok(rest.into_iter().map(|rest| rest.0).collect())
+    let rest: Vec<(u64, String, Option<u64>, Option<u64>)> = db.rows(&OUTBOX_REST, (id,)).await?;
+    let change = |(id, kind, conversation_id, expert_id): (u64, String, _, _)| Change {
+        id,
+        kind: Kind::parse(&kind),
+        conversation_id,
+        expert_id,
+        message: None,
+    };
+    Ok(rest.into_iter().map(change).collect())
 }
 
 /// All conversations that wait.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyperdesk::chassis::list;
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
@@ -162,7 +163,7 @@ async fn unclaim(instance: &Instance, conversation: u64, expert: u64) {
 fn parsed(poll: SincePoll<Class>) -> serde_json::Value {
     match poll {
         SincePoll::Unchanged(_) => serde_json::json!([]),
-        SincePoll::Changed(json, _) => serde_json::from_slice(&json).expect("JSON"),
+        SincePoll::Changed(found, _) => serde_json::from_slice(&list::joined(&found)).expect("JSON"),
         other => panic!("no answer: {other:?}"),
     }
 }

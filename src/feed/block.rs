@@ -5,11 +5,11 @@ use bytes::{Bytes, BytesMut};
 /// Size of a block: one allocation for some hundred cursors and empty answers.
 const BLOCK_BYTES: usize = 32 * 1_024;
 
-/// The block that is being used up.
+/// The one that is being used up.
 #[derive(Default)]
-pub struct Scratch(BytesMut);
+pub struct Block(BytesMut);
 
-impl Scratch {
+impl Block {
     /// What `write` writes, at most `bytes_max`.
     pub fn text(&mut self, bytes_max: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         if self.0.capacity() < bytes_max {

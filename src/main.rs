@@ -18,7 +18,7 @@ use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, Standing};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
-use hyperdesk::parts::Parts;
+use hyperdesk::service::Context;
 use hyperdesk::services::{self, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
@@ -272,7 +272,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let before_scrape = Arc::new(metrics::BeforeScrape::default());
     let drain = Arc::new(Drain::default());
-    let parts = Parts::new(
+    let context = Context::new(
         config.clone(),
         db.clone(),
         auth.clone(),
@@ -283,7 +283,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     );
     let gauged = db.clone();
     before_scrape.add(move || gauged.refresh_metrics());
-    let services = Services::new(&parts).map_err(software)?;
+    let services = Services::new(&context).map_err(software)?;
     let background = tokio::runtime::Handle::current();
     let chassis = Chassis::new(&config, services, auth, &registry, background, drain).map_err(software)?;
     let chassis = Arc::new(chassis);
@@ -302,7 +302,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     // They are: who connects waits in the kernel's queue.
     tracing::info!(listener = "http", address = %http_address, "listening");
     tracing::info!(listener = "admin", address = %admin_address, "listening");
-    parts.settled().await;
+    context.settled().await;
     chassis::start(&chassis, http, config.web_concurrency, &tasks)
         .map_err(|error| Failure(EXIT_OS, error.to_string()))?;
 
@@ -318,7 +318,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         _ = interrupted.recv() => tracing::warn!("stopped at once by a second signal"),
         why = tasks.failed() => return Err(software(why)),
     }
-    parts.close().await;
+    context.close().await;
     tracing::info!("stopped");
     Ok(())
 }

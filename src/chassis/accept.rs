@@ -24,7 +24,7 @@ use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
 use super::pipeline::{self, Serving};
-use super::{Chassis, Service};
+use super::{Application, Chassis};
 
 /// Connections accepted but not yet taken over by their loop.
 const HANDOVER_MAX: usize = 1_024;
@@ -45,9 +45,9 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
     content-length: 43\r\nconnection: close\r\n\r\n{\"error\":\"Service temporarily unavailable\"}";
 
-impl<S: Service> EventLoop<S> {
+impl<A: Application> EventLoop<A> {
     /// Serves one connection in a task of its own.
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<S>) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<A>) {
         let activity = Arc::new(Activity::default());
         activity.enter(Phase::Idle, self.tick.load(Relaxed));
         let key = self.connections().insert((activity.clone(), None));
@@ -118,14 +118,14 @@ fn http() -> http1::Builder {
 
 /// A connection's place, from the moment it is accepted: the limit and the choice of a loop must count also
 /// those that their loop has not taken over yet.
-struct Seat<S: Service> {
-    chassis: Arc<Chassis<S>>,
+struct Seat<A: Application> {
+    chassis: Arc<Chassis<A>>,
     index: usize,
 }
 
-impl<S: Service> Seat<S> {
+impl<A: Application> Seat<A> {
     /// On the loop that has the fewest connections, where one more may be open at all.
-    fn find(chassis: &Arc<Chassis<S>>) -> Option<Self> {
+    fn find(chassis: &Arc<Chassis<A>>) -> Option<Self> {
         let taken = |index: usize| chassis.seats[index].load(Relaxed);
         let loops = 0..chassis.seats.len();
         if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
@@ -137,24 +137,24 @@ impl<S: Service> Seat<S> {
     }
 }
 
-impl<S: Service> Drop for Seat<S> {
+impl<A: Application> Drop for Seat<A> {
     fn drop(&mut self) {
         self.chassis.seats[self.index].fetch_sub(1, Relaxed);
     }
 }
 
 /// An accepted connection on its way to its loop.
-type Accepted<S> = (std::net::TcpStream, IpAddr, Seat<S>);
-type Handover<S> = mpsc::Sender<Accepted<S>>;
+type Accepted<A> = (std::net::TcpStream, IpAddr, Seat<A>);
+type Handover<A> = mpsc::Sender<Accepted<A>>;
 
 /// Counts a connection while it is open.
-struct Open<S: Service> {
-    event_loop: Arc<EventLoop<S>>,
+struct Open<A: Application> {
+    event_loop: Arc<EventLoop<A>>,
     key: usize,
-    _seat: Seat<S>,
+    _seat: Seat<A>,
 }
 
-impl<S: Service> Drop for Open<S> {
+impl<A: Application> Drop for Open<A> {
     fn drop(&mut self) {
         self.event_loop.connections().try_remove(self.key);
         self.event_loop.metrics().connections_changed(-1);
@@ -166,8 +166,8 @@ impl<S: Service> Drop for Open<S> {
 ///
 /// # Errors
 /// When a thread or a runtime cannot be made.
-pub fn start<S: Service>(
-    chassis: &Arc<Chassis<S>>,
+pub fn start<A: Application>(
+    chassis: &Arc<Chassis<A>>,
     listener: std::net::TcpListener,
     count: usize,
     tasks: &Tasks,
@@ -190,10 +190,10 @@ pub fn start<S: Service>(
 }
 
 /// The first loop: accepts, serves its share, and hands the rest over.
-async fn serve_accepted<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
+async fn serve_accepted<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
     listener: TcpListener,
-    others: &[Handover<S>],
+    others: &[Handover<A>],
 ) {
     let chassis = event_loop.chassis.clone();
     let (mut sweep, mut acceptor) = (sweep_interval(), Acceptor::new(listener));
@@ -220,7 +220,7 @@ async fn serve_accepted<S: Service>(
 
 /// Closing the listener resets what is still in the kernel's queue, so that is taken first; by asking the
 /// kernel itself, since the runtime knows only of what came before it last looked.
-fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], listener: TcpListener) {
+fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>], listener: TcpListener) {
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -231,7 +231,10 @@ fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], lis
 }
 
 /// The other loops: serve what they are handed.
-async fn serve_handed<S: Service>(event_loop: &Arc<EventLoop<S>>, mut handed: mpsc::Receiver<Accepted<S>>) {
+async fn serve_handed<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
+    mut handed: mpsc::Receiver<Accepted<A>>,
+) {
     let mut sweep = sweep_interval();
     loop {
         tokio::select! {
@@ -252,9 +255,9 @@ fn sweep_interval() -> tokio::time::Interval {
 }
 
 /// Gives an accepted connection to the loop that has the fewest.
-fn place<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
-    others: &[Handover<S>],
+fn place<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
+    others: &[Handover<A>],
     stream: TcpStream,
     peer: SocketAddr,
 ) {
@@ -295,7 +298,7 @@ async fn refuse(mut stream: TcpStream) {
 
 /// An accept that failed: the client went away again, or this process is out of something. Never the end of
 /// accepting, and never a tight loop.
-async fn refused<S: Service>(chassis: &Chassis<S>, error: &io::Error) {
+async fn refused<A: Application>(chassis: &Chassis<A>, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;

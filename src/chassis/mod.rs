@@ -103,7 +103,7 @@ impl Answer {
 }
 
 /// What the chassis serves.
-pub trait Service: Send + Sync + 'static {
+pub trait Application: Send + Sync + 'static {
     /// All its URLs.
     type Route: Route;
 
@@ -119,8 +119,8 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// Everything that the event loops share.
-pub struct Chassis<S: Service> {
-    service: S,
+pub struct Chassis<A: Application> {
+    application: A,
     auth: Arc<Auth>,
     cors: Cors,
     http: Arc<HttpMetrics>,
@@ -138,20 +138,20 @@ pub struct Chassis<S: Service> {
     log_budget: pipeline::LogBudget,
 }
 
-impl<S: Service> Chassis<S> {
-    /// Puts a service on a chassis. Work that waits for the database runs on `background`.
+impl<A: Application> Chassis<A> {
+    /// Puts an application on a chassis. Work that waits for the database runs on `background`.
     ///
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(
         config: &Config,
-        service: S,
+        application: A,
         auth: Arc<Auth>,
         registry: &Registry,
         background: Handle,
         drain: Arc<Drain>,
     ) -> Result<Self, prometheus::Error> {
-        let mut labels: Vec<RouteLabels> = S::Route::all()
+        let mut labels: Vec<RouteLabels> = A::Route::all()
             .into_iter()
             .map(|route| RouteLabels { method: route.spec().method, route: route.spec().label })
             .collect();
@@ -164,7 +164,7 @@ impl<S: Service> Chassis<S> {
             Ok::<_, prometheus::Error>(counter)
         };
         Ok(Self {
-            service,
+            application,
             auth,
             cors: Cors::new(&config.frontend_origins),
             http,

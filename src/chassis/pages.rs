@@ -32,6 +32,10 @@ pub struct File {
 /// What a service shows to people.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
+    /// The folder of `src/` it is in: the service's name.
+    pub folder: &'static str,
+    /// Its URL.
+    pub path: &'static str,
     /// Its name for people.
     pub title: &'static str,
     /// What one can do there, in one sentence.
@@ -46,6 +50,8 @@ pub struct Page {
 macro_rules! page {
     ($folder:literal, $title:literal, $about:literal, [$($file:literal),+ $(,)?]) => {
         $crate::chassis::pages::Page {
+            folder: $folder,
+            path: concat!("/", $folder, "/"),
             title: $title,
             about: $about,
             files: &[$($crate::chassis::pages::File {

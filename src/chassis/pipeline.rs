@@ -30,7 +30,7 @@ use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Access, Miss, Route as _};
-use super::{Answer, Chassis, Error, Later, Service, body, head, identity};
+use super::{Answer, Application, Chassis, Error, Later, body, head, identity};
 
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
@@ -133,8 +133,8 @@ pub(super) enum Serving {
 }
 
 /// Answers one request, whatever happens.
-pub(super) fn serve<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
+pub(super) fn serve<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
     peer: IpAddr,
     request: http::Request<Incoming>,
 ) -> Serving {
@@ -153,7 +153,7 @@ pub(super) fn serve<S: Service>(
         at,
     };
     let noted = Noted::of(&request.headers);
-    let route = chassis.service.find(&request.method, request.uri.path());
+    let route = chassis.application.find(&request.method, request.uri.path());
     let route = route.or_else(|miss| find_again(chassis, &request.method, &mut request.uri, miss));
     let origin = noted.origin.and_then(|origin| chassis.cors.known(origin));
     let asked = Asked {
@@ -162,7 +162,7 @@ pub(super) fn serve<S: Service>(
         origin,
         is_head,
         begun,
-        slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
+        slot: route.map_or_else(|_| chassis.unmatched_slot(), A::Route::ordinal),
     };
     let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
     if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
@@ -170,7 +170,7 @@ pub(super) fn serve<S: Service>(
     }
     let answered = admitted.and_then(|(route, identity)| {
         request.caller = identity.caller();
-        guarded(|| Ok(chassis.service.call(route, &mut request)))
+        guarded(|| Ok(chassis.application.call(route, &mut request)))
     });
     match answered {
         Ok(Answer::Reused(json)) => {
@@ -189,8 +189,8 @@ pub(super) fn serve<S: Service>(
 }
 
 /// The rest of a request that is answered later.
-async fn serve_later<S: Service>(
-    event_loop: Arc<EventLoop<S>>,
+async fn serve_later<A: Application>(
+    event_loop: Arc<EventLoop<A>>,
     asked: Asked,
     answer: Answer,
     is_large: bool,
@@ -202,10 +202,10 @@ async fn serve_later<S: Service>(
 }
 
 /// The rest of a request that has a body, or whose caller is not known yet.
-async fn serve_body<S: Service>(
-    event_loop: Arc<EventLoop<S>>,
+async fn serve_body<A: Application>(
+    event_loop: Arc<EventLoop<A>>,
     asked: Asked,
-    admitted: Result<(S::Route, Identity), Error>,
+    admitted: Result<(A::Route, Identity), Error>,
     mut request: Request,
     body: Incoming,
 ) -> Response {
@@ -221,7 +221,7 @@ async fn serve_body<S: Service>(
             Identity::Unknown => learn(&event_loop, route, &request).await?,
         };
         request.body = held.bytes.clone();
-        let answer = match event_loop.chassis.service.call(route, &mut request) {
+        let answer = match event_loop.chassis.application.call(route, &mut request) {
             Answer::Reused(json) => return Ok(response::whole(request.headers, json)),
             answer => answer,
         };
@@ -236,9 +236,9 @@ async fn serve_body<S: Service>(
 }
 
 /// The caller of a request of whom this instance did not know whether they may come in: the next look tells.
-async fn learn<S: Service>(
-    event_loop: &EventLoop<S>,
-    route: S::Route,
+async fn learn<A: Application>(
+    event_loop: &EventLoop<A>,
+    route: A::Route,
     request: &Request,
 ) -> Result<Option<Caller>, Error> {
     let asked_at = Instant::now();
@@ -273,13 +273,13 @@ fn panicked() -> Error {
 }
 
 /// Lets a request in: well framed, for a route that there is, by somebody who may call it.
-fn admit<S: Service>(
-    event_loop: &EventLoop<S>,
+fn admit<A: Application>(
+    event_loop: &EventLoop<A>,
     noted: &Noted<'_>,
     version: Version,
-    route: Result<S::Route, Miss>,
+    route: Result<A::Route, Miss>,
     request: &Request,
-) -> Result<(S::Route, Identity), Error> {
+) -> Result<(A::Route, Identity), Error> {
     if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
@@ -289,9 +289,9 @@ fn admit<S: Service>(
 }
 
 /// Tells who calls a route, see [`identity::check`].
-fn identify<S: Service>(
-    event_loop: &EventLoop<S>,
-    route: S::Route,
+fn identify<A: Application>(
+    event_loop: &EventLoop<A>,
+    route: A::Route,
     request: &Request,
     authorization: Option<&HeaderValue>,
     since: Instant,
@@ -312,8 +312,8 @@ struct Takes {
 }
 
 /// Waits for an answer.
-async fn settle<S: Service>(
-    event_loop: &EventLoop<S>,
+async fn settle<A: Application>(
+    event_loop: &EventLoop<A>,
     answer: Answer,
     takes: &mut Takes,
 ) -> Result<Response, Error> {
@@ -331,8 +331,8 @@ async fn settle<S: Service>(
 
 /// Runs work that waits for the database on the background runtime. It does not notice when the client hangs
 /// up: nothing is left half done, and no connection to the database is left with an answer unread.
-async fn detached<S: Service>(
-    event_loop: &EventLoop<S>,
+async fn detached<A: Application>(
+    event_loop: &EventLoop<A>,
     work: Later,
     takes: &mut Takes,
 ) -> Result<Response, Error> {
@@ -367,18 +367,18 @@ async fn detached<S: Service>(
 
 /// The route of a path whose slashes are repeated or end it: Rails passes over these. Only a path that names
 /// nothing as it stands is looked at for them.
-fn find_again<S: Service>(
-    chassis: &Chassis<S>,
+fn find_again<A: Application>(
+    chassis: &Chassis<A>,
     method: &Method,
     uri: &mut Uri,
     miss: Miss,
-) -> Result<S::Route, Miss> {
+) -> Result<A::Route, Miss> {
     let plain = if miss == Miss::Path { head::without_extra_slashes(uri) } else { None };
     *uri = plain.ok_or(miss)?;
-    chassis.service.find(method, uri.path())
+    chassis.application.find(method, uri.path())
 }
 
-fn missed<S: Service>(chassis: &Chassis<S>, request: &Request, miss: Miss) -> Error {
+fn missed<A: Application>(chassis: &Chassis<A>, request: &Request, miss: Miss) -> Error {
     let Miss::Method(allow) = miss else { return Error::not_found("Not found") };
     let allow = HeaderValue::from_static(allow);
     if request.method == Method::OPTIONS {
@@ -392,8 +392,8 @@ fn missed<S: Service>(chassis: &Chassis<S>, request: &Request, miss: Miss) -> Er
 }
 
 /// Turns errors into answers, logs those that are our fault, and completes the answer.
-fn finish<S: Service>(
-    event_loop: &EventLoop<S>,
+fn finish<A: Application>(
+    event_loop: &EventLoop<A>,
     asked: Asked,
     is_last: bool,
     result: Result<Response, Error>,
@@ -420,7 +420,7 @@ fn finish<S: Service>(
 }
 
 /// Adds what every answer has, in place, and counts it.
-fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, response: &mut Response) {
+fn complete<A: Application>(event_loop: &EventLoop<A>, asked: Asked, is_last: bool, response: &mut Response) {
     if asked.is_head {
         let length = response.body().size_hint().exact();
         if let Some(length) = length {
@@ -448,7 +448,7 @@ fn is_foreign(cors: &Cors, noted: &Noted<'_>, known: Option<&HeaderValue>, heade
 }
 
 /// The client's own id where it is harmless in a log, else a new one.
-fn request_id<S: Service>(event_loop: &EventLoop<S>, given: Option<&HeaderValue>) -> HeaderValue {
+fn request_id<A: Application>(event_loop: &EventLoop<A>, given: Option<&HeaderValue>) -> HeaderValue {
     let is_sane = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
         (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())

@@ -23,6 +23,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
+use crate::metrics;
 
 /// The longest line; the rest of a longer one is cut off. Docker and Kubernetes cut at this length, too.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -95,7 +96,7 @@ impl Log {
     /// # Errors
     /// When the metric's name is taken: a mistake of ours.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.dropped.clone()))
+        metrics::registered(registry, self.dropped.clone()).map(drop)
     }
 }
 

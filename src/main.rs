@@ -23,7 +23,7 @@ use hyperdesk::services::{self, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
 use hyperdesk::{helpdesk, import, metrics};
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -281,8 +281,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         drain.clone(),
         tasks.clone(),
     );
-    let gauged = db.clone();
-    before_scrape.add(move || gauged.refresh_metrics());
+    db.register_gauges(&registry).map_err(software)?;
     let services = Services::new(&context).map_err(software)?;
     let background = tokio::runtime::Handle::current();
     let chassis = Chassis::new(&config, services, auth, &registry, background, drain).map_err(software)?;
@@ -425,29 +424,30 @@ impl Probe {
         db: Arc<Db>,
         tasks: Tasks,
     ) -> Result<Self, prometheus::Error> {
-        let build =
-            IntGaugeVec::new(Opts::new("build_info", "The version that runs; always 1."), &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        registry.register(Box::new(limits(config)?))?;
+        let about = "The version that runs; always 1.";
+        metrics::gauges(registry, "build_info", about, &["version"], |build| {
+            build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        })?;
+        register_limits(registry, config)?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry: registry.clone(), before_scrape, chassis, db, tasks })
     }
 }
 
 /// The limits that gauges are compared with, so that a rule for an alert need not know an installation's settings.
-fn limits(config: &Config) -> Result<IntGaugeVec, prometheus::Error> {
-    let about = Opts::new("config_limit", "What a setting limits something to, by the setting's name.");
-    let limits = IntGaugeVec::new(about, &["setting"])?;
-    for (setting, limit) in [
+fn register_limits(registry: &Registry, config: &Config) -> Result<(), prometheus::Error> {
+    let limits = [
         (CONNECTIONS_MAX, config.connections_max),
         (FEED_WINDOW_EVENTS, config.feed_window_events),
         (FEED_WINDOW_BYTES, config.feed_window_bytes),
         (FEED_WAITERS_MAX, config.feed_waiters_max),
-    ] {
-        limits.with_label_values(&[setting.name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
-    }
-    Ok(limits)
+    ];
+    let about = "What a setting limits something to, by the setting's name.";
+    metrics::gauges(registry, "config_limit", about, &["setting"], move |gauges| {
+        for (setting, limit) in limits {
+            gauges.with_label_values(&[setting.name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
+        }
+    })
 }
 
 impl admin::Probe for Probe {

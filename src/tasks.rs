@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use tokio::sync::watch;
 
 use crate::log::panic_text;
+use crate::metrics;
 
 /// Pause before a task that panicked is started anew: what makes it panic may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,9 +58,8 @@ impl Tasks {
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let about = Opts::new("background_task_restarts_total", "Background tasks that panicked, by task.");
-        let restarts = IntCounterVec::new(about, &["task"])?;
-        registry.register(Box::new(restarts.clone()))?;
+        let about = "Background tasks that panicked, by task.";
+        let restarts = metrics::counters(registry, "background_task_restarts_total", about, &["task"])?;
         Ok(Self(Arc::new(Inner {
             restarts,
             down: AtomicUsize::new(0),

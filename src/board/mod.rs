@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use tokio::sync::Semaphore;
 
 use crate::chassis::known::Known;
@@ -35,6 +35,7 @@ use crate::chassis::pages::Page;
 use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Request};
 use crate::db::{Db, Statement};
+use crate::metrics;
 use crate::page;
 use crate::service::{Context, Service};
 use crate::tasks::Kind;
@@ -67,17 +68,13 @@ struct Metrics {
 
 impl Metrics {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let uploads = IntCounterVec::new(
-            Opts::new("board_uploads_total", "Uploads by what became of them."),
-            &["outcome"],
-        )?;
+        let about = "Uploads by what became of them.";
+        let uploads = metrics::counters(registry, "board_uploads_total", about, &["outcome"])?;
         for outcome in posts::OUTCOMES {
             uploads.with_label_values(&[outcome]);
         }
-        let orphans_swept =
-            IntCounter::new("board_orphans_swept_total", "Pictures deleted because no post came of them.")?;
-        registry.register(Box::new(uploads.clone()))?;
-        registry.register(Box::new(orphans_swept.clone()))?;
+        let about = "Pictures deleted because no post came of them.";
+        let orphans_swept = metrics::counter(registry, "board_orphans_swept_total", about)?;
         Ok(Self { uploads, orphans_swept })
     }
 }

@@ -47,12 +47,12 @@ const FULL: &[u8] =
 
 impl<A: Application> EventLoop<A> {
     /// Serves one connection in a task of its own.
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<A>) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, permit: Permit<A>) {
         let activity = Arc::new(Activity::default());
         activity.enter(Phase::Idle, self.tick.load(Relaxed));
         let key = self.connections().insert((activity.clone(), None));
         self.metrics().connections_changed(1);
-        let open = Open { event_loop: self.clone(), key, _seat: seat };
+        let open = Open { event_loop: self.clone(), key, _permit: permit };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
             let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
@@ -116,42 +116,42 @@ fn http() -> http1::Builder {
     builder
 }
 
-/// A connection's place, from the moment it is accepted: the limit and the choice of a loop must count also
-/// those that their loop has not taken over yet.
-struct Seat<A: Application> {
+/// The permit of one connection, taken when it is accepted: the limit and the choice of an event loop must also count
+/// connections that are still on their way to their loop.
+struct Permit<A: Application> {
     chassis: Arc<Chassis<A>>,
     index: usize,
 }
 
-impl<A: Application> Seat<A> {
-    /// On the loop that has the fewest connections, where one more may be open at all.
+impl<A: Application> Permit<A> {
+    /// A permit for the loop with the fewest connections; none where as many as allowed are open.
     fn find(chassis: &Arc<Chassis<A>>) -> Option<Self> {
-        let taken = |index: usize| chassis.seats[index].load(Relaxed);
-        let loops = 0..chassis.seats.len();
+        let taken = |index: usize| chassis.open_per_loop[index].load(Relaxed);
+        let loops = 0..chassis.open_per_loop.len();
         if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
             return None;
         }
         let index = loops.min_by_key(|&index| taken(index))?;
-        chassis.seats[index].fetch_add(1, Relaxed);
+        chassis.open_per_loop[index].fetch_add(1, Relaxed);
         Some(Self { chassis: chassis.clone(), index })
     }
 }
 
-impl<A: Application> Drop for Seat<A> {
+impl<A: Application> Drop for Permit<A> {
     fn drop(&mut self) {
-        self.chassis.seats[self.index].fetch_sub(1, Relaxed);
+        self.chassis.open_per_loop[self.index].fetch_sub(1, Relaxed);
     }
 }
 
 /// An accepted connection on its way to its loop.
-type Accepted<A> = (std::net::TcpStream, IpAddr, Seat<A>);
+type Accepted<A> = (std::net::TcpStream, IpAddr, Permit<A>);
 type Handover<A> = mpsc::Sender<Accepted<A>>;
 
 /// Counts a connection while it is open.
 struct Open<A: Application> {
     event_loop: Arc<EventLoop<A>>,
     key: usize,
-    _seat: Seat<A>,
+    _permit: Permit<A>,
 }
 
 impl<A: Application> Drop for Open<A> {
@@ -240,8 +240,8 @@ async fn serve_handed<A: Application>(
         tokio::select! {
             biased;
             _ = sweep.tick() => event_loop.sweep(),
-            Some((stream, peer, seat)) = handed.recv() => match TcpStream::from_std(stream) {
-                Ok(stream) => event_loop.take(stream, peer, seat),
+            Some((stream, peer, permit)) = handed.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => event_loop.take(stream, peer, permit),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
             },
         }
@@ -263,7 +263,7 @@ fn place<A: Application>(
 ) {
     // An answer is one write; waiting to fill a packet would only delay it.
     let _best_effort = stream.set_nodelay(true);
-    let Some(seat) = Seat::find(&event_loop.chassis) else {
+    let Some(permit) = Permit::find(&event_loop.chassis) else {
         event_loop.chassis.connections_refused.inc();
         // Where too many are being told already, the connection is just closed.
         if let Ok(place) = event_loop.chassis.refusals.clone().try_acquire_owned() {
@@ -274,12 +274,12 @@ fn place<A: Application>(
         }
         return;
     };
-    let Some(other) = seat.index.checked_sub(1).and_then(|index| others.get(index)) else {
-        event_loop.take(stream, peer.ip(), seat);
+    let Some(other) = permit.index.checked_sub(1).and_then(|index| others.get(index)) else {
+        event_loop.take(stream, peer.ip(), permit);
         return;
     };
     // What cannot be handed over is dropped, which closes it: the loop is stuck, and so would be the client.
-    let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), seat)));
+    let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), permit)));
     if !matches!(handed, Ok(Ok(()))) {
         event_loop.chassis.connections_refused.inc();
     }

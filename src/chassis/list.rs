@@ -123,26 +123,13 @@ impl List {
     /// The array.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        self.write(self.items.iter())
+        array(&self.items, |item, json| json.extend_from_slice(item))
     }
 
     /// The array from its end.
     #[must_use]
     pub fn json_reversed(&self) -> Vec<u8> {
-        self.write(self.items.iter().rev())
-    }
-
-    fn write<'a>(&self, items: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
-        let mut json = Vec::with_capacity(self.bytes);
-        json.push(b'[');
-        for item in items {
-            if json.len() > 1 {
-                json.push(b',');
-            }
-            json.extend_from_slice(item);
-        }
-        json.push(b']');
-        json
+        array(self.items.iter().rev(), |item, json| json.extend_from_slice(item))
     }
 }
 

@@ -48,7 +48,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
+use crate::metrics::{self, HttpCollector, HttpMetrics, RouteLabels};
 
 pub use accept::{bind, start};
 pub use answers::ANSWER_BYTES_MAX;
@@ -131,7 +131,8 @@ pub struct Chassis<A: Application> {
     drain: Arc<Drain>,
     trusted_proxy_hops: usize,
     connections_max: usize,
-    seats: Vec<AtomicUsize>,
+    /// Client connections of each event loop: open ones, and those on their way to it.
+    open_per_loop: Vec<AtomicUsize>,
     refusals: Arc<Semaphore>,
     connections_refused: IntCounter,
     accept_errors: IntCounter,
@@ -158,11 +159,7 @@ impl<A: Application> Chassis<A> {
         labels.push(RouteLabels { method: "_OTHER", route: "_unmatched" });
         let http = Arc::new(HttpMetrics::new(labels, config.web_concurrency));
         registry.register(Box::new(HttpCollector(http.clone())))?;
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| metrics::counter(registry, name, help);
         Ok(Self {
             application,
             auth,
@@ -175,7 +172,7 @@ impl<A: Application> Chassis<A> {
             drain,
             trusted_proxy_hops: config.trusted_proxy_hops,
             connections_max: config.connections_max,
-            seats: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
+            open_per_loop: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
             refusals: Arc::new(Semaphore::new(accept::REFUSALS_MAX)),
             connections_refused: counter(
                 "http_connections_refused_total",
@@ -195,7 +192,7 @@ impl<A: Application> Chassis<A> {
     /// Client connections that are open, or accepted and about to be served.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.seats.iter().map(|seats| seats.load(Relaxed)).sum()
+        self.open_per_loop.iter().map(|open| open.load(Relaxed)).sum()
     }
 
     /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.

@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
+use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::{Config, DatabaseTarget, SslMode};
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, random_below};
 pub use capacity::Capacity;
 pub use connection::{Connection, Done};
 pub use dedicated::Dedicated;
@@ -152,12 +153,19 @@ impl Db {
         Ok(Transaction { connection, runs: 0, pool: self.writer.clone(), metrics: self.metrics.clone() })
     }
 
-    /// Brings the pools' gauges up to date, before a scrape.
-    pub fn refresh_metrics(&self) {
-        self.metrics.refresh("writer", &self.writer);
-        if let Some(reader) = &self.reader {
-            self.metrics.refresh("reader", &reader.pool);
-        }
+    /// Registers the pools' gauges.
+    ///
+    /// # Errors
+    /// When their name is taken: a mistake of ours.
+    pub fn register_gauges(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let (writer, reader) = (self.writer.clone(), self.reader.as_ref().map(|reader| reader.pool.clone()));
+        let about = "Pooled connections: open, idle, waited for, and at most.";
+        crate::metrics::gauges(registry, "db_pool_connections", about, &["pool", "state"], move |gauges| {
+            metrics::set_gauges(gauges, "writer", &writer);
+            if let Some(reader) = &reader {
+                metrics::set_gauges(gauges, "reader", reader);
+            }
+        })
     }
 }
 
@@ -232,7 +240,7 @@ impl Transaction {
         self.metrics.rerun();
         let pause = RERUN_PAUSE_MS << self.runs;
         // Half fixed, half random, so that two that lost to each other do not meet again.
-        tokio::time::sleep(Duration::from_millis(pause / 2 + pool::random_below(pause))).await;
+        tokio::time::sleep(Duration::from_millis(pause / 2 + random_below(pause))).await;
         None
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::{DatabaseTarget, SslMode};
 
+use super::backoff::random_below;
 use super::{Backoff, Error, session};
 
 /// Longest wait for a connection to become free. Beyond it a 503 is kinder than a longer queue.
@@ -255,12 +256,6 @@ pub(super) fn build(manager: Manager, size: usize) -> Result<Pool, Error> {
         .runtime(deadpool::Runtime::Tokio1)
         .build()
         .map_err(|error| Error::Internal(error.to_string()))
-}
-
-/// A random number below `limit`, good enough to spread things out.
-pub(super) fn random_below(limit: u64) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0) % limit.max(1)
 }
 
 fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {

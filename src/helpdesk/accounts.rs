@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::auth::password::{self, Verdict};
 use crate::auth::registrations::Registration;
-use crate::auth::session::{clear_cookie, set_cookie};
+use crate::auth::session::{COOKIE_NAME, set_cookie};
 use crate::auth::token::{Claims, SessionId};
 use crate::chassis::request::Caller;
 use crate::chassis::{Error, Response, response};
@@ -151,7 +151,7 @@ pub async fn logout(desk: Arc<Helpdesk>, caller: Option<Caller>) -> Result<Respo
         }
     }
     let done = response::ok(&json!({ "message": "Logged out successfully" }));
-    Ok(with_cookie(done, &clear_cookie(desk.auth.production)))
+    Ok(with_cookie(done, &set_cookie(COOKIE_NAME, "", 0, desk.auth.production)))
 }
 
 /// A new token of the same session.
@@ -203,7 +203,7 @@ fn signed_in(
         issued_at: Some(issued_at),
     });
     let answer = response::no_store(response::json(status, &json!({ "user": user, "token": token })));
-    Ok(with_cookie(answer, &set_cookie(&token, ttl, desk.auth.production)))
+    Ok(with_cookie(answer, &set_cookie(COOKIE_NAME, &token, ttl, desk.auth.production)))
 }
 
 fn with_cookie(response: Response, cookie: &str) -> Response {

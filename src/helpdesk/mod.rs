@@ -44,9 +44,8 @@ mod usernames;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus::IntCounter;
-
 use http::Method;
+use prometheus::IntCounter;
 
 use crate::auth::Auth;
 use crate::auth::password::Hasher;
@@ -56,6 +55,7 @@ use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db, Packet, Statement};
 use crate::feed::{Class, Feed};
+use crate::metrics;
 use crate::page;
 use crate::service::{Context, Service};
 use crate::tasks::Kind;
@@ -97,11 +97,7 @@ struct Metrics {
 
 impl Metrics {
     fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| metrics::counter(registry, name, help);
         Ok(Self {
             sign_ins_failed: counter("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")?,
             replies_refused: counter(
@@ -277,17 +273,11 @@ fn lease(context: &Context, feed: &Arc<Feed>, metrics: &Metrics) -> Option<Arc<L
 /// The queue of passwords, as Prometheus sees it.
 fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
     let (queued, running) = (hasher.clone(), hasher.clone());
-    registry.register(Box::new(prometheus::PullingGauge::new(
-        "auth_hash_queue_length",
-        "Passwords waiting to be hashed or checked.",
-        Box::new(move || queued.queued() as f64),
-    )?))?;
-    registry.register(Box::new(prometheus::PullingGauge::new(
-        "auth_hash_running",
-        "Passwords being hashed or checked.",
-        Box::new(move || running.running() as f64),
-    )?))?;
-    registry.register(Box::new(hasher.rejected().clone()))
+    let about = "Passwords waiting to be hashed or checked.";
+    metrics::gauge(registry, "auth_hash_queue_length", about, move || queued.queued() as f64)?;
+    let about = "Passwords being hashed or checked.";
+    metrics::gauge(registry, "auth_hash_running", about, move || running.running() as f64)?;
+    metrics::registered(registry, hasher.rejected().clone()).map(drop)
 }
 
 /// The answer to a write that found nothing of the caller's. Whether there is such a caller is looked at only then:

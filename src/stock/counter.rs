@@ -18,13 +18,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
+use prometheus::{Histogram, IntCounter, Registry};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::chassis::{DETACHED_MS_MAX, Error};
 use crate::db::pool::SERVER_STATEMENT_MS_MAX;
 use crate::db::{self, Backoff, Connection, Db};
+use crate::metrics;
 use crate::tasks::{Kind, Tasks};
 
 use super::store;
@@ -145,32 +146,28 @@ impl Counter {
 impl Metrics {
     fn new(registry: &Registry, counter: &Counter) -> Result<Self, prometheus::Error> {
         let sizes = |name: &str, help: &str| {
-            let buckets = vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, BATCH_MAX as f64];
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok::<_, prometheus::Error>(histogram)
-        };
-        let count = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
+            let buckets = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, BATCH_MAX as f64];
+            metrics::histogram(registry, name, help, &buckets)
         };
         let (buyers, readers) = (counter.buyers.clone(), counter.readers.clone());
-        registry.register(Box::new(PullingGauge::new(
+        metrics::gauge(
+            registry,
             "stock_buyers_waiting",
             "Buyers in the queue, those of the statement under way not counted.",
-            Box::new(move || buyers.length()),
-        )?))?;
-        registry.register(Box::new(PullingGauge::new(
+            move || buyers.length(),
+        )?;
+        metrics::gauge(
+            registry,
             "stock_readers_waiting",
-            "Readers in the queue, likewise.",
-            Box::new(move || readers.length()),
-        )?))?;
+            "Readers in the queue, those of the statement under way not counted.",
+            move || readers.length(),
+        )?;
         Ok(Self {
             bought: sizes("stock_buyers_per_statement", "Buyers served by one statement.")?,
             read: sizes("stock_readers_per_statement", "Readers served by one statement.")?,
-            sold: count("stock_sold_total", "Buyers told that they got one.")?,
-            unknown: count(
+            sold: metrics::counter(registry, "stock_sold_total", "Buyers told that they got one.")?,
+            unknown: metrics::counter(
+                registry,
                 "stock_outcomes_unknown_total",
                 "Buyers refused because the outcome of their statement is unknown.",
             )?,

@@ -84,9 +84,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match read_config() {
+    let config = match Config::from_vars(&Environment::read(), services::NAMES) {
         Ok(config) => config,
-        Err(mistakes) => return wrong_config(&mistakes),
+        Err(mistakes) => return refuse(EXIT_CONFIG, &mistakes),
     };
     let command = arguments.command.unwrap_or(Command::Serve);
     if command == Command::CheckConfig {
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     // Dropped last, however this ends: what was logged by then is written.
     let log = match Log::start(&config) {
         Ok(log) => log,
-        Err(mistake) => return wrong_config(&[mistake]),
+        Err(why) => return refuse(EXIT_OS, &[format!("no log: {why}")]),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.web_concurrency)
@@ -121,11 +121,6 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-/// The configuration, or all that is wrong with it, whichever command wants it.
-fn read_config() -> Result<Config, Vec<String>> {
-    Config::from_vars(&Environment::read()?, services::NAMES)
 }
 
 /// An exit code and the reason for the log.
@@ -182,12 +177,13 @@ fn say(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Failure(EXIT_IO, error.to_string()))
 }
 
-fn wrong_config(mistakes: &[String]) -> ExitCode {
+/// Ends before there is a log: the reasons go to the terminal, a line each.
+fn refuse(code: u8, reasons: &[String]) -> ExitCode {
     let mut terminal = std::io::stderr().lock();
-    for mistake in mistakes {
-        let _closed_pipe = writeln!(terminal, "{mistake}");
+    for reason in reasons {
+        let _closed_pipe = writeln!(terminal, "{reason}");
     }
-    ExitCode::from(EXIT_CONFIG)
+    ExitCode::from(code)
 }
 
 /// Everything a command works with.
@@ -293,7 +289,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
     tasks.spawn("schema_look", Kind::Needed, move || watch_schema(looked_at.clone(), pool_size));
-    let probe = Probe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
+    let probe = InstanceProbe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
         .map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
@@ -406,8 +402,8 @@ async fn tell_capacity(db: &Db, pool_size: usize) {
     }
 }
 
-/// What the admin port asks.
-struct Probe {
+/// This instance, as the admin port sees it.
+struct InstanceProbe {
     registry: Registry,
     before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
@@ -415,7 +411,7 @@ struct Probe {
     tasks: Tasks,
 }
 
-impl Probe {
+impl InstanceProbe {
     fn new(
         registry: &Registry,
         config: &Config,
@@ -450,7 +446,7 @@ fn register_limits(registry: &Registry, config: &Config) -> Result<(), prometheu
     })
 }
 
-impl admin::Probe for Probe {
+impl admin::Probe for InstanceProbe {
     fn metrics(&self) -> Result<Vec<u8>, String> {
         self.before_scrape.run();
         metrics::render(&self.registry).map_err(|error| error.to_string())

@@ -69,7 +69,7 @@ pub struct Pooled {
 }
 
 /// How the attempts to connect went of late.
-struct Attempts {
+struct ConnectAttempts {
     backoff: Backoff,
     next: Option<Instant>,
     under_way: u32,
@@ -82,7 +82,7 @@ pub struct Manager {
     opts: Opts,
     must_write: bool,
     epoch: AtomicU64,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<ConnectAttempts>,
     /// Told after each attempt to connect.
     attempted: Notify,
 }
@@ -93,7 +93,7 @@ impl Manager {
             opts: options(target, ssl),
             must_write,
             epoch: AtomicU64::new(0),
-            attempts: Mutex::new(Attempts {
+            attempts: Mutex::new(ConnectAttempts {
                 backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
                 next: None,
                 under_way: 0,
@@ -114,14 +114,14 @@ impl Manager {
         self.epoch.fetch_add(1, Relaxed);
     }
 
-    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, ConnectAttempts> {
         self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not. The others wait for
     /// that one's outcome, which is theirs if it fails: a database that is back is noticed by those who ask, and
     /// one that is away is not asked by each of them. An attempt that began before they came tells them nothing.
-    async fn may_connect(&self) -> Result<Attempt<'_>, Error> {
+    async fn may_connect(&self) -> Result<ConnectAttempt<'_>, Error> {
         let came = Instant::now();
         loop {
             let attempted = self.attempted.notified();
@@ -130,7 +130,7 @@ impl Manager {
                 let next = attempts.next.filter(|next| *next > Instant::now());
                 if attempts.backoff.failures() == 0 || (next.is_none() && attempts.under_way == 0) {
                     attempts.under_way += 1;
-                    return Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None });
+                    return Ok(ConnectAttempt { manager: self, begun: Instant::now(), succeeded: None });
                 }
                 next
             };
@@ -174,13 +174,13 @@ impl Manager {
 
 /// An attempt to connect. One that is dropped tells nothing of the database if its caller just left, and that
 /// it does not answer if the caller had waited for long.
-struct Attempt<'a> {
+struct ConnectAttempt<'a> {
     manager: &'a Manager,
     begun: Instant,
     succeeded: Option<bool>,
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for ConnectAttempt<'_> {
     fn drop(&mut self) {
         let mut attempts = self.manager.attempts();
         attempts.under_way -= 1;
@@ -300,5 +300,5 @@ pub(super) const DEMOTED: &str = "the writer is read-only: a failover is under w
 
 /// A writer that was demoted: RDS and MariaDB set `read_only` (a number, or a word in MariaDB 12), Aurora
 /// `innodb_read_only`.
-const IS_READ_ONLY: &str =
+pub const IS_READ_ONLY: &str =
     "SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@global.innodb_read_only";

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::looks::Looks;
+use super::freshness::Freshness;
 use super::token::Claims;
 use crate::clock::Timestamp;
 
@@ -145,8 +145,8 @@ pub struct Registrations {
     state: RwLock<State>,
     /// How often what was known turned out to hold no more, written while the lock is held.
     version: AtomicU64,
-    /// The looks at users and sign-outs, which are one.
-    pub looks: Looks,
+    /// How old the knowledge of users and sign-outs is, which are read together.
+    pub looks: Freshness,
 }
 
 impl Registrations {
@@ -156,9 +156,9 @@ impl Registrations {
         Self::default()
     }
 
-    /// From now on somebody looks: until they did nobody is known.
+    /// From now on a task keeps this current; until it has read for the first time, no caller is known.
     pub fn follow(&self) {
-        self.looks.follow();
+        self.looks.require_refresh();
         self.write().is_followed = true;
     }
 
@@ -186,7 +186,7 @@ impl Registrations {
             state.all_asked = true;
         }
         drop(state);
-        self.looks.ask();
+        self.looks.request_refresh();
         Standing::Unknown
     }
 

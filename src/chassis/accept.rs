@@ -47,7 +47,7 @@ const FULL: &[u8] =
 
 impl<A: Application> EventLoop<A> {
     /// Serves one connection in a task of its own.
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, permit: Permit<A>) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit<A>) {
         let activity = Arc::new(Activity::default());
         activity.enter(Phase::Idle, self.tick.load(Relaxed));
         let key = self.connections().insert((activity.clone(), None));
@@ -118,12 +118,12 @@ fn http() -> http1::Builder {
 
 /// The permit of one connection, taken when it is accepted: the limit and the choice of an event loop must also count
 /// connections that are still on their way to their loop.
-struct Permit<A: Application> {
+struct ConnectionPermit<A: Application> {
     chassis: Arc<Chassis<A>>,
     index: usize,
 }
 
-impl<A: Application> Permit<A> {
+impl<A: Application> ConnectionPermit<A> {
     /// A permit for the loop with the fewest connections; none where as many as allowed are open.
     fn find(chassis: &Arc<Chassis<A>>) -> Option<Self> {
         let taken = |index: usize| chassis.open_per_loop[index].load(Relaxed);
@@ -137,21 +137,21 @@ impl<A: Application> Permit<A> {
     }
 }
 
-impl<A: Application> Drop for Permit<A> {
+impl<A: Application> Drop for ConnectionPermit<A> {
     fn drop(&mut self) {
         self.chassis.open_per_loop[self.index].fetch_sub(1, Relaxed);
     }
 }
 
 /// An accepted connection on its way to its loop.
-type Accepted<A> = (std::net::TcpStream, IpAddr, Permit<A>);
+type Accepted<A> = (std::net::TcpStream, IpAddr, ConnectionPermit<A>);
 type Handover<A> = mpsc::Sender<Accepted<A>>;
 
 /// Counts a connection while it is open.
 struct Open<A: Application> {
     event_loop: Arc<EventLoop<A>>,
     key: usize,
-    _permit: Permit<A>,
+    _permit: ConnectionPermit<A>,
 }
 
 impl<A: Application> Drop for Open<A> {
@@ -263,7 +263,7 @@ fn place<A: Application>(
 ) {
     // An answer is one write; waiting to fill a packet would only delay it.
     let _best_effort = stream.set_nodelay(true);
-    let Some(permit) = Permit::find(&event_loop.chassis) else {
+    let Some(permit) = ConnectionPermit::find(&event_loop.chassis) else {
         event_loop.chassis.connections_refused.inc();
         // Where too many are being told already, the connection is just closed.
         if let Ok(place) = event_loop.chassis.refusals.clone().try_acquire_owned() {

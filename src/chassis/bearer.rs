@@ -29,7 +29,7 @@ pub(super) fn check(
     }
     let Grant { client_id, expires_at, .. } = grant;
     if !auth.revocations.clients.looks.are_current(at) {
-        auth.revocations.clients.looks.ask();
+        auth.revocations.clients.looks.request_refresh();
         return Ok(None);
     }
     Ok(Some(Caller { user_id: client_id, session: oauth::NO_SESSION, user_created_at: None, expires_at }))

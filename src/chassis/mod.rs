@@ -65,11 +65,11 @@ use route::{Miss, Route};
 /// Requests that wait for the database or for a password's hash, at most; beyond it 503.
 pub const DETACHED_MAX: usize = 2_048;
 
-/// An answer that is not there yet.
-pub type Later = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+/// A response that is still to come.
+pub type PendingResponse = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
-/// What turns out later to be answered from memory after all, or by work.
-pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// An answer that is still to come: from memory, or by work that turns out to be needed.
+pub type PendingAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// How a request is answered.
 pub enum Answer {
@@ -79,24 +79,24 @@ pub enum Answer {
     /// From memory, here and now.
     Now(Box<Result<Response, Error>>),
     /// From memory, when something happens. Dropped when the client hangs up.
-    Held(Waiting),
+    Held(PendingAnswer),
     /// By work on the background runtime, which is done even when the client hangs up.
-    Detached(Later),
+    Detached(PendingResponse),
 }
 
 impl Answer {
-    /// What is known here and now.
+    /// An answer that is known already.
     #[must_use]
     pub fn now(result: Result<Response, Error>) -> Self {
         Self::Now(Box::new(result))
     }
 
-    /// Something to wait for on the event loop; it must touch no database.
+    /// An answer to wait for on the event loop; the wait must not touch a database.
     pub fn held(waiting: impl Future<Output = Answer> + Send + 'static) -> Self {
         Self::Held(Box::pin(waiting))
     }
 
-    /// Work for the background runtime.
+    /// An answer by work on the background runtime.
     pub fn detached(work: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
         Self::Detached(Box::pin(work))
     }
@@ -118,7 +118,7 @@ pub trait Application: Send + Sync + 'static {
     fn call(&self, route: Self::Route, request: &mut Request) -> Answer;
 }
 
-/// Everything that the event loops share.
+/// What the event loops share.
 pub struct Chassis<A: Application> {
     application: A,
     auth: Arc<Auth>,

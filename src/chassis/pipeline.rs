@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
-use crate::auth::looks::LOOK_WAIT_MS_MAX;
+use crate::auth::freshness::REFRESH_WAIT_MS_MAX;
 use crate::clock::Timestamp;
 
 use super::body::{Buffered, Unread};
@@ -33,7 +33,7 @@ use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Access, Miss, Route as _};
-use super::{Answer, Application, Chassis, Error, Later, head, identity};
+use super::{Answer, Application, Chassis, Error, PendingResponse, head, identity};
 
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
@@ -212,28 +212,28 @@ async fn serve_with_body<A: Application>(
     finish(&event_loop, exchange, is_last, answered.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// Waits for the next look-up of who may come in, where what this instance knew did not tell.
+/// Waits until this instance's knowledge of its callers is fresh enough to tell whether this one may come in.
 async fn look_up_caller<A: Application>(
     event_loop: &EventLoop<A>,
     route: A::Route,
     request: &Request,
 ) -> Result<Option<Caller>, Error> {
-    let asked_at = Instant::now();
-    let deadline = tokio::time::Instant::from_std(asked_at) + Duration::from_millis(LOOK_WAIT_MS_MAX);
+    let began_at = Instant::now();
+    let deadline = tokio::time::Instant::from_std(began_at) + Duration::from_millis(REFRESH_WAIT_MS_MAX);
     let auth = &event_loop.chassis.auth;
-    let looks = match route.spec().access {
+    let freshness = match route.spec().access {
         Access::Client(_) => &auth.revocations.clients.looks,
         _ => &auth.registrations.looks,
     };
     loop {
-        let over = looks.over();
-        // Where a look failed, or reserved too long, they are as unknown as before.
-        match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
+        let ended = freshness.next_refresh();
+        // After a refresh that failed the caller is as unknown as before.
+        match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), began_at)? {
             Identity::Known(caller) => return Ok(caller),
-            Identity::Unknown if looks.tried_since(asked_at) => break,
+            Identity::Unknown if freshness.tried_since(began_at) => break,
             Identity::Unknown => {}
         }
-        if timeout_at(deadline, over).await.is_err() {
+        if timeout_at(deadline, ended).await.is_err() {
             break;
         }
     }
@@ -311,7 +311,7 @@ async fn settle<A: Application>(
 /// write is left half done, and no database connection is left with an answer unread.
 async fn detached<A: Application>(
     event_loop: &EventLoop<A>,
-    work: Later,
+    work: PendingResponse,
     reserved: &mut Reserved,
 ) -> Result<Response, Error> {
     let chassis = &event_loop.chassis;

@@ -88,7 +88,7 @@ pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) -> Infallib
             clients.replace(revoked(&db).await?);
             Ok::<_, db::Error>(())
         };
-        match clients.looks.once(look).await {
+        match clients.looks.refresh(look).await {
             Ok(()) => {
                 if std::mem::take(&mut told) {
                     tracing::info!("the revoked clients can be read again");

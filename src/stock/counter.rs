@@ -50,16 +50,16 @@ const _: () = assert!(QUEUE_WAIT_MS_MAX + SERVER_STATEMENT_MS_MAX <= ANSWER_MS_M
 type Refusal = Arc<str>;
 
 /// Someone in a queue.
-struct Waiter<T> {
+struct InLine<T> {
     since: Instant,
     answer: oneshot::Sender<Result<T, Refusal>>,
 }
 
-/// An answer to come. Dropping it before the statement began takes the place in the queue back.
-pub struct Turn<T>(oneshot::Receiver<Result<T, Refusal>>);
+/// An outcome that is still to come. Whoever drops it before the statement began leaves the queue.
+pub struct Pending<T>(oneshot::Receiver<Result<T, Refusal>>);
 
-impl<T> Turn<T> {
-    /// Waits for it.
+impl<T> Pending<T> {
+    /// Waits for the outcome, [`DETACHED_MS_MAX`] at most.
     ///
     /// # Errors
     /// 503 where the database did not answer; whether a buyer was sold something is then unknown.
@@ -75,13 +75,13 @@ impl<T> Turn<T> {
 
 /// The way into a queue.
 #[derive(Clone)]
-struct Line<T>(mpsc::Sender<Waiter<T>>);
+struct Line<T>(mpsc::Sender<InLine<T>>);
 
 impl<T> Line<T> {
-    fn join(&self) -> Result<Turn<T>, Error> {
-        let (answer, turn) = oneshot::channel();
-        match self.0.try_send(Waiter { since: Instant::now(), answer }) {
-            Ok(()) => Ok(Turn(turn)),
+    fn join(&self) -> Result<Pending<T>, Error> {
+        let (answer, outcome) = oneshot::channel();
+        match self.0.try_send(InLine { since: Instant::now(), answer }) {
+            Ok(()) => Ok(Pending(outcome)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Error::busy("the queue at the stock")),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(Error::Internal("nobody serves the queue at the stock".to_owned()))
@@ -94,7 +94,7 @@ impl<T> Line<T> {
     }
 }
 
-/// What is counted.
+/// What the counter reports to Prometheus.
 #[derive(Clone)]
 struct Metrics {
     bought: Histogram,
@@ -130,7 +130,7 @@ impl Counter {
     ///
     /// # Errors
     /// 503 when the queue is full.
-    pub fn buy(&self) -> Result<Turn<bool>, Error> {
+    pub fn buy(&self) -> Result<Pending<bool>, Error> {
         self.buyers.join()
     }
 
@@ -138,7 +138,7 @@ impl Counter {
     ///
     /// # Errors
     /// As [`Counter::buy`].
-    pub fn quantity(&self) -> Result<Turn<u64>, Error> {
+    pub fn quantity(&self) -> Result<Pending<u64>, Error> {
         self.readers.join()
     }
 }
@@ -178,14 +178,14 @@ impl Metrics {
 /// A queue as its one server sees it.
 struct Queue<T> {
     db: Arc<Db>,
-    arriving: mpsc::Receiver<Waiter<T>>,
+    arriving: mpsc::Receiver<InLine<T>>,
     /// Those of the next statement, first come first.
-    waiting: VecDeque<Waiter<T>>,
+    waiting: VecDeque<InLine<T>>,
     reruns: Backoff,
 }
 
 impl<T> Queue<T> {
-    fn new(db: Arc<Db>, arriving: mpsc::Receiver<Waiter<T>>) -> Self {
+    fn new(db: Arc<Db>, arriving: mpsc::Receiver<InLine<T>>) -> Self {
         let reruns = Backoff::new(RERUN_PAUSE_MS.0, RERUN_PAUSE_MS.1);
         Self { db, arriving, waiting: VecDeque::new(), reruns }
     }
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_turns_away_and_a_place_left_is_known() {
-        let (sender, mut arriving) = mpsc::channel::<Waiter<bool>>(2);
+        let (sender, mut arriving) = mpsc::channel::<InLine<bool>>(2);
         let line = Line(sender);
         let (one, two) = (line.join().unwrap(), line.join().unwrap());
         assert!((line.length() - 2.0).abs() < f64::EPSILON);

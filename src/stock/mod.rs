@@ -30,7 +30,7 @@ use crate::db::{Db, Statement};
 use crate::service::{Context, Service};
 use crate::tasks::Kind;
 
-use counter::{Counter, Turn};
+use counter::{Counter, Pending};
 use routes::Route;
 
 /// The stock counter service.
@@ -51,7 +51,7 @@ impl Service for Stock {
         let counter = Counter::new(context.db.clone(), &context.registry, &context.tasks)
             .map_err(|error| error.to_string())?;
         let (db, auth) = (context.db.clone(), context.auth.clone());
-        auth.revocations.clients.looks.follow();
+        auth.revocations.clients.looks.require_refresh();
         let follow = move || clients::follow_revocations(db.clone(), auth.clone());
         context.tasks.spawn("stock_revocations", Kind::Needed, follow);
         Ok(Arc::new(Self { db: context.db.clone(), auth: context.auth.clone(), counter }))
@@ -93,8 +93,8 @@ impl Stock {
 }
 
 /// How much there is.
-async fn quantity(turn: Turn<u64>) -> Result<Response, Error> {
-    let quantity = turn.outcome().await?;
+async fn quantity(pending: Pending<u64>) -> Result<Response, Error> {
+    let quantity = pending.outcome().await?;
     Ok(response::json_text(StatusCode::OK, format!(r#"{{"quantity":{quantity}}}"#)))
 }
 
@@ -106,8 +106,8 @@ async fn set_quantity(stock: Arc<Stock>, quantity: u64) -> Result<Response, Erro
 }
 
 /// One for this buyer, or none.
-async fn buy(turn: Turn<bool>) -> Result<Response, Error> {
-    Ok(if turn.outcome().await? {
+async fn buy(pending: Pending<bool>) -> Result<Response, Error> {
+    Ok(if pending.outcome().await? {
         response::json_text(StatusCode::OK, r#"{"message":"Hyper acquired successfully"}"#)
     } else {
         response::json_text(StatusCode::NOT_FOUND, r#"{"message":"No Hyper available for you"}"#)

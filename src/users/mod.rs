@@ -2,7 +2,7 @@
 //!
 //! One task looks at the newest rows of `users` and of `revoked_sessions`, again and again, and at once when a request
 //! asks for it: because its token's user is not known here, or because the last look was too long ago
-//! ([`Looks`](crate::auth::looks::Looks) says when). The look has a connection of its own, so that no request delays it.
+//! ([`Freshness`](crate::auth::freshness::Freshness) says when). The look has a connection of its own, so that no request delays it.
 //!
 //! - **Users.** The newest show when the database has another history than it had: the newest user that was known is
 //!   not there any more, or an id has a row of another time. Then all newcomers are read anew, and every token is
@@ -66,7 +66,7 @@ async fn run(db: Arc<Db>, auth: Weak<Auth>) {
     let mut kept = Kept::default();
     loop {
         let Some(auth) = auth.upgrade() else { return };
-        if let Err(error) = auth.registrations.looks.once(look(&mut kept, &db, &auth)).await {
+        if let Err(error) = auth.registrations.looks.refresh(look(&mut kept, &db, &auth)).await {
             // The database's absence is logged and counted where requests meet it.
             tracing::debug!(%error, "who may come in could not be looked up");
         }

@@ -95,7 +95,7 @@ fn check_age(auth: &Auth, now: Timestamp) -> Result<(), TokenError> {
     if auth.registrations.looks.are_current(now) {
         return Ok(());
     }
-    auth.registrations.looks.ask();
+    auth.registrations.looks.request_refresh();
     Err(TokenError::Unknown)
 }
 

@@ -162,13 +162,13 @@ pub struct Config {
     pub app_env: AppEnv,
     /// Names of the services to serve.
     pub services: Vec<String>,
-    /// Whether they have pages.
+    /// Whether services have pages for browsers.
     pub pages: bool,
     /// The writer.
     pub database: DatabaseTarget,
     /// The reader, if there is one.
     pub database_reader: Option<DatabaseTarget>,
-    /// Protection of both.
+    /// How the connections to writer and reader are protected.
     pub database_ssl: SslMode,
     /// What `import` brings over, where `--from` does not say it.
     pub import_from: Option<DatabaseTarget>,
@@ -184,9 +184,9 @@ pub struct Config {
     pub usernames: Usernames,
     /// Wrong sign-ins from one address in a minute, and as many registrations.
     pub address_attempts_max: u32,
-    /// Signing key.
+    /// The key that signs tokens.
     pub secret: Secret,
-    /// The key before, still accepted.
+    /// The key before that: its tokens are still accepted.
     pub secret_previous: Option<Secret>,
     /// Seconds a token is valid.
     pub token_ttl_seconds: u64,
@@ -194,7 +194,7 @@ pub struct Config {
     pub frontend_origins: Vec<String>,
     /// How many entries of X-Forwarded-For to believe, from the right.
     pub trusted_proxy_hops: usize,
-    /// Open client connections.
+    /// Open client connections, at most.
     pub connections_max: usize,
     /// Where the board's pictures go.
     pub pictures: Pictures,
@@ -202,17 +202,17 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Seconds after which an expert who is gone loses a claim; 0 for never.
     pub claim_lease_seconds: u64,
-    /// Recent changes in memory.
+    /// Recent changes kept in memory, at most.
     pub feed_window_events: usize,
-    /// Their bytes.
+    /// Bytes of these changes, at most.
     pub feed_window_bytes: usize,
-    /// Seconds a change stays in the database.
+    /// Seconds that a change stays in the database, at most.
     pub feed_retention_seconds: u64,
-    /// Held polls and streams.
+    /// Held polls and streams at once, at most.
     pub feed_waiters_max: usize,
-    /// Log lines' form.
+    /// The form of log lines.
     pub log_format: LogFormat,
-    /// Log filter.
+    /// Which log lines are written: a filter that tracing-subscriber has parsed once without an error.
     pub log_filter: String,
 }
 

@@ -63,7 +63,6 @@ macro_rules! services {
         }
 
         /// What each service finds at a path, whether it is on or not; for tests of all of them.
-        #[must_use]
         pub fn find_in_each(method: &Method, path: &str) -> [Result<Route, Miss>; NAMES.len()] {
             [$($Service::find(method, path).map(Route::$Service)),+]
         }

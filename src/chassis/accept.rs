@@ -218,8 +218,8 @@ async fn serve_accepted<A: Application>(
     }
 }
 
-/// Closing the listener resets what is still in the kernel's queue, so that is taken first; by asking the
-/// kernel itself, since the runtime knows only of what came before it last looked.
+/// Accepts what is still in the kernel's queue, then closes the listener, which would have reset it. Asks the kernel
+/// itself, because the runtime knows only of connections that came before it last polled.
 fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>], listener: TcpListener) {
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, peer)) = listener.accept() {
@@ -265,10 +265,10 @@ fn place<A: Application>(
     let _best_effort = stream.set_nodelay(true);
     let Some(permit) = ConnectionPermit::find(&event_loop.chassis) else {
         event_loop.chassis.connections_refused.inc();
-        // Where too many are being told already, the connection is just closed.
-        if let Ok(place) = event_loop.chassis.refusals.clone().try_acquire_owned() {
+        // Where too many clients are being told so already, the connection is just closed.
+        if let Ok(permit) = event_loop.chassis.refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 refuse(stream).await;
             });
         }
@@ -278,15 +278,15 @@ fn place<A: Application>(
         event_loop.take(stream, peer.ip(), permit);
         return;
     };
-    // What cannot be handed over is dropped, which closes it: the loop is stuck, and so would be the client.
+    // A connection that cannot be handed over is dropped, which closes it: its loop is stuck, and the client would be, too.
     let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), permit)));
     if !matches!(handed, Ok(Ok(()))) {
         event_loop.chassis.connections_refused.inc();
     }
 }
 
-/// Tells a client that there is no room, without waiting for its request; what it sends is thrown away until
-/// it closes, or a reset would take the answer from it.
+/// Tells a client that there is no room, without waiting for its request. What it sends is read and dropped until it
+/// closes the connection: closing with bytes unread would reset it, and the client might lose the answer.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
         stream.write_all(FULL).await?;
@@ -296,8 +296,8 @@ async fn refuse(mut stream: TcpStream) {
     let _best_effort = tokio::time::timeout(Duration::from_millis(REFUSAL_MS_MAX), told).await;
 }
 
-/// An accept that failed: the client went away again, or this process is out of something. Never the end of
-/// accepting, and never a tight loop.
+/// Handles an accept that failed: the client went away again, or this process ran out of descriptors or memory. The
+/// latter is counted, and followed by a pause, so that accepting neither ends nor spins.
 async fn refused<A: Application>(chassis: &Chassis<A>, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {

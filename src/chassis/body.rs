@@ -13,15 +13,15 @@ use tokio::time::timeout;
 
 use super::Error;
 
-/// A body may take this long, and longer by a second for each [`BODY_BYTES_PER_S_MIN`] of its route's limit.
+/// Longest time for a body to arrive, and a second more for each [`BODY_BYTES_PER_S_MIN`] of its route's limit.
 const BODY_MS_MAX: u64 = 10_000;
 /// The slowest upload that is waited for.
 const BODY_BYTES_PER_S_MIN: usize = 50_000;
 /// Bytes of bodies in memory at once, over all connections; beyond it 503.
 pub(super) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A body that is not wanted is read up to this length, so that its connection can be kept.
+/// Longest body that is read and dropped, so that its connection can be kept.
 const SKIP_BYTES_MAX: u64 = 16 * 1024;
-/// For so long.
+/// Longest time for that.
 const SKIP_MS_MAX: u64 = 500;
 
 const SLOW: Error =
@@ -75,9 +75,9 @@ async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>)
 /// How much of a request's body is still unread on the connection.
 #[derive(Default)]
 pub(super) enum Unread {
-    /// All of it.
+    /// All of the body.
     Whole(Incoming),
-    /// Nothing.
+    /// None of it.
     #[default]
     Nothing,
     /// Unknown: reading it failed.

@@ -153,7 +153,6 @@ impl<A: Application> Chassis<A> {
         drain: Arc<Drain>,
     ) -> Result<Self, prometheus::Error> {
         let mut labels: Vec<RouteLabels> = A::Route::all()
-            .into_iter()
             .map(|route| RouteLabels { method: route.spec().method, route: route.spec().label })
             .collect();
         labels.push(RouteLabels { method: "_OTHER", route: "_unmatched" });

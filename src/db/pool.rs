@@ -38,7 +38,8 @@ const AGE_S_MAX: u64 = 1_800;
 /// The server closes a connection of ours that idles this long. Not its default of 8 h: where the network lost
 /// us, this is when it lets go of our locks.
 pub const SESSION_IDLE_S_MAX: u64 = 600;
-/// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
+/// The server closes a connection that idles this long with a transaction open, where it can (MariaDB). No transaction of
+/// this program takes as long.
 pub const TRANSACTION_IDLE_S_MAX: u64 = 10;
 /// MySQL cannot, so there this is the limit of all that idles: what a client that vanished has locked is locked for
 /// as long.

@@ -24,7 +24,7 @@ macro_rules! statements {
     ($($files:tt)+) => { $crate::sql_files! { Statement STATEMENTS $($files)+ } };
 }
 
-/// The same for its packets, all of them as `PACKETS`.
+/// Declares the packets of one `store.rs` in the same way, all of them as `PACKETS`.
 #[macro_export]
 macro_rules! packets {
     ($($files:tt)+) => { $crate::sql_files! { Packet PACKETS $($files)+ } };

@@ -135,7 +135,7 @@ impl Drop for Attempt<'_> {
 }
 
 impl Attempts {
-    /// None yet.
+    /// A limiter that has counted nothing yet.
     ///
     /// # Errors
     /// When the metric's name is taken: a mistake of ours.

@@ -8,7 +8,7 @@
 //!  client ──► chassis/accept     one listener; each connection belongs to one event loop (a thread)
 //!               │                 chassis/connection: idle, head and write limits, kept by one sweep per loop
 //!               ▼
-//!             chassis/pipeline   find ─► spec ─► identity ─► body ─► call ─► finish (id, CORS, log, count)
+//!             chassis/pipeline   find ─► admit (framing, caller) ─► body ─► call ─► finish (id, CORS, log, count)
 //!               │ find, call
 //!               ▼
 //!             services           which services this process serves

@@ -149,5 +149,5 @@ impl Context {
 /// Longest wait for the feed's tail to end. A database that answers needs some ms, and one that does not may be left.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
-/// Longest wait for the first look at the database.
+/// Longest wait of [`Context::settled`].
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);

@@ -39,8 +39,8 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Moves on when a token that was good may not be any more, other than by time. Who read it before a token was
-    /// found good need not look again while it stays the same.
+    /// Changes when a token that was good may not be any more for another reason than time. A caller that read it before
+    /// it found a token good need not verify it again while it stays the same.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.revocations.version().wrapping_add(self.registrations.version())

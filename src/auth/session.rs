@@ -101,8 +101,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Moves on with each session that is signed out. Who read it before a session was found not revoked need not
-    /// look again while it stays the same.
+    /// Changes with each session that is signed out. A caller that read it before it found a session not revoked need not
+    /// ask again while it stays the same.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }

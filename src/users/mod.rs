@@ -66,7 +66,7 @@ async fn run(db: Arc<Db>, auth: Weak<Auth>) {
     let mut kept = Kept::default();
     loop {
         let Some(auth) = auth.upgrade() else { return };
-        if let Err(error) = auth.registrations.looks.refresh(look(&mut kept, &db, &auth)).await {
+        if let Err(error) = auth.registrations.looks.refresh(refresh(&mut kept, &db, &auth)).await {
             // That the database is away is logged and counted by the requests that need it.
             tracing::debug!(%error, "who may come in could not be looked up");
         }
@@ -74,20 +74,20 @@ async fn run(db: Arc<Db>, auth: Weak<Auth>) {
 }
 
 /// Refreshes once, on the connection that is kept for it, or on a new one where that was closed meanwhile.
-async fn look(kept: &mut Kept, db: &Db, auth: &Auth) -> Result<(), Error> {
+async fn refresh(kept: &mut Kept, db: &Db, auth: &Auth) -> Result<(), Error> {
     if let Some(mut connection) = kept.connection.take()
-        && look_on(&mut connection, &mut kept.signed_out_at, auth).await.is_ok()
+        && refresh_on(&mut connection, &mut kept.signed_out_at, auth).await.is_ok()
     {
         kept.connection = Some(connection);
         return Ok(());
     }
     let mut connection = Dedicated::open(db).await?;
-    look_on(&mut connection, &mut kept.signed_out_at, auth).await?;
+    refresh_on(&mut connection, &mut kept.signed_out_at, auth).await?;
     kept.connection = Some(connection);
     Ok(())
 }
 
-async fn look_on(
+async fn refresh_on(
     db: &mut Dedicated,
     signed_out_at: &mut Option<Timestamp>,
     auth: &Auth,
@@ -129,7 +129,7 @@ async fn users(db: &mut Dedicated, auth: &Auth) -> Result<(), Error> {
     let horizon_seconds = auth.token_ttl_seconds.saturating_add(REMEMBERED_EXTRA_S);
     let mut anew = false;
     for _ in 0..ANEW_MAX {
-        let look = auth.registrations.begin(anew);
+        let refresh = auth.registrations.begin(anew);
         let (mut newest, mut now) = (Vec::new(), Timestamp::default());
         let (mut below, mut rows) = (i64::MAX as u64, PAGE_ROWS);
         loop {
@@ -138,13 +138,13 @@ async fn users(db: &mut Dedicated, auth: &Auth) -> Result<(), Error> {
             let Some(&Seen { user: last, now: read_at }) = page.last() else { break };
             (now, below) = (read_at, last.user_id);
             let was_last = (page.len() as u64) < rows || newest.len() > NEWCOMERS_MAX;
-            if was_last || look.ends_with(last, now, horizon_seconds) {
+            if was_last || refresh.ends_with(last, now, horizon_seconds) {
                 break;
             }
             rows = LONG_PAGE_ROWS;
         }
-        let asked = asked(db, &look.asked).await?;
-        match auth.registrations.end(&look, &newest, &asked, now, horizon_seconds) {
+        let asked = asked(db, &refresh.asked).await?;
+        match auth.registrations.end(&refresh, &newest, &asked, now, horizon_seconds) {
             Ok(()) => return Ok(()),
             Err(Replaced) => {
                 tracing::warn!("the database has other users than it had: all tokens are judged anew");

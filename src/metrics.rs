@@ -10,7 +10,10 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    PullingGauge, Registry, TextEncoder,
+};
 
 /// Upper bounds of the latency buckets, in seconds: fine enough to tell 100 µs from 1 ms, wide enough for a
 /// held poll of 55 s. The names of OpenTelemetry's buckets, with six finer ones below.
@@ -290,7 +293,113 @@ impl Collector for HttpCollector {
     }
 }
 
-/// What brings gauges up to date before a scrape.
+/// A counter.
+///
+/// # Errors
+/// When its name is taken: a mistake of ours. So with all that follow.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(registry, IntCounter::new(name, help)?)
+}
+
+/// Counters that differ in these labels.
+///
+/// # Errors
+/// As [`counter`].
+pub fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+/// A histogram with these upper bounds.
+///
+/// # Errors
+/// As [`counter`].
+pub fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+/// Histograms that differ in one label.
+///
+/// # Errors
+/// As [`counter`].
+pub fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+    label: &str,
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(options, &[label])?)
+}
+
+/// A gauge whose value is read when it is scraped: so nothing has to keep it up to date.
+///
+/// # Errors
+/// As [`counter`].
+pub fn gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    read: impl Fn() -> f64 + Send + Sync + 'static,
+) -> Result<(), prometheus::Error> {
+    registered(registry, PullingGauge::new(name, help, Box::new(read))?).map(drop)
+}
+
+/// Gauges that differ in these labels, which `read` sets when they are scraped.
+///
+/// # Errors
+/// As [`counter`].
+pub fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    read: impl Fn(&IntGaugeVec) + Send + Sync + 'static,
+) -> Result<(), prometheus::Error> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(ReadWhenScraped { gauges, read }))
+}
+
+/// The collector of [`gauges`].
+struct ReadWhenScraped<R> {
+    gauges: IntGaugeVec,
+    read: R,
+}
+
+impl<R: Fn(&IntGaugeVec) + Send + Sync> Collector for ReadWhenScraped<R> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        (self.read)(&self.gauges);
+        self.gauges.collect()
+    }
+}
+
+/// The same metric, scraped with all others from now on.
+///
+/// # Errors
+/// As [`counter`].
+pub fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// What brings the feed's gauges up to date before a scrape. All others are read by the scrape itself: [`gauge`].
 #[derive(Default)]
 pub struct BeforeScrape(std::sync::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
 

@@ -162,13 +162,13 @@ pub struct Config {
     pub app_env: AppEnv,
     /// Names of the services to serve.
     pub services: Vec<String>,
-    /// Whether they have pages.
+    /// Whether services have pages for browsers.
     pub pages: bool,
     /// The writer.
     pub database: DatabaseTarget,
     /// The reader, if there is one.
     pub database_reader: Option<DatabaseTarget>,
-    /// Protection of both.
+    /// How the connections to writer and reader are protected.
     pub database_ssl: SslMode,
     /// What `import` brings over, where `--from` does not say it.
     pub import_from: Option<DatabaseTarget>,
@@ -184,9 +184,9 @@ pub struct Config {
     pub usernames: Usernames,
     /// Wrong sign-ins from one address in a minute, and as many registrations.
     pub address_attempts_max: u32,
-    /// Signing key.
+    /// The key that signs tokens.
     pub secret: Secret,
-    /// The key before, still accepted.
+    /// The key before that: its tokens are still accepted.
     pub secret_previous: Option<Secret>,
     /// Seconds a token is valid.
     pub token_ttl_seconds: u64,
@@ -194,7 +194,7 @@ pub struct Config {
     pub frontend_origins: Vec<String>,
     /// How many entries of X-Forwarded-For to believe, from the right.
     pub trusted_proxy_hops: usize,
-    /// Open client connections.
+    /// Open client connections, at most.
     pub connections_max: usize,
     /// Where the board's pictures go.
     pub pictures: Pictures,
@@ -202,17 +202,17 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Seconds after which an expert who is gone loses a claim; 0 for never.
     pub claim_lease_seconds: u64,
-    /// Recent changes in memory.
+    /// Recent changes kept in memory, at most.
     pub feed_window_events: usize,
-    /// Their bytes.
+    /// Bytes of these changes, at most.
     pub feed_window_bytes: usize,
-    /// Seconds a change stays in the database.
+    /// Seconds that a change stays in the database, at most.
     pub feed_retention_seconds: u64,
-    /// Held polls and streams.
+    /// Held polls and streams at once, at most.
     pub feed_waiters_max: usize,
-    /// Log lines' form.
+    /// The form of log lines.
     pub log_format: LogFormat,
-    /// Log filter.
+    /// Which log lines are written: a filter that tracing-subscriber has parsed once without an error.
     pub log_filter: String,
 }
 
@@ -222,9 +222,9 @@ impl Config {
     /// `known_services` are the names that `SERVICES` may hold.
     ///
     /// # Errors
-    /// All mistakes at once, a line each, naming the variable and never its value where it is secret.
+    /// All mistakes of one run together, a line each, naming the variable and never its value where it is secret.
     pub fn from_vars(vars: &dyn Vars, known_services: &[&str]) -> Result<Self, Vec<String>> {
-        let mut read = Reader { vars, mistakes: Vec::new() };
+        let mut read = VarReader { vars, mistakes: vars.mistakes().to_vec() };
         let app_env =
             read.choice(APP_ENV, &[("development", AppEnv::Development), ("production", AppEnv::Production)]);
         let cores = available_parallelism().map_or(1, usize::from);
@@ -279,12 +279,12 @@ fn connections_default() -> usize {
 }
 
 /// Reads variables and collects what is wrong with them.
-struct Reader<'a> {
+struct VarReader<'a> {
     vars: &'a dyn Vars,
     mistakes: Vec<String>,
 }
 
-impl Reader<'_> {
+impl VarReader<'_> {
     /// The value, else the default, else nothing. An empty value counts as unset, as shells and
     /// Elastic Beanstalk hand over cleared variables.
     fn text(&self, variable: Variable) -> Option<String> {
@@ -295,8 +295,8 @@ impl Reader<'_> {
 
     fn mistake(&mut self, variable: Variable, expected: &str) {
         let mistake = format!("{}: {expected}", variable.name);
-        // Writer and reader share some variables.
-        if !self.mistakes.contains(&mistake) {
+        // Writer and reader share some variables. And what could not be read is not missing.
+        if !self.mistakes.contains(&mistake) && !names(self.vars.mistakes(), variable) {
             self.mistakes.push(mistake);
         }
     }
@@ -423,17 +423,23 @@ impl Reader<'_> {
     fn quotes(&mut self) {
         let secrets = [SECRET_KEY_BASE, SECRET_KEY_BASE_PREVIOUS, RDS_PASSWORD, AWS_SECRET_ACCESS_KEY];
         for variable in VARIABLES {
-            let is_said =
-                self.mistakes.iter().any(|mistake| mistake.starts_with(&format!("{}: ", variable.name)));
             let text = self.text(*variable).unwrap_or_default();
             let is_quoted = ['"', '\'']
                 .iter()
                 .any(|quote| text.len() > 1 && text.starts_with(*quote) && text.ends_with(*quote));
-            if is_quoted && !is_said && !secrets.iter().any(|secret| secret.name == variable.name) {
+            if is_quoted
+                && !names(&self.mistakes, *variable)
+                && !secrets.iter().any(|secret| secret.name == variable.name)
+            {
                 self.mistake(*variable, "is in quotes, which count as part of it: leave them out");
             }
         }
     }
+}
+
+/// Whether one of these mistakes is this variable's.
+fn names(mistakes: &[String], variable: Variable) -> bool {
+    mistakes.iter().any(|mistake| mistake.starts_with(&format!("{}: ", variable.name)))
 }
 
 /// What stands between commas.

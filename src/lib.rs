@@ -8,7 +8,7 @@
 //!  client ──► chassis/accept     one listener; each connection belongs to one event loop (a thread)
 //!               │                 chassis/connection: idle, head and write limits, kept by one sweep per loop
 //!               ▼
-//!             chassis/pipeline   find ─► spec ─► identity ─► body ─► call ─► finish (id, CORS, log, count)
+//!             chassis/pipeline   find ─► admit (framing, caller) ─► body ─► call ─► finish (id, CORS, log, count)
 //!               │ find, call
 //!               ▼
 //!             services           which services this process serves
@@ -52,13 +52,14 @@
 //! | place | what it is | names |
 //! |---|---|---|
 //! | `main.rs` | boot, exit codes, signals | everything |
-//! | [`services`], [`parts`] | the composition, one line per service and one for its page, and what services are made from | services |
+//! | [`services`] | the composition: one line per service | services |
 //! | [`helpdesk`] | the help desk; the pattern of every service: `mod`, `routes`, handlers by noun, `model`, `store` | chassis, feed, db |
 //! | [`stock`] | one hot number: buyers who arrive together are one UPDATE; OAuth2 clients | chassis, db |
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
 //! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names, db |
+//! | [`service`] | what a service is (a trait), and what it is made from | chassis, users, feed |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`users`] | who there is and who was signed out, as every instance's memory has it | auth, db |
@@ -90,13 +91,12 @@
 //! # Adding a service
 //!
 //! One folder, one line, its SQL; nothing in the chassis, and no list of routes, metrics or limits elsewhere:
-//! - `src/<name>/`: `mod.rs` with `new(&Parts)` and `call(route, request)`, `routes.rs` with `find` and `spec`,
-//!   `store.rs` with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
+//! - `src/<name>/`: `mod.rs` with its `impl` of [`service::Service`], `routes.rs` with `find` and `spec`, `store.rs`
+//!   with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
 //!
-//! Routing, 405, access, body limits, metrics, the OpenAPI document, `SERVICES`, and the tests that walk over all
-//! routes and statements (`tests/it/{docs,sql}.rs`, `tests/it/chassis/routes.rs`) follow from that line.
+//! Routing, access, limits, metrics, the page, the OpenAPI document, `SERVICES` and the tests over all routes follow.
 
 #![forbid(unsafe_code)]
 
@@ -113,7 +113,7 @@ pub mod helpdesk;
 pub mod import;
 pub mod log;
 pub mod metrics;
-pub mod parts;
+pub mod service;
 pub mod services;
 pub mod stock;
 pub mod tasks;

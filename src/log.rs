@@ -23,6 +23,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
+use crate::metrics;
 
 /// The longest line; the rest of a longer one is cut off. Docker and Kubernetes cut at this length, too.
 pub const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -54,9 +55,10 @@ impl Log {
     /// Starts logging, for the whole process, to the standard output; panics are logged, too.
     ///
     /// # Errors
-    /// When the filter is none, the output cannot be had, or there is no thread to be had; the text says so.
+    /// When the standard output cannot be had, or no thread; the text says so.
     pub fn start(config: &Config) -> Result<Self, String> {
-        let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("RUST_LOG: {error}"))?;
+        // The configuration was refused if it were wrong.
+        let filter = EnvFilter::builder().parse_lossy(&config.log_filter);
         let log = Self::new().map_err(|error| error.to_string())?;
         // Not `io::stdout()` itself: that keeps what it could not write, and tries it again before all else.
         let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
@@ -95,7 +97,7 @@ impl Log {
     /// # Errors
     /// When the metric's name is taken: a mistake of ours.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.dropped.clone()))
+        metrics::registered(registry, self.dropped.clone()).map(drop)
     }
 }
 

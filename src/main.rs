@@ -18,12 +18,12 @@ use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, Standing};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
-use hyperdesk::parts::Parts;
+use hyperdesk::service::Context;
 use hyperdesk::services::{self, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
 use hyperdesk::{helpdesk, import, metrics};
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -84,9 +84,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match read_config() {
+    let config = match Config::from_vars(&Environment::read(), services::NAMES) {
         Ok(config) => config,
-        Err(mistakes) => return wrong_config(&mistakes),
+        Err(mistakes) => return refuse(EXIT_CONFIG, &mistakes),
     };
     let command = arguments.command.unwrap_or(Command::Serve);
     if command == Command::CheckConfig {
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     // Dropped last, however this ends: what was logged by then is written.
     let log = match Log::start(&config) {
         Ok(log) => log,
-        Err(mistake) => return wrong_config(&[mistake]),
+        Err(why) => return refuse(EXIT_OS, &[format!("no log: {why}")]),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.web_concurrency)
@@ -121,11 +121,6 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-/// The configuration, or all that is wrong with it, whichever command wants it.
-fn read_config() -> Result<Config, Vec<String>> {
-    Config::from_vars(&Environment::read()?, services::NAMES)
 }
 
 /// An exit code and the reason for the log.
@@ -182,12 +177,13 @@ fn say(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| Failure(EXIT_IO, error.to_string()))
 }
 
-fn wrong_config(mistakes: &[String]) -> ExitCode {
+/// Ends before there is a log: the reasons go to the terminal, a line each.
+fn refuse(code: u8, reasons: &[String]) -> ExitCode {
     let mut terminal = std::io::stderr().lock();
-    for mistake in mistakes {
-        let _closed_pipe = writeln!(terminal, "{mistake}");
+    for reason in reasons {
+        let _closed_pipe = writeln!(terminal, "{reason}");
     }
-    ExitCode::from(EXIT_CONFIG)
+    ExitCode::from(code)
 }
 
 /// Everything a command works with.
@@ -272,7 +268,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let before_scrape = Arc::new(metrics::BeforeScrape::default());
     let drain = Arc::new(Drain::default());
-    let parts = Parts::new(
+    let context = Context::new(
         config.clone(),
         db.clone(),
         auth.clone(),
@@ -281,9 +277,8 @@ async fn serve(process: Process) -> Result<(), Failure> {
         drain.clone(),
         tasks.clone(),
     );
-    let gauged = db.clone();
-    before_scrape.add(move || gauged.refresh_metrics());
-    let services = Services::new(&parts).map_err(software)?;
+    db.register_gauges(&registry).map_err(software)?;
+    let services = Services::new(&context).map_err(software)?;
     let background = tokio::runtime::Handle::current();
     let chassis = Chassis::new(&config, services, auth, &registry, background, drain).map_err(software)?;
     let chassis = Arc::new(chassis);
@@ -294,7 +289,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
     tasks.spawn("schema_look", Kind::Needed, move || watch_schema(looked_at.clone(), pool_size));
-    let probe = Probe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
+    let probe = InstanceProbe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
         .map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
@@ -302,7 +297,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     // They are: who connects waits in the kernel's queue.
     tracing::info!(listener = "http", address = %http_address, "listening");
     tracing::info!(listener = "admin", address = %admin_address, "listening");
-    parts.settled().await;
+    context.settled().await;
     chassis::start(&chassis, http, config.web_concurrency, &tasks)
         .map_err(|error| Failure(EXIT_OS, error.to_string()))?;
 
@@ -318,7 +313,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
         _ = interrupted.recv() => tracing::warn!("stopped at once by a second signal"),
         why = tasks.failed() => return Err(software(why)),
     }
-    parts.close().await;
+    context.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -407,8 +402,8 @@ async fn tell_capacity(db: &Db, pool_size: usize) {
     }
 }
 
-/// What the admin port asks.
-struct Probe {
+/// This instance, as the admin port sees it.
+struct InstanceProbe {
     registry: Registry,
     before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
@@ -416,7 +411,7 @@ struct Probe {
     tasks: Tasks,
 }
 
-impl Probe {
+impl InstanceProbe {
     fn new(
         registry: &Registry,
         config: &Config,
@@ -425,32 +420,33 @@ impl Probe {
         db: Arc<Db>,
         tasks: Tasks,
     ) -> Result<Self, prometheus::Error> {
-        let build =
-            IntGaugeVec::new(Opts::new("build_info", "The version that runs; always 1."), &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        registry.register(Box::new(build))?;
-        registry.register(Box::new(limits(config)?))?;
+        let about = "The version that runs; always 1.";
+        metrics::gauges(registry, "build_info", about, &["version"], |build| {
+            build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        })?;
+        register_limits(registry, config)?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self { registry: registry.clone(), before_scrape, chassis, db, tasks })
     }
 }
 
 /// The limits that gauges are compared with, so that a rule for an alert need not know an installation's settings.
-fn limits(config: &Config) -> Result<IntGaugeVec, prometheus::Error> {
-    let about = Opts::new("config_limit", "What a setting limits something to, by the setting's name.");
-    let limits = IntGaugeVec::new(about, &["setting"])?;
-    for (setting, limit) in [
+fn register_limits(registry: &Registry, config: &Config) -> Result<(), prometheus::Error> {
+    let limits = [
         (CONNECTIONS_MAX, config.connections_max),
         (FEED_WINDOW_EVENTS, config.feed_window_events),
         (FEED_WINDOW_BYTES, config.feed_window_bytes),
         (FEED_WAITERS_MAX, config.feed_waiters_max),
-    ] {
-        limits.with_label_values(&[setting.name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
-    }
-    Ok(limits)
+    ];
+    let about = "What a setting limits something to, by the setting's name.";
+    metrics::gauges(registry, "config_limit", about, &["setting"], move |gauges| {
+        for (setting, limit) in limits {
+            gauges.with_label_values(&[setting.name]).set(i64::try_from(limit).unwrap_or(i64::MAX));
+        }
+    })
 }
 
-impl admin::Probe for Probe {
+impl admin::Probe for InstanceProbe {
     fn metrics(&self) -> Result<Vec<u8>, String> {
         self.before_scrape.run();
         metrics::render(&self.registry).map_err(|error| error.to_string())

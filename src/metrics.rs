@@ -4,13 +4,20 @@
 //! request costs a few plain stores and no contended cache line. Handles are resolved once per route, labels
 //! come from the route table and from named sets, never from a client: the number of series is bounded.
 
+mod named;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramProto, LabelPair, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    PullingGauge, Registry, TextEncoder,
+};
+
+pub use named::Named;
 
 /// Upper bounds of the latency buckets, in seconds: fine enough to tell 100 µs from 1 ms, wide enough for a
 /// held poll of 55 s. The names of OpenTelemetry's buckets, with six finer ones below.
@@ -290,76 +297,104 @@ impl Collector for HttpCollector {
     }
 }
 
-/// Declares handles to metrics, and `new`, which makes and registers them.
+/// A counter.
 ///
-/// `metrics! { struct Metrics { sold: IntCounter = "stock_sold_total", "Buyers told that they got one."; } }`
-#[macro_export]
-macro_rules! metrics {
-    ($(#[$doc:meta])* $visible:vis struct $Name:ident {
-        $($seen:vis $field:ident: $Kind:ident = $name:literal, $help:literal;)+
-    }) => {
-        $(#[$doc])*
-        #[derive(Clone)]
-        $visible struct $Name {
-            $($seen $field: $Kind,)+
-        }
-
-        impl $Name {
-            /// Makes and registers them.
-            ///
-            /// # Errors
-            /// When a name is taken: a mistake of ours.
-            $visible fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-                Ok(Self {
-                    $($field: $crate::metrics::registered(
-                        registry,
-                        <$Kind as $crate::metrics::Named>::named($name, $help)?,
-                    )?,)+
-                })
-            }
-        }
-    };
+/// # Errors
+/// When its name is taken: a mistake of ours. So with all that follow.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(registry, IntCounter::new(name, help)?)
 }
 
-/// A metric without labels.
-pub trait Named: Sized {
-    /// Makes it; what it says of itself must not be empty.
-    ///
-    /// # Errors
-    /// For a name that is none.
-    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error>;
+/// Counters that differ in these labels.
+///
+/// # Errors
+/// As [`counter`].
+pub fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-impl Named for prometheus::IntCounter {
-    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        Self::new(name, help)
+/// A histogram with these upper bounds.
+///
+/// # Errors
+/// As [`counter`].
+pub fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    registered(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+/// Histograms that differ in one label.
+///
+/// # Errors
+/// As [`counter`].
+pub fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+    label: &str,
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(options, &[label])?)
+}
+
+/// A gauge whose value is read when it is scraped: so nothing has to keep it up to date.
+///
+/// # Errors
+/// As [`counter`].
+pub fn gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    read: impl Fn() -> f64 + Send + Sync + 'static,
+) -> Result<(), prometheus::Error> {
+    registered(registry, PullingGauge::new(name, help, Box::new(read))?).map(drop)
+}
+
+/// Gauges that differ in these labels, which `read` sets when they are scraped.
+///
+/// # Errors
+/// As [`counter`].
+pub fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    read: impl Fn(&IntGaugeVec) + Send + Sync + 'static,
+) -> Result<(), prometheus::Error> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(ReadWhenScraped { gauges, read }))
+}
+
+/// The collector of [`gauges`].
+struct ReadWhenScraped<R> {
+    gauges: IntGaugeVec,
+    read: R,
+}
+
+impl<R: Fn(&IntGaugeVec) + Send + Sync> Collector for ReadWhenScraped<R> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges.desc()
     }
-}
 
-impl Named for prometheus::IntGauge {
-    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        Self::new(name, help)
-    }
-}
-
-impl Named for prometheus::Gauge {
-    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        Self::new(name, help)
-    }
-}
-
-/// In seconds, by [`LATENCY_BUCKETS_SECONDS`].
-impl Named for prometheus::Histogram {
-    fn named(name: &str, help: &str) -> Result<Self, prometheus::Error> {
-        let options = prometheus::HistogramOpts::new(name, help);
-        Self::with_opts(options.buckets(LATENCY_BUCKETS_SECONDS.to_vec()))
+    fn collect(&self) -> Vec<MetricFamily> {
+        (self.read)(&self.gauges);
+        self.gauges.collect()
     }
 }
 
 /// The same metric, scraped with all others from now on.
 ///
 /// # Errors
-/// When its name is taken: a mistake of ours.
+/// As [`counter`].
 pub fn registered<M: Collector + Clone + 'static>(
     registry: &Registry,
     metric: M,
@@ -368,7 +403,7 @@ pub fn registered<M: Collector + Clone + 'static>(
     Ok(metric)
 }
 
-/// What brings gauges up to date before a scrape.
+/// What brings the feed's gauges up to date before a scrape. All others are read by the scrape itself: [`gauge`].
 #[derive(Default)]
 pub struct BeforeScrape(std::sync::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
 

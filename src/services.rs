@@ -1,7 +1,7 @@
 //! The composition: which services there are. A sixth one is one more line in `services!`.
 //!
-//! A service that is not named in `SERVICES` has no routes, asks no table, and costs nothing. Each has its part of
-//! the OpenAPI document in its folder, and its page where people use it ([`pages`]).
+//! A service that is not named in `SERVICES` has no routes, asks no table, and costs nothing. What a service says of
+//! itself is in its implementation of [`Service`]; here they are only put side by side.
 
 pub mod meta;
 mod openapi;
@@ -12,29 +12,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use crate::board::{self, Board};
-use crate::bookstore::{self, Bookstore};
+use crate::board::Board;
+use crate::bookstore::Bookstore;
+use crate::chassis::pages::Page;
 use crate::chassis::route::{self, Miss, Spec};
-use crate::chassis::{Answer, Request, Service};
-use crate::datetime::{self, Datetime};
+use crate::chassis::{Answer, Application, Error, Request};
+use crate::datetime::Datetime;
 use crate::db::{Packet, Statement};
-use crate::helpdesk::{self, Helpdesk};
-use crate::parts::Parts;
-use crate::stock::{self, Stock};
-use crate::users;
+use crate::helpdesk::Helpdesk;
+use crate::service::{Context, Service};
+use crate::stock::Stock;
+use crate::{feed, users};
 
 use pages::Pages;
 
 macro_rules! services {
-    ($($field:ident: $Service:ident, $name:literal;)+) => {
+    ($($field:ident: $Service:ident;)+) => {
         /// The names that `SERVICES` may hold.
-        pub const NAMES: &[&str] = &[$($name),+];
+        pub const NAMES: &[&str] = &[$($Service::NAME),+];
 
         /// Every statement of the feed, the users and every service, for the test that prepares them all.
-        pub const STATEMENTS: &[&[Statement]] = &[crate::feed::store::STATEMENTS, users::store::STATEMENTS, $($field::store::STATEMENTS),+];
+        pub const STATEMENTS: &[&[Statement]] =
+            &[feed::store::STATEMENTS, users::store::STATEMENTS, $($Service::STATEMENTS),+];
 
-        /// Every packet, of those that have any.
-        pub const PACKETS: &[&[Packet]] = &[crate::feed::store::PACKETS, helpdesk::store::PACKETS];
+        /// Every packet of the feed and every service.
+        pub const PACKETS: &[&[Packet]] = &[feed::store::PACKETS, $($Service::PACKETS),+];
+
+        /// Each service's page, where it has one.
+        const PAGES: &[Option<Page>] = &[$($Service::PAGE),+];
 
         /// A route of one of the services, or of all of them.
         #[derive(Clone, Copy, Debug)]
@@ -42,7 +47,24 @@ macro_rules! services {
         pub enum Route {
             Meta(meta::Route),
             Page(pages::Route),
-            $($Service($field::routes::Route),)+
+            $($Service(<$Service as Service>::Route),)+
+        }
+
+        impl Route {
+            /// The service whose URL this is; none of those that every process has.
+            #[must_use]
+            pub fn service(self) -> Option<&'static str> {
+                match self {
+                    Self::Meta(_) => None,
+                    Self::Page(route) => route.service(),
+                    $(Self::$Service(_) => Some($Service::NAME),)+
+                }
+            }
+        }
+
+        /// What each service finds at a path, whether it is on or not; for tests of all of them.
+        pub fn find_in_each(method: &Method, path: &str) -> [Result<Route, Miss>; NAMES.len()] {
+            [$($Service::find(method, path).map(Route::$Service)),+]
         }
 
         /// The services that this process serves.
@@ -56,30 +78,25 @@ macro_rules! services {
             /// Makes those that the configuration names.
             ///
             /// # Errors
-            /// A text for the log: a metric's name taken twice, or something else that must not happen.
-            pub fn new(parts: &Parts) -> Result<Self, String> {
-                let wanted = |name: &str| parts.config.services.iter().any(|service| service == name);
-                let documents = [
-                    $((
-                        $name,
-                        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/", stringify!($field), "/openapi.json")),
-                    )),+
-                ];
-                let documents = documents.into_iter().filter(|(name, _)| wanted(name));
+            /// A text for the log, see [`Service::new`].
+            pub fn new(context: &Context) -> Result<Self, String> {
+                let is_on = |name: &str| context.config.services.iter().any(|service| service == name);
+                let documents = [$(($Service::NAME, $Service::OPENAPI)),+];
+                let documents = documents.into_iter().filter(|(name, _)| is_on(name));
                 Ok(Self {
                     openapi: openapi::document(documents.map(|(_, document)| document))?,
-                    pages: parts.config.pages.then(|| Pages::new(&parts.config)).transpose()?,
-                    $($field: wanted($name).then(|| $Service::new(parts)).transpose()?,)+
+                    pages: context.config.pages.then(|| Pages::new(&context.config)).transpose()?,
+                    $($field: is_on($Service::NAME).then(|| $Service::new(context)).transpose()?,)+
                 })
             }
         }
 
-        impl Service for Services {
+        impl Application for Services {
             type Route = Route;
 
             fn find(&self, method: &Method, path: &str) -> Result<Route, Miss> {
                 $(if self.$field.is_some() {
-                    match $field::routes::find(method, path) {
+                    match $Service::find(method, path) {
                         Ok(route) => return Ok(Route::$Service(route)),
                         Err(Miss::Path) => {}
                         Err(miss) => return Err(miss),
@@ -92,21 +109,22 @@ macro_rules! services {
             }
 
             fn call(&self, route: Route, request: &mut Request) -> Answer {
+                let off = || Answer::now(Err(Error::not_found("Not found")));
                 match route {
                     Route::Meta(route) => meta::call(route, &self.openapi, request),
-                    Route::Page(route) => match &self.pages {
-                        Some(pages) => pages.call(route, request),
-                        None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
-                    },
+                    Route::Page(route) => self.pages.as_ref().map_or_else(off, |pages| pages.call(route, request)),
                     $(Route::$Service(route) => match &self.$field {
                         Some(service) => service.call(route, request),
-                        None => Answer::now(Err(crate::chassis::Error::not_found("Not found"))),
+                        None => off(),
                     },)+
                 }
             }
         }
 
         impl route::Route for Route {
+            const COUNT: usize =
+                meta::Route::COUNT + pages::Route::COUNT $(+ <$Service as Service>::Route::COUNT)+;
+
             fn spec(self) -> Spec {
                 match self {
                     Self::Meta(route) => route.spec(),
@@ -117,10 +135,9 @@ macro_rules! services {
 
             fn ordinal(self) -> usize {
                 // Each service's routes come after those of the services before it.
-                let after = <meta::Route as strum::EnumCount>::COUNT;
-                let (pages, after) = (after, after + pages::Route::COUNT);
-                $(let ($field, after) = (after, after + <$field::routes::Route as strum::EnumCount>::COUNT);)+
-                let _all = after;
+                let (pages, after) = (meta::Route::COUNT, meta::Route::COUNT + pages::Route::COUNT);
+                $(let ($field, after) = (after, after + <$Service as Service>::Route::COUNT);)+
+                debug_assert_eq!(after, Self::COUNT);
                 match self {
                     Self::Meta(route) => route.ordinal(),
                     Self::Page(route) => pages + route.ordinal(),
@@ -128,20 +145,20 @@ macro_rules! services {
                 }
             }
 
-            fn all() -> Vec<Self> {
-                let mut all: Vec<Self> = meta::Route::all().into_iter().map(Self::Meta).collect();
-                all.extend(pages::Route::all().into_iter().map(Self::Page));
-                $(all.extend($field::routes::Route::all().into_iter().map(Self::$Service));)+
-                all
+            fn all() -> impl Iterator<Item = Self> {
+                meta::Route::all()
+                    .map(Self::Meta)
+                    .chain(pages::Route::all().map(Self::Page))
+                    $(.chain(<$Service as Service>::Route::all().map(Self::$Service)))+
             }
         }
     };
 }
 
 services! {
-    helpdesk: Helpdesk, "helpdesk";
-    stock: Stock, "stock";
-    bookstore: Bookstore, "bookstore";
-    board: Board, "board";
-    datetime: Datetime, "datetime";
+    helpdesk: Helpdesk;
+    stock: Stock;
+    bookstore: Bookstore;
+    board: Board;
+    datetime: Datetime;
 }

@@ -1,14 +1,14 @@
-//! Background tasks: each is supervised, so that none is missing in silence.
+//! Background tasks: each is supervised, so none can stop without anybody noticing.
 //!
-//! - **A task that panics is started anew**, from nothing, after a pause; it is logged and counted. Meanwhile the
-//!   process is not ready, where requests cannot do without the task.
-//! - A task ends well by returning: its work is done, or its owner is gone. What must never return has a type
-//!   without values as its output, so that the compiler sees to it.
-//! - **A thread that ends takes the process with it**: an event loop's connections die with it, so nothing could be
-//!   started anew. [`Tasks::failed`] says why.
+//! - **A task that panics is started again**, from nothing, after a pause; the panic is logged and counted. If requests
+//!   cannot do without the task ([`Kind::Needed`]), the process is not ready meanwhile.
+//! - A task that returns is done: its work is finished, or its owner is gone. A task that must never return has
+//!   `Infallible` as its output, so the compiler checks that it does not.
+//! - **A thread that ends takes the process with it.** An event loop's connections die with its thread, so starting it
+//!   again would not help. [`Tasks::failed`] says why it ended.
 //!
-//! Work for one request is no task: what panics there is that request's 500. `tests/tidy.rs` knows all places that
-//! spawn without this.
+//! Work for one request is no task: a panic there is that request's 500. `tests/tidy.rs` lists the places that spawn
+//! without a supervisor, and why.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,24 +17,25 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use tokio::sync::watch;
 
 use crate::log::panic_text;
+use crate::metrics;
 
-/// Pause before a task that panicked is started anew: what makes it panic may still be there.
+/// Pause before a task that panicked is started again: its reason to panic may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Events that a thread takes from the kernel at a time. It does all of them before it takes more: what is ready waits in
-/// the kernel, in its order, and a task that begins, or whose time has come, does not wait behind thousands.
+/// I/O events that a thread takes from the kernel at a time, all of which it handles before it takes more. The others wait
+/// in the kernel in their order, so new tasks and timers do not wait behind thousands of them.
 pub const EVENTS_MAX: usize = 64;
 
 /// What a task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Requests cannot be answered, or not rightly, without it: not ready while it is down.
+    /// Requests cannot be answered, or not correctly, without it: the process is not ready while it is down.
     Needed,
-    /// What it does may as well be done later.
+    /// Its work can as well be done later.
     Housekeeping,
 }
 
@@ -44,7 +45,7 @@ pub struct Tasks(Arc<Inner>);
 
 struct Inner {
     restarts: IntCounterVec,
-    /// Needed tasks that panicked and are not there again.
+    /// Needed tasks that panicked and have not started again yet.
     down: AtomicUsize,
     failed: watch::Sender<Option<String>>,
     #[cfg(debug_assertions)]
@@ -52,14 +53,13 @@ struct Inner {
 }
 
 impl Tasks {
-    /// None yet.
+    /// A supervisor without tasks.
     ///
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let about = Opts::new("background_task_restarts_total", "Background tasks that panicked, by task.");
-        let restarts = IntCounterVec::new(about, &["task"])?;
-        registry.register(Box::new(restarts.clone()))?;
+        let about = "Background tasks that panicked, by task.";
+        let restarts = metrics::counters(registry, "background_task_restarts_total", about, &["task"])?;
         Ok(Self(Arc::new(Inner {
             restarts,
             down: AtomicUsize::new(0),
@@ -124,12 +124,12 @@ impl Tasks {
         self.0.down.load(Relaxed) == 0
     }
 
-    /// Waits until the process cannot go on; the reason.
+    /// Waits until the process cannot continue, and returns the reason.
     pub async fn failed(&self) -> String {
         let mut failed = self.0.failed.subscribe();
         match failed.wait_for(Option::is_some).await {
             Ok(why) => why.clone().unwrap_or_default(),
-            // Its sender is ours.
+            // Cannot happen: this supervisor owns the sender.
             Err(_) => std::future::pending().await,
         }
     }
@@ -161,7 +161,7 @@ impl Tasks {
     }
 }
 
-/// One more in a count for as long as it lives.
+/// Counts one task that is down, for as long as this lives.
 struct Down<'a>(&'a AtomicUsize);
 
 impl<'a> Down<'a> {

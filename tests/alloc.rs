@@ -29,14 +29,14 @@ use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::auth::{Auth, token};
 use hyperdesk::chassis::drain::Drain;
 use hyperdesk::chassis::route::Miss;
-use hyperdesk::chassis::{Answer, Chassis, Request, Service, bind, start};
+use hyperdesk::chassis::{Answer, Application, Chassis, Request, bind, start};
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, migrations};
 use hyperdesk::feed::Cursor;
 use hyperdesk::feed::window::Position;
 use hyperdesk::metrics::BeforeScrape;
-use hyperdesk::parts::Parts;
+use hyperdesk::service::Context;
 use hyperdesk::services::{self, Services};
 use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
@@ -91,7 +91,7 @@ static ALLOCATOR: Counting = Counting;
 /// All services, on a thread that counts.
 struct Marked(Services);
 
-impl Service for Marked {
+impl Application for Marked {
     type Route = services::Route;
 
     fn find(&self, method: &Method, path: &str) -> Result<services::Route, Miss> {
@@ -135,9 +135,16 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
     });
     let drain = Arc::new(Drain::default());
     let scrape = Arc::new(BeforeScrape::default());
-    let parts =
-        Parts::new(config.clone(), db, auth.clone(), registry.clone(), scrape, drain.clone(), tasks.clone());
-    let services = Marked(Services::new(&parts).unwrap());
+    let context = Context::new(
+        config.clone(),
+        db,
+        auth.clone(),
+        registry.clone(),
+        scrape,
+        drain.clone(),
+        tasks.clone(),
+    );
+    let services = Marked(Services::new(&context).unwrap());
     let background = tokio::runtime::Handle::current();
     let chassis = Arc::new(Chassis::new(&config, services, auth, &registry, background, drain).unwrap());
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();

@@ -4,7 +4,7 @@
 //! - [`password`]: argon2id hashing off the async threads, within a bounded queue; old bcrypt hashes.
 //! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
 //! - [`registrations`]: the users who registered of late, to whom a token may have come by a restored backup.
-//! - [`looks`]: how old what is known of callers is, and whether anybody may be let in by it.
+//! - [`freshness`]: how old this instance's knowledge of its callers is, and whether requests may be judged by it.
 //! - [`names`]: which usernames are alike.
 //! - [`oauth`]: the secrets and the access tokens of client programs.
 //!
@@ -15,7 +15,7 @@
 //! The error types here say what was wrong but not which HTTP answer that makes: the chassis answers
 //! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.
 
-pub mod looks;
+pub mod freshness;
 pub mod names;
 pub mod oauth;
 pub mod password;
@@ -39,8 +39,8 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Moves on when a token that was good may not be any more, other than by time. Who read it before a token was
-    /// found good need not look again while it stays the same.
+    /// Changes when a token that was good may not be any more for another reason than time. A caller that read it before
+    /// it found a token good need not verify it again while it stays the same.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.revocations.version().wrapping_add(self.registrations.version())

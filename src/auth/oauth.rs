@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
-use super::looks::Looks;
+use super::freshness::Freshness;
 use super::token::{Keys, NoRandomness, NumericDate, PART_BYTES_MAX, SessionId, TokenError, check_time};
 
 /// How long an access token is valid, in seconds. There are no refresh tokens: a client asks again.
@@ -140,8 +140,8 @@ pub fn verify(keys: &Keys, token: &[u8], now: Timestamp) -> Result<Grant, TokenE
 #[derive(Debug, Default)]
 pub struct RevokedClients {
     clients: RwLock<HashSet<u64>>,
-    /// The looks at them.
-    pub looks: Looks,
+    /// How old the knowledge of revoked clients is.
+    pub looks: Freshness,
 }
 
 impl RevokedClients {

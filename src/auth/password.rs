@@ -3,8 +3,9 @@
 //! Hashing is made to be slow, so it is the one thing in the service that a few callers could drown
 //! the rest with. It runs on blocking threads, on at most `HASH_CONCURRENCY` of them at a time; the
 //! others wait in a queue that is bounded in length and in time, beyond which the caller is told to
-//! come back later ([`Error::Busy`], 503), and in which the callers' addresses take turns (`queue`). Blocking work cannot be cancelled: when a client hangs up
-//! the hash is still computed to its end, so the permit belongs to the work and not to the request.
+//! come back later ([`Error::Busy`], 503). In the queue the callers' addresses take turns (`queue`).
+//! Blocking work cannot be cancelled: when a client hangs up, the hash is still computed to its end.
+//! So the permit belongs to the work and not to the request.
 //!
 //! An unknown user's password is checked against a made-up argon2 hash, so that the answer takes as
 //! long as a wrong password's. A bcrypt check takes another time than an argon2 check, so a wrong
@@ -32,10 +33,10 @@ pub use queue::Limits;
 /// megabytes hashed.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// The most callers that wait for their turn to hash.
+/// The most callers that wait for a permit to hash.
 pub const HASH_QUEUE_MAX: usize = 512;
 
-/// The longest that a caller waits for its turn, in milliseconds.
+/// The longest that a caller waits for a permit, in milliseconds.
 pub const HASH_WAIT_MS_MAX: u64 = 4000;
 
 /// The argon2id parameters of new hashes: 19 MiB, two passes, one lane, as the OWASP Password Storage
@@ -123,7 +124,7 @@ impl Hasher {
         Self::with_params(concurrency, params, Limits::default())
     }
 
-    /// The same with other argon2id parameters and other limits, so that tests are quick.
+    /// A hasher with other argon2id parameters and other limits, so that tests are quick.
     ///
     /// # Errors
     /// [`Error::Failed`] if the dummy hash could not be computed.
@@ -143,17 +144,17 @@ impl Hasher {
         })))
     }
 
-    /// The turn of a caller at the address `whose`, to hash or to check one password.
+    /// Waits for the permit to hash or to check one password, for a caller at the address `whose`.
     ///
     /// # Errors
-    /// [`Error::Busy`]
-    pub async fn turn(&self, whose: IpAddr) -> Result<Turn, Error> {
+    /// [`Error::Busy`] when the queue is full, or the wait too long.
+    pub async fn permit(&self, whose: IpAddr) -> Result<HashPermit, Error> {
         let permit = self.0.queue.permit(whose).await;
         let permit = permit.ok_or(Error::Busy).inspect_err(|_| self.0.rejected.inc())?;
-        Ok(Turn { hasher: self.0.clone(), permit })
+        Ok(HashPermit { hasher: self.0.clone(), permit })
     }
 
-    /// How many callers wait for their turn now.
+    /// How many callers wait for a permit now.
     pub fn queued(&self) -> usize {
         self.0.queue.waiting()
     }
@@ -169,15 +170,15 @@ impl Hasher {
     }
 }
 
-/// The right to hash or to check one password now.
+/// The permit to hash or to check one password.
 #[must_use]
 #[derive(Debug)]
-pub struct Turn {
+pub struct HashPermit {
     hasher: Arc<Inner>,
     permit: Permit,
 }
 
-impl Turn {
+impl HashPermit {
     /// A new salted argon2id hash of `password`, as a PHC string of about 100 bytes.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Who registered of late, and so whether a token's user is still the one that it was made for.
+//! Who registered lately, and so whether a token's user is still the one that it was made for.
 //!
 //! A database that is restored from a backup, or replaced by a replica that lacked the last commits, forgets
 //! users and gives their ids to whoever registers next. A token that outlived this would open a stranger's
@@ -7,11 +7,10 @@
 //! a token, the *newcomers*. Only an id of theirs can have been given twice while a token lives. The time is
 //! compared with itself, so no clock matters.
 //!
-//! This is the memory, without SQL; [`crate::users`] keeps it current by a look at the newest users, again and
-//! again. What it does not know is not refused but asked for: [`Registrations::judge`] says
-//! [`Standing::Unknown`], the request waits for the next look, and that decides. So nobody is refused because an
-//! instance lags, and nothing is asked for users who are known: that costs an idle poll the load of one word
-//! ([`Registrations::version`]).
+//! This is the memory, without SQL; [`crate::users`] refreshes it from the newest rows of `users` again and again. A user
+//! that it does not know is not refused: [`Registrations::judge`] says [`Standing::Unknown`], and the request waits for
+//! the next refresh, which decides. So nobody is refused because an instance lags. For users who are known nothing is
+//! asked: an idle poll only loads one word ([`Registrations::version`]).
 
 #[cfg(test)]
 mod tests;
@@ -21,14 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::looks::Looks;
+use super::freshness::Freshness;
 use super::token::Claims;
 use crate::clock::Timestamp;
 
 /// Newcomers remembered at most, about 20 MiB. Five registrations a second, day and night, stay below it with
 /// tokens valid for 24 hours. A newcomer beyond it counts as known for long.
 pub const NEWCOMERS_MAX: usize = 500_000;
-/// Users asked for by their ids in one look. Where there are more, it reads all newcomers instead.
+/// Users that one refresh reads by their ids, at most. Where there are more, it reads all newcomers instead.
 pub const ASKED_MAX: usize = 1_024;
 /// A newcomer is remembered this much longer than a token can live, in seconds: the database whose clock says how
 /// long ago it was may be another one meanwhile.
@@ -52,7 +51,7 @@ pub enum Standing {
     Known,
     /// The database says that there is no such user, or another one.
     Nobody,
-    /// The next look will tell; it was asked for.
+    /// The next refresh will tell; it was requested.
     Unknown,
 }
 
@@ -61,9 +60,9 @@ pub enum Standing {
 #[error("the database has other users than it had")]
 pub struct Replaced;
 
-/// One look at the database, while it lasts.
+/// One refresh from the database, while it lasts.
 #[derive(Debug)]
-pub struct Look {
+pub struct Refresh {
     begun: Instant,
     /// The newest user that was known when it began; `None` when all newcomers are to be read.
     anchor: Option<Registration>,
@@ -71,7 +70,7 @@ pub struct Look {
     pub asked: Vec<u64>,
 }
 
-impl Look {
+impl Refresh {
     /// Whether the users older than `last`, which was read when the database's clock said `now`, need not be read.
     #[must_use]
     pub fn ends_with(&self, last: Registration, now: Timestamp, horizon_seconds: u64) -> bool {
@@ -89,17 +88,17 @@ fn is_newcomer(created_at: Timestamp, now: Timestamp, horizon_seconds: u64) -> b
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether anybody keeps this current. Without, every user counts as known.
+    /// Whether a task keeps this current. Where none does, every user counts as known.
     is_followed: bool,
-    /// When the last look began that was complete.
+    /// When the last refresh that was complete began.
     as_of: Option<Instant>,
     newest: Option<Registration>,
     /// By id. `None` for one that was asked for and is not there.
     newcomers: HashMap<u64, Option<Timestamp>>,
-    /// Made here since the last look began, which may not have seen them.
+    /// Registered on this instance since the last refresh began, which may not have seen them.
     added: Vec<Registration>,
     asked: HashSet<u64>,
-    /// More were asked for than that.
+    /// Whether more than [`ASKED_MAX`] were asked for.
     all_asked: bool,
     forgot_at: Option<Instant>,
 }
@@ -145,8 +144,8 @@ pub struct Registrations {
     state: RwLock<State>,
     /// How often what was known turned out to hold no more, written while the lock is held.
     version: AtomicU64,
-    /// The looks at users and sign-outs, which are one.
-    pub looks: Looks,
+    /// How old the knowledge of users and sign-outs is, which are read together.
+    pub looks: Freshness,
 }
 
 impl Registrations {
@@ -156,14 +155,14 @@ impl Registrations {
         Self::default()
     }
 
-    /// From now on somebody looks: until they did nobody is known.
+    /// From now on a task keeps this current; until it has read for the first time, no caller is known.
     pub fn follow(&self) {
-        self.looks.follow();
+        self.looks.require_refresh();
         self.write().is_followed = true;
     }
 
-    /// Moves on when users who were known may not be any more. Who read it before a user was found known need not
-    /// look again while it stays the same.
+    /// Changes when users who were known may not be any more. A caller that read it before it found a user known need not
+    /// ask again while it stays the same.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -186,7 +185,7 @@ impl Registrations {
             state.all_asked = true;
         }
         drop(state);
-        self.looks.ask();
+        self.looks.request_refresh();
         Standing::Unknown
     }
 
@@ -206,38 +205,38 @@ impl Registrations {
         }
     }
 
-    /// A look begins, `anew` if all newcomers are to be read.
-    pub fn begin(&self, anew: bool) -> Look {
+    /// A refresh begins, `anew` if all newcomers are to be read.
+    pub fn begin(&self, anew: bool) -> Refresh {
         let mut state = self.write();
         state.added.clear();
         let anew = anew || std::mem::take(&mut state.all_asked) || state.as_of.is_none();
         let anchor = state.newest.filter(|_| !anew);
-        Look { begun: Instant::now(), anchor, asked: state.asked.drain().collect() }
+        Refresh { begun: Instant::now(), anchor, asked: state.asked.drain().collect() }
     }
 
-    /// Takes in what a look read: the newest users, newest first, as far as [`Look::ends_with`] asks, and those of
-    /// [`Look::asked`] that are there. `now` is the database's time.
+    /// Takes in what a refresh read: the newest users, newest first, as far as [`Refresh::ends_with`] asks, and those of
+    /// [`Refresh::asked`] that are there. `now` is the database's time.
     ///
     /// # Errors
-    /// [`Replaced`], and nothing is taken in: another look, anew, has to follow at once.
+    /// [`Replaced`], and nothing is taken in: another refresh, anew, has to follow at once.
     pub fn end(
         &self,
-        look: &Look,
+        refresh: &Refresh,
         newest: &[Registration],
         asked: &[Registration],
         now: Timestamp,
         horizon_seconds: u64,
     ) -> Result<(), Replaced> {
         let mut state = self.write();
-        if let Some(anchor) = look.anchor {
+        if let Some(anchor) = refresh.anchor {
             let differs = |user: &Registration| {
                 state.newcomers.get(&user.user_id).is_some_and(|known| *known != Some(user.created_at))
             };
             if !newest.contains(&anchor) || newest.iter().chain(asked).any(differs) {
-                state.asked.extend(&look.asked);
+                state.asked.extend(&refresh.asked);
                 return Err(Replaced);
             }
-            Self::forget(&mut state, look, now, horizon_seconds);
+            Self::forget(&mut state, refresh, now, horizon_seconds);
         } else {
             state.newcomers.clear();
             state.newest = None;
@@ -255,7 +254,7 @@ impl Registrations {
         let there: HashMap<u64, Timestamp> =
             asked.iter().map(|user| (user.user_id, user.created_at)).collect();
         let newest_id = state.newest_id();
-        for user_id in look.asked.iter().filter(|id| **id <= newest_id) {
+        for user_id in refresh.asked.iter().filter(|id| **id <= newest_id) {
             let created_at = there.get(user_id).copied();
             let known = state.newcomers.insert(*user_id, created_at);
             // Whoever was let in as the one who was known comes in no more.
@@ -263,22 +262,22 @@ impl Registrations {
                 self.version.fetch_add(1, Ordering::Release);
             }
         }
-        state.as_of = Some(look.begun);
+        state.as_of = Some(refresh.begun);
         Ok(())
     }
 
     /// Forgets, every now and then, who is no newcomer any more.
-    fn forget(state: &mut State, look: &Look, now: Timestamp, horizon_seconds: u64) {
-        let forgot_at = *state.forgot_at.get_or_insert(look.begun);
-        if look.begun.saturating_duration_since(forgot_at) > FORGET_EVERY {
-            state.forgot_at = Some(look.begun);
+    fn forget(state: &mut State, refresh: &Refresh, now: Timestamp, horizon_seconds: u64) {
+        let forgot_at = *state.forgot_at.get_or_insert(refresh.begun);
+        if refresh.begun.saturating_duration_since(forgot_at) > FORGET_EVERY {
+            state.forgot_at = Some(refresh.begun);
             state.newcomers.retain(|_, created_at| {
                 created_at.is_some_and(|created_at| is_newcomer(created_at, now, horizon_seconds))
             });
         }
     }
 
-    /// A thread that panicked while it held the lock left nothing behind that is worse than what a look mends.
+    /// A thread that panicked while it held the lock left nothing behind that is worse than what a refresh mends.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

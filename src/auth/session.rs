@@ -24,40 +24,36 @@ pub const REVOKED_MAX: usize = 1_000_000;
 #[error("{REVOKED_MAX} sessions are already remembered as signed out")]
 pub struct RevocationsFull;
 
-/// The value of `Set-Cookie` that hands out `token` for `max_age_seconds`.
+/// The value of `Set-Cookie` for a cookie of `max_age_seconds`; with 0 the browser forgets the one it has.
 ///
-/// In production the front end lives on another site, so the cookie must be `SameSite=None`, which
-/// browsers accept only with `Secure`. In development there is no TLS, so it is `SameSite=Lax`.
-pub fn set_cookie(token: &str, max_age_seconds: u64, production: bool) -> String {
-    let attributes = attributes(production);
-    format!("{COOKIE_NAME}={token}; Path=/; Max-Age={max_age_seconds}; {attributes}")
+/// In production the front end lives on another site, so the cookie must be `SameSite=None`, which browsers accept
+/// only with `Secure`. In development there is no TLS, so it is `SameSite=Lax`.
+pub fn set_cookie(name: &str, value: &str, max_age_seconds: u64, production: bool) -> String {
+    // Older browsers know only `Expires`.
+    let expires = if max_age_seconds == 0 { "; Expires=Thu, 01 Jan 1970 00:00:00 GMT" } else { "" };
+    let attributes = if production { "HttpOnly; SameSite=None; Secure" } else { "HttpOnly; SameSite=Lax" };
+    format!("{name}={value}; Path=/; Max-Age={max_age_seconds}{expires}; {attributes}")
 }
 
-/// The value of `Set-Cookie` that makes the browser forget the cookie. A browser matches it by name
-/// and path, but refuses it where the other attributes are not acceptable, so they are the same.
-pub fn clear_cookie(production: bool) -> String {
-    let attributes = attributes(production);
-    format!("{COOKIE_NAME}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; {attributes}")
+/// The tokens in the value of a `Cookie` header, see [`cookies`].
+pub fn tokens(cookie_header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cookies(cookie_header, COOKIE_NAME)
 }
 
-const fn attributes(production: bool) -> &'static str {
-    if production { "HttpOnly; SameSite=None; Secure" } else { "HttpOnly; SameSite=Lax" }
-}
-
-/// The tokens in the value of a `Cookie` header (RFC 6265 §5.4), in its order, without allocating.
+/// The cookies of a name in the value of a `Cookie` header (RFC 6265 §5.4), in its order, without allocating.
 ///
 /// The name must match exactly. There can be several cookies with that name: browsers send one for each path and
 /// domain that it was ever set for, so a stale one may come before the good one. The header is taken as bytes since
 /// other cookies in it need not be UTF-8.
-pub fn tokens(cookie_header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    cookie_header.split(|byte| *byte == b';').filter_map(|pair| {
-        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
-        if name.trim_ascii() != COOKIE_NAME.as_bytes() {
+pub fn cookies<'h>(cookie_header: &'h [u8], name: &str) -> impl Iterator<Item = &'h [u8]> {
+    cookie_header.split(|byte| *byte == b';').filter_map(move |pair| {
+        let (own, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        if own.trim_ascii() != name.as_bytes() {
             return None;
         }
         let value = value.get(1..)?.trim_ascii();
         let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        Some(unquoted.unwrap_or(value)).filter(|token| !token.is_empty())
+        Some(unquoted.unwrap_or(value)).filter(|value| !value.is_empty())
     })
 }
 
@@ -105,8 +101,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Moves on with each session that is signed out. Who read it before a session was found not revoked need not
-    /// look again while it stays the same.
+    /// Changes with each session that is signed out. A caller that read it before it found a session not revoked need not
+    /// ask again while it stays the same.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -166,15 +162,15 @@ mod tests {
     #[test]
     fn cookies_are_written_as_the_contract_says() {
         assert_eq!(
-            set_cookie("a.b.c", 86_400, true),
+            set_cookie(COOKIE_NAME, "a.b.c", 86_400, true),
             "hyperdesk_session=a.b.c; Path=/; Max-Age=86400; HttpOnly; SameSite=None; Secure"
         );
         assert_eq!(
-            set_cookie("a.b.c", 60, false),
+            set_cookie(COOKIE_NAME, "a.b.c", 60, false),
             "hyperdesk_session=a.b.c; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"
         );
         let forget = "Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly";
-        let (prod, dev) = (clear_cookie(true), clear_cookie(false));
+        let (prod, dev) = (set_cookie(COOKIE_NAME, "", 0, true), set_cookie(COOKIE_NAME, "", 0, false));
         assert_eq!(prod, format!("hyperdesk_session=; {forget}; SameSite=None; Secure"));
         assert_eq!(dev, format!("hyperdesk_session=; {forget}; SameSite=Lax"));
     }
@@ -211,10 +207,10 @@ mod tests {
 
     #[test]
     fn what_was_written_is_found_again() {
-        let cookie = set_cookie("a.b.c", 60, true);
+        let cookie = set_cookie(COOKIE_NAME, "a.b.c", 60, true);
         let (pair, _) = cookie.split_once(';').unwrap();
         assert_eq!(tokens(pair.as_bytes()).next().unwrap(), b"a.b.c");
-        let cookie = clear_cookie(true);
+        let cookie = set_cookie(COOKIE_NAME, "", 0, true);
         let (pair, _) = cookie.split_once(';').unwrap();
         assert_eq!(tokens(pair.as_bytes()).next(), None);
     }

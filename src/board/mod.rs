@@ -25,28 +25,23 @@ pub mod store;
 
 use std::sync::Arc;
 
+use http::Method;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use tokio::sync::Semaphore;
 
 use crate::chassis::known::Known;
 use crate::chassis::pages::Page;
+use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Request};
-use crate::db::Db;
+use crate::db::{Db, Statement};
+use crate::metrics;
 use crate::page;
-use crate::parts::Parts;
+use crate::service::{Context, Service};
 use crate::tasks::Kind;
 
 use routes::Route;
 use storage::Storage;
-
-/// What a browser gets.
-pub const PAGE: Page = page!(
-    "board",
-    "Message board",
-    "Post a picture with a few words, and see the newest five.",
-    ["board.html", "board.css", "board.js"]
-);
 
 /// Uploads under way, at most; beyond it 503. Each holds up to four copies of its picture for a moment:
 /// the body, the parser's, the field's, and what the store's client has buffered.
@@ -73,44 +68,51 @@ struct Metrics {
 
 impl Metrics {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let uploads = IntCounterVec::new(
-            Opts::new("board_uploads_total", "Uploads by what became of them."),
-            &["outcome"],
-        )?;
+        let about = "Uploads by what became of them.";
+        let uploads = metrics::counters(registry, "board_uploads_total", about, &["outcome"])?;
         for outcome in posts::OUTCOMES {
             uploads.with_label_values(&[outcome]);
         }
-        let orphans_swept =
-            IntCounter::new("board_orphans_swept_total", "Pictures deleted because no post came of them.")?;
-        registry.register(Box::new(uploads.clone()))?;
-        registry.register(Box::new(orphans_swept.clone()))?;
+        let about = "Pictures deleted because no post came of them.";
+        let orphans_swept = metrics::counter(registry, "board_orphans_swept_total", about)?;
         Ok(Self { uploads, orphans_swept })
     }
 }
 
-impl Board {
-    /// Makes it, and begins to sweep.
-    ///
-    /// # Errors
-    /// When the folder cannot be made, the store's address is none, or a metric's name is taken.
-    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
-        let pictures = &parts.config.pictures;
+impl Service for Board {
+    type Route = Route;
+
+    const NAME: &'static str = "board";
+    const OPENAPI: &'static str = include_str!("openapi.json");
+    const STATEMENTS: &'static [Statement] = store::STATEMENTS;
+    const PAGE: Option<Page> = Some(page!(
+        "board",
+        "Message board",
+        "Post a picture with a few words, and see the newest five.",
+        ["board.html", "board.css", "board.js"]
+    ));
+
+    fn new(context: &Context) -> Result<Arc<Self>, String> {
+        let pictures = &context.config.pictures;
         let board = Arc::new(Self {
-            db: parts.db.clone(),
-            storage: Storage::new(pictures, &parts.registry)?,
+            db: context.db.clone(),
+            storage: Storage::new(pictures, &context.registry)?,
             cdn_base_url: pictures.cdn_base_url.clone(),
             orphan_seconds: pictures.orphan_seconds,
             uploads: Semaphore::new(UPLOADS_AT_ONCE_MAX),
             media: Semaphore::new(MEDIA_AT_ONCE_MAX),
-            metrics: Metrics::new(&parts.registry).map_err(|error| error.to_string())?,
+            metrics: Metrics::new(&context.registry).map_err(|error| error.to_string())?,
         });
         let held = Arc::downgrade(&board);
-        parts.tasks.spawn("board_sweep", Kind::Housekeeping, move || pictures::sweep(held.clone()));
+        context.tasks.spawn("board_sweep", Kind::Housekeeping, move || pictures::sweep(held.clone()));
         Ok(board)
     }
 
-    /// Answers one request.
-    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+    fn find(method: &Method, path: &str) -> Result<Route, Miss> {
+        routes::find(method, path)
+    }
+
+    fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
         let board = self.clone();
         match route {
             Route::Upload => {

@@ -2,7 +2,7 @@
 #![allow(missing_docs)] // The variants are the rows of the URL table, with the same names.
 
 use http::Method;
-use strum::{EnumCount, EnumDiscriminants, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, Miss, POST, SEGMENTS_MAX, Spec};
 use crate::chassis::route::{by_method, segments};
@@ -16,8 +16,7 @@ const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
 const UPLOAD_BYTES_MAX: usize = PICTURE_BYTES_MAX + 4 * MESSAGE_CHARS_MAX + ENVELOPE_BYTES_MAX;
 
 /// A URL. The picture's name is read from the path by its handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount, EnumDiscriminants)]
-#[strum_discriminants(name(Kind))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     Upload,
     ReadMessages,
@@ -40,6 +39,8 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         // Anyone may read and post, as in the original.
         match self {
@@ -47,13 +48,5 @@ impl route::Route for Route {
             Self::ReadMessages => Spec::get("/readMessages", Access::Public),
             Self::Media => Spec::get("/media/:name", Access::Public),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        Kind::from(self) as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

@@ -11,11 +11,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt};
 use object_store::{PutOptions, RetryConfig};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramVec, IntCounterVec, Registry};
 use tokio::time::timeout;
 
 use crate::chassis::DETACHED_MS_MAX;
 use crate::config::{Bucket, Pictures};
+use crate::metrics;
 
 use super::model::PICTURE_BYTES_MAX;
 
@@ -78,7 +79,7 @@ impl Storage {
                 (Arc::new(folder.with_fsync(true)), Some(pictures.folder.clone()))
             }
         };
-        let (seconds, errors) = metrics(registry).map_err(|error| error.to_string())?;
+        let (seconds, errors) = register(registry).map_err(|error| error.to_string())?;
         Ok(Self { store, folder, seconds, errors })
     }
 
@@ -210,17 +211,15 @@ fn s3(bucket: &Bucket) -> Result<AmazonS3, object_store::Error> {
     builder.build()
 }
 
-fn metrics(registry: &Registry) -> Result<(HistogramVec, IntCounterVec), prometheus::Error> {
-    let seconds = HistogramOpts::new("board_storage_seconds", "Time of calls to the picture store.")
-        .buckets(vec![0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
-    let seconds = HistogramVec::new(seconds, &["operation"])?;
-    let errors = Opts::new("board_storage_errors_total", "Calls to the picture store that failed.");
-    let errors = IntCounterVec::new(errors, &["operation"])?;
+fn register(registry: &Registry) -> Result<(HistogramVec, IntCounterVec), prometheus::Error> {
+    let (label, buckets) = ("operation", [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
+    let about = "Time of calls to the picture store.";
+    let seconds = metrics::histograms(registry, "board_storage_seconds", about, &buckets, label)?;
+    let about = "Calls to the picture store that failed.";
+    let errors = metrics::counters(registry, "board_storage_errors_total", about, &[label])?;
     for operation in ["put", "get", "delete"] {
         seconds.with_label_values(&[operation]);
         errors.with_label_values(&[operation]);
     }
-    registry.register(Box::new(seconds.clone()))?;
-    registry.register(Box::new(errors.clone()))?;
     Ok((seconds, errors))
 }

@@ -19,7 +19,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// One page of the books, newest first.
 pub async fn list(shop: Arc<Bookstore>, mark: Option<Mark>, search: Search) -> Result<Response, Error> {
-    let _place = shop.db.heavy_place().await?;
+    let _permit = shop.db.heavy_permit().await?;
     let found = reading!(shop.db, db => {
         if !shop.marks.are_reached(db, mark).await? {
             return Ok(None);

@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 
+use crate::auth::session;
 use crate::chassis::{Response, response};
 use crate::db::{Connection, Error};
 
@@ -89,18 +90,16 @@ impl Marks {
 
 /// The version in the cookie, where it is this user's: several may share a browser.
 fn from_cookie(user: u64, headers: &HeaderMap) -> Option<u64> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| *name == COOKIE_NAME)?;
-    let (whose, version) = value.split_once('.')?;
+    let given = headers.get_all(COOKIE).iter();
+    let value = given.flat_map(|value| session::cookies(value.as_bytes(), COOKIE_NAME)).next()?;
+    let (whose, version) = std::str::from_utf8(value).ok()?.split_once('.')?;
     (whose.parse() == Ok(user)).then(|| version.parse().ok()).flatten()
 }
 
 /// The same answer with the caller's mark in a cookie.
 pub fn with_mark(response: Response, mark: Mark, production: bool) -> Response {
-    let attributes = if production { "HttpOnly; SameSite=None; Secure" } else { "HttpOnly; SameSite=Lax" };
-    let Mark { user, version } = mark;
-    let cookie = format!("{COOKIE_NAME}={user}.{version}; Path=/; Max-Age={COOKIE_AGE_S}; {attributes}");
+    let value = format!("{}.{}", mark.user, mark.version);
+    let cookie = session::set_cookie(COOKIE_NAME, &value, COOKIE_AGE_S, production);
     match HeaderValue::from_str(&cookie) {
         Ok(cookie) => response::with_header(response, SET_COOKIE, cookie),
         Err(_) => response,

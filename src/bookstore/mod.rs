@@ -32,25 +32,20 @@ pub mod store;
 
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::auth::Auth;
 use crate::chassis::pages::Page;
+use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Error, Request, Response};
-use crate::db::{Connection, Db};
+use crate::db::{Connection, Db, Statement};
 use crate::page;
-use crate::parts::Parts;
+use crate::service::{Context, Service};
 use crate::users;
 
 use marks::{Mark, Marks};
 use model::{Change, NewBook, Search};
 use routes::Route;
-
-/// What a browser gets.
-pub const PAGE: Page = page!(
-    "bookstore",
-    "Bookstore",
-    "Search, buy and sell books.",
-    ["bookstore.html", "bookstore.css", "bookstore.js"]
-);
 
 /// The bookstore service.
 pub struct Bookstore {
@@ -59,21 +54,34 @@ pub struct Bookstore {
     marks: Marks,
 }
 
-impl Bookstore {
-    /// Makes it.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
-    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
-        parts.let_users_in();
-        Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), marks: Marks::default() }))
+impl Service for Bookstore {
+    type Route = Route;
+
+    const NAME: &'static str = "bookstore";
+    const OPENAPI: &'static str = include_str!("openapi.json");
+    const STATEMENTS: &'static [Statement] = store::STATEMENTS;
+    const PAGE: Option<Page> = Some(page!(
+        "bookstore",
+        "Bookstore",
+        "Search, buy and sell books.",
+        ["bookstore.html", "bookstore.css", "bookstore.js"]
+    ));
+
+    fn new(context: &Context) -> Result<Arc<Self>, String> {
+        context.let_users_in();
+        Ok(Arc::new(Self { db: context.db.clone(), auth: context.auth.clone(), marks: Marks::default() }))
     }
 
-    /// Answers one request.
-    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+    fn find(method: &Method, path: &str) -> Result<Route, Miss> {
+        routes::find(method, path)
+    }
+
+    fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
         self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
     }
+}
 
+impl Bookstore {
     /// Reads what a request says, and hands it to its handler.
     fn work(self: &Arc<Self>, route: Route, request: &mut Request) -> Result<Answer, Error> {
         let shop = self.clone();

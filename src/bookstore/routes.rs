@@ -2,7 +2,7 @@
 #![allow(missing_docs)] // The variants are the rows of the URL table, with the same names.
 
 use http::Method;
-use strum::{EnumCount, EnumDiscriminants, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, GET_POST, GET_PUT_DELETE, Miss, POST, SEGMENTS_MAX, Spec};
 use crate::chassis::route::{by_method, row, segments};
@@ -13,8 +13,7 @@ const BOOK_BYTES_MAX: usize = 256 * 1024;
 const CHOICE_BYTES_MAX: usize = 4 * 1024;
 
 /// A URL and what it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount, EnumDiscriminants)]
-#[strum_discriminants(name(Kind))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     BookList,
     BookAdd,
@@ -63,6 +62,8 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         // Anyone may look around in a shop; who does is told apart to show them their own changes at once.
         use Access::{Optional, Public, User};
@@ -79,13 +80,5 @@ impl route::Route for Route {
             Self::Deliver { .. } => Spec::post("/purchases/:id/delivery", User, CHOICE_BYTES_MAX),
             Self::ProviderList => Spec::get("/delivery-providers", Public),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        Kind::from(self) as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

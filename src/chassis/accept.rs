@@ -24,7 +24,7 @@ use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
 use super::pipeline::{self, Serving};
-use super::{Chassis, Service};
+use super::{Application, Chassis};
 
 /// Connections accepted but not yet taken over by their loop.
 const HANDOVER_MAX: usize = 1_024;
@@ -45,14 +45,14 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\n\
     content-length: 43\r\nconnection: close\r\n\r\n{\"error\":\"Service temporarily unavailable\"}";
 
-impl<S: Service> EventLoop<S> {
+impl<A: Application> EventLoop<A> {
     /// Serves one connection in a task of its own.
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, seat: Seat<S>) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, permit: ConnectionPermit<A>) {
         let activity = Arc::new(Activity::default());
         activity.enter(Phase::Idle, self.tick.load(Relaxed));
         let key = self.connections().insert((activity.clone(), None));
         self.metrics().connections_changed(1);
-        let open = Open { event_loop: self.clone(), key, _seat: seat };
+        let open = Open { event_loop: self.clone(), key, _permit: permit };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
             let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
@@ -116,45 +116,45 @@ fn http() -> http1::Builder {
     builder
 }
 
-/// A connection's place, from the moment it is accepted: the limit and the choice of a loop must count also
-/// those that their loop has not taken over yet.
-struct Seat<S: Service> {
-    chassis: Arc<Chassis<S>>,
+/// The permit of one connection, taken when it is accepted: the limit and the choice of an event loop must also count
+/// connections that are still on their way to their loop.
+struct ConnectionPermit<A: Application> {
+    chassis: Arc<Chassis<A>>,
     index: usize,
 }
 
-impl<S: Service> Seat<S> {
-    /// On the loop that has the fewest connections, where one more may be open at all.
-    fn find(chassis: &Arc<Chassis<S>>) -> Option<Self> {
-        let taken = |index: usize| chassis.seats[index].load(Relaxed);
-        let loops = 0..chassis.seats.len();
+impl<A: Application> ConnectionPermit<A> {
+    /// A permit for the loop with the fewest connections; none where as many as allowed are open.
+    fn find(chassis: &Arc<Chassis<A>>) -> Option<Self> {
+        let taken = |index: usize| chassis.open_per_loop[index].load(Relaxed);
+        let loops = 0..chassis.open_per_loop.len();
         if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
             return None;
         }
         let index = loops.min_by_key(|&index| taken(index))?;
-        chassis.seats[index].fetch_add(1, Relaxed);
+        chassis.open_per_loop[index].fetch_add(1, Relaxed);
         Some(Self { chassis: chassis.clone(), index })
     }
 }
 
-impl<S: Service> Drop for Seat<S> {
+impl<A: Application> Drop for ConnectionPermit<A> {
     fn drop(&mut self) {
-        self.chassis.seats[self.index].fetch_sub(1, Relaxed);
+        self.chassis.open_per_loop[self.index].fetch_sub(1, Relaxed);
     }
 }
 
 /// An accepted connection on its way to its loop.
-type Accepted<S> = (std::net::TcpStream, IpAddr, Seat<S>);
-type Handover<S> = mpsc::Sender<Accepted<S>>;
+type Accepted<A> = (std::net::TcpStream, IpAddr, ConnectionPermit<A>);
+type Handover<A> = mpsc::Sender<Accepted<A>>;
 
 /// Counts a connection while it is open.
-struct Open<S: Service> {
-    event_loop: Arc<EventLoop<S>>,
+struct Open<A: Application> {
+    event_loop: Arc<EventLoop<A>>,
     key: usize,
-    _seat: Seat<S>,
+    _permit: ConnectionPermit<A>,
 }
 
-impl<S: Service> Drop for Open<S> {
+impl<A: Application> Drop for Open<A> {
     fn drop(&mut self) {
         self.event_loop.connections().try_remove(self.key);
         self.event_loop.metrics().connections_changed(-1);
@@ -166,8 +166,8 @@ impl<S: Service> Drop for Open<S> {
 ///
 /// # Errors
 /// When a thread or a runtime cannot be made.
-pub fn start<S: Service>(
-    chassis: &Arc<Chassis<S>>,
+pub fn start<A: Application>(
+    chassis: &Arc<Chassis<A>>,
     listener: std::net::TcpListener,
     count: usize,
     tasks: &Tasks,
@@ -190,10 +190,10 @@ pub fn start<S: Service>(
 }
 
 /// The first loop: accepts, serves its share, and hands the rest over.
-async fn serve_accepted<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
+async fn serve_accepted<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
     listener: TcpListener,
-    others: &[Handover<S>],
+    others: &[Handover<A>],
 ) {
     let chassis = event_loop.chassis.clone();
     let (mut sweep, mut acceptor) = (sweep_interval(), Acceptor::new(listener));
@@ -218,9 +218,9 @@ async fn serve_accepted<S: Service>(
     }
 }
 
-/// Closing the listener resets what is still in the kernel's queue, so that is taken first; by asking the
-/// kernel itself, since the runtime knows only of what came before it last looked.
-fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], listener: TcpListener) {
+/// Accepts what is still in the kernel's queue, then closes the listener, which would have reset it. Asks the kernel
+/// itself, because the runtime knows only of connections that came before it last polled.
+fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>], listener: TcpListener) {
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -231,14 +231,17 @@ fn close<S: Service>(event_loop: &Arc<EventLoop<S>>, others: &[Handover<S>], lis
 }
 
 /// The other loops: serve what they are handed.
-async fn serve_handed<S: Service>(event_loop: &Arc<EventLoop<S>>, mut handed: mpsc::Receiver<Accepted<S>>) {
+async fn serve_handed<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
+    mut handed: mpsc::Receiver<Accepted<A>>,
+) {
     let mut sweep = sweep_interval();
     loop {
         tokio::select! {
             biased;
             _ = sweep.tick() => event_loop.sweep(),
-            Some((stream, peer, seat)) = handed.recv() => match TcpStream::from_std(stream) {
-                Ok(stream) => event_loop.take(stream, peer, seat),
+            Some((stream, peer, permit)) = handed.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => event_loop.take(stream, peer, permit),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
             },
         }
@@ -252,38 +255,38 @@ fn sweep_interval() -> tokio::time::Interval {
 }
 
 /// Gives an accepted connection to the loop that has the fewest.
-fn place<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
-    others: &[Handover<S>],
+fn place<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
+    others: &[Handover<A>],
     stream: TcpStream,
     peer: SocketAddr,
 ) {
     // An answer is one write; waiting to fill a packet would only delay it.
     let _best_effort = stream.set_nodelay(true);
-    let Some(seat) = Seat::find(&event_loop.chassis) else {
+    let Some(permit) = ConnectionPermit::find(&event_loop.chassis) else {
         event_loop.chassis.connections_refused.inc();
-        // Where too many are being told already, the connection is just closed.
-        if let Ok(place) = event_loop.chassis.refusals.clone().try_acquire_owned() {
+        // Where too many clients are being told so already, the connection is just closed.
+        if let Ok(permit) = event_loop.chassis.refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 refuse(stream).await;
             });
         }
         return;
     };
-    let Some(other) = seat.index.checked_sub(1).and_then(|index| others.get(index)) else {
-        event_loop.take(stream, peer.ip(), seat);
+    let Some(other) = permit.index.checked_sub(1).and_then(|index| others.get(index)) else {
+        event_loop.take(stream, peer.ip(), permit);
         return;
     };
-    // What cannot be handed over is dropped, which closes it: the loop is stuck, and so would be the client.
-    let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), seat)));
+    // A connection that cannot be handed over is dropped, which closes it: its loop is stuck, and the client would be, too.
+    let handed = stream.into_std().map(|stream| other.try_send((stream, peer.ip(), permit)));
     if !matches!(handed, Ok(Ok(()))) {
         event_loop.chassis.connections_refused.inc();
     }
 }
 
-/// Tells a client that there is no room, without waiting for its request; what it sends is thrown away until
-/// it closes, or a reset would take the answer from it.
+/// Tells a client that there is no room, without waiting for its request. What it sends is read and dropped until it
+/// closes the connection: closing with bytes unread would reset it, and the client might lose the answer.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
         stream.write_all(FULL).await?;
@@ -293,9 +296,9 @@ async fn refuse(mut stream: TcpStream) {
     let _best_effort = tokio::time::timeout(Duration::from_millis(REFUSAL_MS_MAX), told).await;
 }
 
-/// An accept that failed: the client went away again, or this process is out of something. Never the end of
-/// accepting, and never a tight loop.
-async fn refused<S: Service>(chassis: &Chassis<S>, error: &io::Error) {
+/// Handles an accept that failed: the client went away again, or this process ran out of descriptors or memory. The
+/// latter is counted, and followed by a pause, so that accepting neither ends nor spins.
+async fn refused<A: Application>(chassis: &Chassis<A>, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;

@@ -1,9 +1,8 @@
-//! Takes new connections from the kernel: a few at a time, and it keeps no more of them than can be taken soon.
+//! Accepts new connections: a few at a time, and with a backlog no longer than can be accepted soon.
 //!
-//! Both are for a crowd in which everybody comes with a new connection. Without the first, all who knock are accepted
-//! before anybody is served; without the second, each has waited in the kernel's queue for so long that it has left when
-//! its turn comes. Who finds no room there is not refused: its kernel asks again after a second, and what is accepted is
-//! still waited for.
+//! Both matter when very many clients connect at once. If all of them were accepted first, none would be served
+//! meanwhile; if the backlog were long, each would have waited in it for so long that its client has given up when it is
+//! accepted. A client that finds the backlog full is not refused: its kernel tries again after a second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,12 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::tasks::EVENTS_MAX;
 
-/// Connections not accepted yet that the kernel keeps, at most.
+/// The longest backlog: connections that the kernel keeps until they are accepted.
 pub(super) const BACKLOG_MAX: usize = 4_096;
-/// The same, at least, where they come faster than they are accepted.
+/// The shortest backlog, to which it shrinks while connections come faster than they are accepted.
 const BACKLOG_MIN: usize = 64;
-/// Connections that are accepted before the loop serves what is ready. Each makes two events, one to be read and one at its
-/// end, of the [`EVENTS_MAX`] that a loop takes at a time: so those who are accepted do not wait for each other.
+/// Connections accepted before the loop serves what is ready. Each causes two events, its first bytes and its end, of the
+/// [`EVENTS_MAX`] that a loop handles at a time: so accepted connections do not wait for one another.
 const ACCEPTED_PER_TURN: usize = 16;
 const _: () = assert!(2 * ACCEPTED_PER_TURN < EVENTS_MAX);
 
@@ -27,16 +26,16 @@ const _: () = assert!(2 * ACCEPTED_PER_TURN < EVENTS_MAX);
 pub(super) struct Acceptor {
     listener: TcpListener,
     backlog: usize,
-    /// Accepted in this turn of the loop.
+    /// Connections accepted in this turn of the loop.
     in_turn: usize,
-    /// Accepted since the last sweep.
+    /// Connections accepted since the last sweep.
     since_sweep: usize,
-    /// Since the last sweep there was a moment without anybody to accept.
+    /// Whether the backlog was empty at some moment since the last sweep.
     was_empty: bool,
 }
 
 impl Acceptor {
-    /// Of a listener whose backlog is [`BACKLOG_MAX`].
+    /// Takes over a listener whose backlog is [`BACKLOG_MAX`].
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener, backlog: BACKLOG_MAX, in_turn: 0, since_sweep: 0, was_empty: true }
     }

@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prometheus::{IntCounter, PullingGauge, Registry};
+use prometheus::{IntCounter, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+use crate::metrics;
 
 use super::Error;
 use super::response::{Body, Response};
@@ -25,9 +27,9 @@ use super::response::{Body, Response};
 pub(super) const ANSWERS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Up to so many bytes an answer is not counted: about what its connection has in buffers anyway.
 pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
-/// Answers of [`super::route::Spec::large`] routes that are made at once; the next ones wait.
+/// Answers of [`super::route::Spec::list`] routes that are made at once; the next ones wait.
 pub(super) const LARGE_AT_ONCE_MAX: usize = 8;
-/// For so long, then 503: each takes some tens of milliseconds.
+/// Longest wait for a permit to make one, then 503: each takes some tens of milliseconds.
 const LARGE_WAIT_MS_MAX: u64 = 2_000;
 /// The longest that a large answer should be. Services cut their lists at it.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -46,9 +48,6 @@ pub(super) struct Answers {
     refused: IntCounter,
 }
 
-/// A large answer that is being made.
-pub(super) type Making = OwnedSemaphorePermit;
-
 /// Bytes and their share of the memory.
 struct Weighed {
     bytes: Bytes,
@@ -62,37 +61,36 @@ impl AsRef<[u8]> for Weighed {
 }
 
 impl Answers {
-    /// All of it free.
+    /// With all of the memory free.
     ///
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
         let large = Arc::new(Semaphore::new(LARGE_AT_ONCE_MAX));
-        let refused = IntCounter::new(
+        let refused = metrics::counter(
+            registry,
             "http_answers_refused_total",
             "Answers refused, and streams ended, because those under way took all of their memory.",
         )?;
-        registry.register(Box::new(refused.clone()))?;
-        let (free, places) = (room.clone(), large.clone());
-        registry.register(Box::new(PullingGauge::new(
+        let (free, permits) = (room.clone(), large.clone());
+        metrics::gauge(
+            registry,
             "http_answers_bytes",
             "Bytes of answers that clients have yet to take, small answers not counted.",
-            Box::new(move || (ANSWERS_BYTES_MAX - free.available_permits()) as f64),
-        )?))?;
-        registry.register(Box::new(PullingGauge::new(
-            "http_large_answers_making",
-            "Large answers being made.",
-            Box::new(move || (LARGE_AT_ONCE_MAX - places.available_permits()) as f64),
-        )?))?;
+            move || (ANSWERS_BYTES_MAX - free.available_permits()) as f64,
+        )?;
+        metrics::gauge(registry, "http_large_answers_making", "Large answers being made.", move || {
+            (LARGE_AT_ONCE_MAX - permits.available_permits()) as f64
+        })?;
         Ok(Self { room, large, refused })
     }
 
-    /// Waits for a place among the large answers that are made.
-    pub(super) async fn place(&self) -> Result<Making, Error> {
+    /// Waits for a permit to make a large answer.
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         let limit = Duration::from_millis(LARGE_WAIT_MS_MAX);
         match timeout(limit, self.large.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(Error::busy("the queue of large answers")),
         }
     }

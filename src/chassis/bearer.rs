@@ -29,7 +29,7 @@ pub(super) fn check(
     }
     let Grant { client_id, expires_at, .. } = grant;
     if !auth.revocations.clients.looks.are_current(at) {
-        auth.revocations.clients.looks.ask();
+        auth.revocations.clients.looks.request_refresh();
         return Ok(None);
     }
     Ok(Some(Caller { user_id: client_id, session: oauth::NO_SESSION, user_created_at: None, expires_at }))
@@ -94,7 +94,7 @@ fn invalid_token() -> Error {
 
 const INVALID_TOKEN: &str = r#"Bearer realm="hyperdesk", error="invalid_token""#;
 
-/// The same where a user's token was given, with the text that its route has for all that is nobody's.
+/// The refusal of a user's token that is not good, with the text that its route has for requests without one.
 pub(super) fn wrong_token(text: &'static str) -> Error {
     let answer = response::json(StatusCode::UNAUTHORIZED, &json!({ "error": text }));
     let challenge = HeaderValue::from_static(INVALID_TOKEN);

@@ -13,34 +13,33 @@ use tokio::time::timeout;
 
 use super::Error;
 
-/// A body may take this long, and longer by a second for each [`BODY_BYTES_PER_S_MIN`] of its route's limit.
+/// Longest time for a body to arrive, and a second more for each [`BODY_BYTES_PER_S_MIN`] of its route's limit.
 const BODY_MS_MAX: u64 = 10_000;
 /// The slowest upload that is waited for.
 const BODY_BYTES_PER_S_MIN: usize = 50_000;
 /// Bytes of bodies in memory at once, over all connections; beyond it 503.
 pub(super) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A body that is not wanted is read up to this length, so that its connection can be kept.
+/// Longest body that is read and dropped, so that its connection can be kept.
 const SKIP_BYTES_MAX: u64 = 16 * 1024;
-/// For so long.
+/// Longest time for that.
 const SKIP_MS_MAX: u64 = 500;
 
 const SLOW: Error =
     Error::Refused(StatusCode::REQUEST_TIMEOUT, std::borrow::Cow::Borrowed("Request body took too long"));
 
-/// A body in memory and its share of [`BODIES_BYTES_MAX`].
+/// A whole body in memory, and its share of [`BODIES_BYTES_MAX`].
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct Buffered {
     pub(super) bytes: Bytes,
     _share: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body of at most `bytes_max` bytes.
-async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
+async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Buffered, Error> {
     if body.is_end_stream() {
-        return Ok(Held::default());
+        return Ok(Buffered::default());
     }
-    // Said to be too long: refused before a byte of it is read, and before 100 Continue. What the client still
-    // sends is read and thrown away when the connection is closed.
+    // Where Content-Length says it is too long, it is refused before a byte is read, and before 100 Continue.
     let length = body.size_hint().exact();
     if length.is_some_and(|length| length > bytes_max as u64) {
         return Err(Error::too_large());
@@ -50,7 +49,7 @@ async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) ->
     collected.unwrap_or(Err(SLOW))
 }
 
-async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
+async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Buffered, Error> {
     let mut whole = BytesMut::new();
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
@@ -59,7 +58,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>)
         if whole.len() + piece.len() > bytes_max {
             return Err(Error::too_large());
         }
-        // Paid for as it arrives: a claim of a length alone takes nothing from others.
+        // A share is taken for bytes that arrived: a Content-Length alone takes nothing away from others.
         let pay = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         let Ok(paid) = budget.clone().try_acquire_many_owned(pay) else {
             return Err(Error::busy("memory for request bodies"));
@@ -70,33 +69,40 @@ async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>)
         }
         whole.extend_from_slice(piece);
     }
-    Ok(Held { bytes: whole.freeze(), _share: share })
+    Ok(Buffered { bytes: whole.freeze(), _share: share })
 }
 
-/// What a request's answer left unread of its body.
+/// How much of a request's body is still unread on the connection.
 #[derive(Default)]
-pub(super) enum Rest {
-    /// All of it.
+pub(super) enum Unread {
+    /// All of the body.
     Whole(Incoming),
-    /// Nothing.
+    /// None of it.
     #[default]
     Nothing,
-    /// Nobody knows: reading it failed.
+    /// Unknown: reading it failed.
     Broken,
 }
 
-impl Rest {
+impl Unread {
     /// Reads the whole body, of at most `bytes_max` bytes.
-    pub(super) async fn read(&mut self, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Held, Error> {
-        let Self::Whole(mut body) = std::mem::replace(self, Self::Broken) else { return Ok(Held::default()) };
-        let held = read(&mut body, bytes_max, budget).await?;
+    pub(super) async fn read(
+        &mut self,
+        bytes_max: usize,
+        budget: &Arc<Semaphore>,
+    ) -> Result<Buffered, Error> {
+        let Self::Whole(mut body) = std::mem::replace(self, Self::Broken) else {
+            return Ok(Buffered::default());
+        };
+        let buffered = read(&mut body, bytes_max, budget).await?;
         *self = Self::Nothing;
-        Ok(held)
+        Ok(buffered)
     }
 
-    /// Whether the next request may follow on the connection. A short body that was not wanted, such as
-    /// that of a request without a token, is read for it; a long one is not worth it.
-    pub(super) async fn passed(self, waits_for_100: bool) -> bool {
+    /// Reads and drops what is unread, and returns whether the next request may follow on the connection. That is
+    /// done for a short body that no handler wanted, such as that of a request without a token; after a long one the
+    /// connection is closed.
+    pub(super) async fn skip(self, waits_for_100: bool) -> bool {
         let Self::Whole(mut body) = self else { return matches!(self, Self::Nothing) };
         if body.is_end_stream() {
             return true;

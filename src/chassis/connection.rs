@@ -1,8 +1,8 @@
 //! One client connection: what it is doing, since when, and the limits on that.
 //!
-//! Each event loop looks over its connections a few times a second and ends those that took too long, so no
-//! connection carries a timer of its own: an idle one costs a few words and no wake-up, and a request sets no
-//! timer. The cost is precision: a limit is kept to within [`SWEEP_MS`].
+//! A sweep visits all connections of an event loop a few times a second and ends those that took too long. So no
+//! connection has a timer of its own: an idle one costs a few words and no wake-up, and a request sets no timer. In
+//! return a limit is kept only to within [`SWEEP_MS`].
 
 use std::io;
 use std::pin::Pin;
@@ -21,26 +21,26 @@ use super::answers::Answers;
 use super::response::{Body, Pieces, Response};
 use super::unparsed;
 
-/// How often connections are looked over, in milliseconds.
+/// Pause between two sweeps, in milliseconds.
 pub(super) const SWEEP_MS: u64 = 250;
 /// An idle connection is closed after this: longer than a balancer keeps its own idle ones (an ALB 60 s by
 /// default), or it would send a request into a connection that is being closed.
 pub(super) const IDLE_MS_MAX: u64 = 75_000;
-/// From a request's first byte to the end of its head.
+/// Longest time from a request's first byte to the end of its head.
 pub(super) const HEAD_MS_MAX: u64 = 9_500;
-/// How long a client may take no byte of its answer.
+/// Longest time in which a client takes no byte of its answer.
 pub(super) const WRITE_STALL_MS_MAX: u64 = 19_500;
-/// The slowest client that is waited for: an answer that does not go out at once may take [`WRITE_STALL_MS_MAX`], and
-/// longer by a second for so many bytes of it. Slower than any network that people use, and fast enough that
-/// [`super::ANSWER_BYTES_MAX`] are gone in about seven minutes.
+/// The slowest client that is waited for: an answer may take [`WRITE_STALL_MS_MAX`], and a second more for each so many
+/// bytes of it. That is slower than any network that people use, and fast enough that the longest answer
+/// ([`super::ANSWER_BYTES_MAX`]) is gone in about seven minutes.
 const WRITE_BYTES_PER_S_MIN: u64 = 20_000;
 /// After the last answer, what the client is still sending is read and thrown away until it closes, or sends
 /// nothing for this long. Closing on unread bytes resets the connection, and a reset takes the answer away
 /// from a client that has not read it yet: it would see a broken upload where we said 413.
 pub(super) const LINGER_SILENT_MS_MAX: u64 = 2_000;
-/// For how long at most.
+/// Longest time for that, however much the client sends.
 pub(super) const LINGER_MS_MAX: u64 = 10_000;
-/// How many bytes at most.
+/// Most bytes that are read and thrown away in that time.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection that has done nothing yet is left open while closing: its request may be on its way.
 const CLOSING_GRACE_MS: u64 = 250;
@@ -69,7 +69,7 @@ pub(super) enum Phase {
     Answered,
     /// The answer comes in pieces, of which the last is not made yet.
     Streaming,
-    /// All is said: waiting for the client to close.
+    /// The last answer is sent: waiting for the client to close.
     Lingering,
 }
 
@@ -86,13 +86,13 @@ pub(super) struct Activity {
     stalled: AtomicU32,
     /// The tick since which there has always been something that it had not taken; 0 while there is nothing.
     behind: AtomicU32,
-    /// Bytes that it took since.
+    /// Bytes that the client took since then.
     taken: AtomicU64,
-    /// There is more of the answer than hyper was given.
+    /// Whether there is more of the answer than hyper was given.
     has_more: AtomicBool,
-    /// hyper has a piece of the answer that the kernel has not.
+    /// Whether hyper has a piece of the answer that the kernel has not taken.
     has_unsent: AtomicBool,
-    /// The next piece was asked for meanwhile.
+    /// Whether hyper asked for the next piece meanwhile.
     is_awaited: AtomicBool,
 }
 
@@ -106,7 +106,7 @@ impl Activity {
         self.since.store(tick, Relaxed);
     }
 
-    /// Whether nothing is going on that closing the connection would spoil.
+    /// Whether the connection can be closed without cutting off a request.
     pub(super) fn may_close(&self, tick: u32) -> bool {
         self.phase() == Phase::Idle && longer_than(tick, self.since.load(Relaxed), CLOSING_GRACE_MS)
     }

@@ -11,7 +11,7 @@ use crate::metrics::LoopMetrics;
 
 use super::connection::Activity;
 use super::scratch::Scratch;
-use super::{Chassis, Service};
+use super::{Application, Chassis};
 
 /// The longest head of a request; beyond it 431 (or 414 for the URL).
 pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -20,17 +20,17 @@ pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub(super) type Connections = Slab<(Arc<Activity>, Option<AbortHandle>)>;
 
 /// One event loop's own things. All of it is used on that loop's thread only, so no lock is ever waited for.
-pub(super) struct EventLoop<S: Service> {
+pub(super) struct EventLoop<A: Application> {
     pub(super) index: usize,
-    pub(super) chassis: Arc<Chassis<S>>,
+    pub(super) chassis: Arc<Chassis<A>>,
     scratch: Mutex<Scratch>,
     tokens: Mutex<Cache>,
     connections: Mutex<Connections>,
     pub(super) tick: Arc<AtomicU32>,
 }
 
-impl<S: Service> EventLoop<S> {
-    pub(super) fn new(index: usize, chassis: Arc<Chassis<S>>) -> Self {
+impl<A: Application> EventLoop<A> {
+    pub(super) fn new(index: usize, chassis: Arc<Chassis<A>>) -> Self {
         let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
         let seed = (seed ^ u64::from(std::process::id()) << 40).wrapping_add(index as u64) << 8;
         Self {

@@ -1,14 +1,80 @@
-//! What a request's head says of its way here, its bounds and its path. Pure.
+//! What a request's head says: the headers that every request is asked for, whose address it is from, its path. Pure.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN,
+    TRANSFER_ENCODING,
+};
 use http::uri::PathAndQuery;
-use http::{StatusCode, Uri};
+use http::{StatusCode, Uri, Version};
 
+use super::error::REQUEST_ID;
 use super::{Error, response};
+
+/// The headers that every request is asked for, found in one pass: looking each up by its name would take longer.
+#[derive(Default)]
+pub(super) struct RequestHead<'h> {
+    pub(super) request_id: Option<&'h HeaderValue>,
+    pub(super) origin: Option<&'h HeaderValue>,
+    pub(super) origins: usize,
+    pub(super) authorization: Option<&'h HeaderValue>,
+    host: Option<&'h HeaderValue>,
+    hosts: usize,
+    content_lengths: usize,
+    transfer_encodings: usize,
+    /// Whether a transfer coding other than `chunked` is named.
+    has_other_coding: bool,
+}
+
+impl<'h> RequestHead<'h> {
+    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            if name == HOST {
+                head.hosts += 1;
+                head.host = Some(value);
+            } else if name == AUTHORIZATION {
+                head.authorization = head.authorization.or(Some(value));
+            } else if name == ORIGIN {
+                head.origin = head.origin.or(Some(value));
+                head.origins += 1;
+            } else if name == REQUEST_ID {
+                head.request_id = head.request_id.or(Some(value));
+            } else if name == CONTENT_LENGTH {
+                head.content_lengths += 1;
+            } else if name == TRANSFER_ENCODING {
+                head.transfer_encodings += 1;
+                head.has_other_coding |= !is_chunked(value);
+            }
+        }
+        head
+    }
+
+    /// Refuses what servers in front of this one may read differently (RFC 9112 §3.2, §6).
+    pub(super) fn check(&self, version: Version, uri: &Uri) -> Result<(), Error> {
+        let bad = |text| Err(Error::Malformed(StatusCode::BAD_REQUEST, text));
+        if self.hosts > 1 || (self.hosts == 0 && version == Version::HTTP_11) {
+            return bad("Exactly one Host header is required");
+        }
+        let is_host = self.host.is_none_or(is_host);
+        if !is_host || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return bad("Host must be a host and a port");
+        }
+        // hyper itself would ignore the length, read the chunks, and close after the answer (RFC 9112 §6.1).
+        if self.transfer_encodings > 0 && self.content_lengths > 0 {
+            return bad("Content-Length and Transfer-Encoding exclude each other");
+        }
+        // hyper itself answers 400 to a coding that does not end in `chunked`, and to any in HTTP/1.0. But it passes a
+        // body on undecoded where another coding precedes `chunked`, or `chunked` stands twice (RFC 9112 §6.3).
+        if self.transfer_encodings > 1 || self.has_other_coding {
+            return Err(Error::Malformed(StatusCode::NOT_IMPLEMENTED, "Transfer-Encoding must be chunked"));
+        }
+        Ok(())
+    }
+}
 
 /// The address that the outermost trusted proxy saw. A client can write entries of its own in front, so only
 /// the last ones count, one for each proxy.

@@ -33,7 +33,7 @@ const FOREIGN_ORIGIN: Error = Error::forbidden("Origin not allowed");
 pub(super) enum Identity {
     /// The caller, where one is told apart; the route lets them in.
     Known(Option<Caller>),
-    /// Whether they may come in is being looked up: [`crate::auth::looks`].
+    /// This instance's knowledge is too old to tell: [`crate::auth::freshness`].
     Unknown,
 }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::ANSWER_BYTES_MAX;
 
-/// Usual size of one, to begin with.
+/// Bytes reserved for each item before it is written.
 const ITEM_BYTES: usize = 512;
 
-/// A JSON array of `items`, each appended by `write`, as far as they fit: what comes last is left out.
+/// A JSON array of `items`, each appended by `write`, as far as they fit into [`ANSWER_BYTES_MAX`]: the last are left out.
 pub fn array<T>(items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) -> Vec<u8> {
     let items = items.into_iter();
     let mut json = Vec::with_capacity(2 + ITEM_BYTES * items.size_hint().0);
@@ -30,12 +30,12 @@ pub fn array<T>(items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut Vec<u
     json
 }
 
-/// The same of what can be written as JSON.
+/// A JSON array of items that serde can write, as far as they fit.
 pub fn json<T: Serialize>(items: &[T]) -> Vec<u8> {
     array(items, |one, json| json.append(&mut item(one)))
 }
 
-/// One such item.
+/// One item as JSON.
 pub fn item(item: &impl Serialize) -> Vec<u8> {
     // Writing to memory does not fail, and nothing of ours is no JSON.
     serde_json::to_vec(item).unwrap_or_else(|_| b"null".to_vec())
@@ -124,19 +124,13 @@ impl List {
     /// The array.
     #[must_use]
     pub fn json(&self) -> Vec<u8> {
-        self.write(self.items.iter())
+        array(&self.items, |item, json| json.extend_from_slice(item))
     }
 
     /// The array from its end.
     #[must_use]
     pub fn json_reversed(&self) -> Vec<u8> {
-        self.write(self.items.iter().rev())
-    }
-
-    fn write<'a>(&self, items: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
-        let mut json = Vec::with_capacity(self.bytes);
-        join(items, &mut json);
-        json
+        array(self.items.iter().rev(), |item, json| json.extend_from_slice(item))
     }
 }
 

@@ -48,7 +48,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::metrics::{HttpCollector, HttpMetrics, RouteLabels};
+use crate::metrics::{self, HttpCollector, HttpMetrics, RouteLabels};
 
 pub use accept::{bind, start};
 pub use answers::ANSWER_BYTES_MAX;
@@ -65,11 +65,11 @@ use route::{Miss, Route};
 /// Requests that wait for the database or for a password's hash, at most; beyond it 503.
 pub const DETACHED_MAX: usize = 2_048;
 
-/// An answer that is not there yet.
-pub type Later = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
+/// A response that is still to come.
+pub type PendingResponse = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
-/// What turns out later to be answered from memory after all, or by work.
-pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// An answer that is still to come: from memory, or by work that turns out to be needed.
+pub type PendingAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// How a request is answered.
 pub enum Answer {
@@ -79,31 +79,31 @@ pub enum Answer {
     /// From memory, here and now.
     Now(Box<Result<Response, Error>>),
     /// From memory, when something happens. Dropped when the client hangs up.
-    Held(Waiting),
+    Held(PendingAnswer),
     /// By work on the background runtime, which is done even when the client hangs up.
-    Detached(Later),
+    Detached(PendingResponse),
 }
 
 impl Answer {
-    /// What is known here and now.
+    /// An answer that is known already.
     #[must_use]
     pub fn now(result: Result<Response, Error>) -> Self {
         Self::Now(Box::new(result))
     }
 
-    /// Something to wait for on the event loop; it must touch no database.
+    /// An answer to wait for on the event loop; the wait must not touch a database.
     pub fn held(waiting: impl Future<Output = Answer> + Send + 'static) -> Self {
         Self::Held(Box::pin(waiting))
     }
 
-    /// Work for the background runtime.
+    /// An answer by work on the background runtime.
     pub fn detached(work: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
         Self::Detached(Box::pin(work))
     }
 }
 
 /// What the chassis serves.
-pub trait Service: Send + Sync + 'static {
+pub trait Application: Send + Sync + 'static {
     /// All its URLs.
     type Route: Route;
 
@@ -118,9 +118,9 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, route: Self::Route, request: &mut Request) -> Answer;
 }
 
-/// Everything that the event loops share.
-pub struct Chassis<S: Service> {
-    service: S,
+/// What the event loops share.
+pub struct Chassis<A: Application> {
+    application: A,
     auth: Arc<Auth>,
     cors: Cors,
     http: Arc<HttpMetrics>,
@@ -131,40 +131,36 @@ pub struct Chassis<S: Service> {
     drain: Arc<Drain>,
     trusted_proxy_hops: usize,
     connections_max: usize,
-    seats: Vec<AtomicUsize>,
+    /// Client connections of each event loop: open ones, and those on their way to it.
+    open_per_loop: Vec<AtomicUsize>,
     refusals: Arc<Semaphore>,
     connections_refused: IntCounter,
     accept_errors: IntCounter,
     log_budget: pipeline::LogBudget,
 }
 
-impl<S: Service> Chassis<S> {
-    /// Puts a service on a chassis. Work that waits for the database runs on `background`.
+impl<A: Application> Chassis<A> {
+    /// Puts an application on a chassis. Work that waits for the database runs on `background`.
     ///
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(
         config: &Config,
-        service: S,
+        application: A,
         auth: Arc<Auth>,
         registry: &Registry,
         background: Handle,
         drain: Arc<Drain>,
     ) -> Result<Self, prometheus::Error> {
-        let mut labels: Vec<RouteLabels> = S::Route::all()
-            .into_iter()
+        let mut labels: Vec<RouteLabels> = A::Route::all()
             .map(|route| RouteLabels { method: route.spec().method, route: route.spec().label })
             .collect();
         labels.push(RouteLabels { method: "_OTHER", route: "_unmatched" });
         let http = Arc::new(HttpMetrics::new(labels, config.web_concurrency));
         registry.register(Box::new(HttpCollector(http.clone())))?;
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| metrics::counter(registry, name, help);
         Ok(Self {
-            service,
+            application,
             auth,
             cors: Cors::new(&config.frontend_origins),
             http,
@@ -175,7 +171,7 @@ impl<S: Service> Chassis<S> {
             drain,
             trusted_proxy_hops: config.trusted_proxy_hops,
             connections_max: config.connections_max,
-            seats: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
+            open_per_loop: (0..config.web_concurrency).map(|_| AtomicUsize::new(0)).collect(),
             refusals: Arc::new(Semaphore::new(accept::REFUSALS_MAX)),
             connections_refused: counter(
                 "http_connections_refused_total",
@@ -195,7 +191,7 @@ impl<S: Service> Chassis<S> {
     /// Client connections that are open, or accepted and about to be served.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.seats.iter().map(|seats| seats.load(Relaxed)).sum()
+        self.open_per_loop.iter().map(|open| open.load(Relaxed)).sum()
     }
 
     /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.

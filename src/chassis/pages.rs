@@ -32,6 +32,10 @@ pub struct File {
 /// What a service shows to people.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
+    /// The folder of `src/` it is in: the service's name.
+    pub folder: &'static str,
+    /// Its URL.
+    pub path: &'static str,
     /// Its name for people.
     pub title: &'static str,
     /// What one can do there, in one sentence.
@@ -46,6 +50,8 @@ pub struct Page {
 macro_rules! page {
     ($folder:literal, $title:literal, $about:literal, [$($file:literal),+ $(,)?]) => {
         $crate::chassis::pages::Page {
+            folder: $folder,
+            path: concat!("/", $folder, "/"),
             title: $title,
             about: $about,
             files: &[$($crate::chassis::pages::File {
@@ -130,7 +136,7 @@ pub struct Html {
 }
 
 impl Html {
-    /// It, or 304.
+    /// The page, or 304 where the browser has it already.
     #[must_use]
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         let mut response = self.packed.answer(headers, ASK_AGAIN);
@@ -141,17 +147,17 @@ impl Html {
     }
 }
 
-/// One text in each coding.
+/// One text in each content coding.
 struct Packed {
     media_type: HeaderValue,
-    /// The best first; the last is as it is.
+    /// The smallest first; the last is not compressed.
     forms: Vec<Form>,
 }
 
 struct Form {
     coding: &'static str,
     bytes: Bytes,
-    /// Another one for each coding: a strong tag stands for exact bytes.
+    /// The ETag. Each coding has its own, because a strong tag stands for exact bytes.
     tag: HeaderValue,
 }
 
@@ -172,10 +178,10 @@ impl Packed {
         Ok(Self { media_type: HeaderValue::from_static(media_type), forms })
     }
 
-    /// It in the best coding that the client takes, or 304 where the client has it.
+    /// The text in the smallest coding that the client takes, or 304 where the client has it.
     fn answer(&self, asked: &HeaderMap, cache: HeaderValue) -> Response {
         let best = self.forms.iter().find(|form| takes(asked, form.coding));
-        // Who takes none gets it as it is, which every client can read.
+        // A client that takes none of them gets the uncompressed text, which every client can read.
         let Some(form) = best.or(self.forms.last()) else { return response::empty(StatusCode::NOT_FOUND) };
         let mut response = if has(asked, &form.tag) {
             response::empty(StatusCode::NOT_MODIFIED)

@@ -1,5 +1,7 @@
-//! The life of one request, from its head to its answer: the functions to read first are [`serve`] and
-//! [`admit`].
+//! The life of one request, from its head to its answer: find, admit, body, call, finish.
+//!
+//! [`serve`] is that way for a request without a body: on the event loop, without a future of its own.
+//! [`serve_with_body`] is the same way for one that has a body, or whose caller must be looked up first.
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,27 +12,28 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, ORIGIN,
-    SET_COOKIE, TRANSFER_ENCODING,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, SET_COOKIE,
 };
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
-use crate::auth::looks::LOOK_WAIT_MS_MAX;
+use crate::auth::freshness::REFRESH_WAIT_MS_MAX;
 use crate::clock::Timestamp;
 
-use super::answers::Making;
+use super::body::{Buffered, Unread};
 use super::cors::Cors;
 use super::drain::Stage;
 use super::error::REQUEST_ID;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
+use super::head::RequestHead;
 use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Access, Miss, Route as _};
-use super::{Answer, Chassis, Error, Later, Service, body, head, identity};
+use super::{Answer, Application, Chassis, Error, PendingResponse, head, identity};
 
 /// The longest that work apart from the event loop may take, all its statements together. The contract's
 /// 5 s less the time to say so.
@@ -44,219 +47,193 @@ const _: () = assert!(URL_BYTES_MAX < HEAD_BYTES_MAX);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// What must be known of a request after its head was handed to a handler.
-struct Asked {
-    id: HeaderValue,
-    /// Of the page, where it may call.
+/// What the answer to a request needs of it, once its head belongs to a handler.
+struct Exchange {
+    request_id: HeaderValue,
+    /// The page's origin, where it is one of those that may call.
     origin: Option<HeaderValue>,
-    /// The page is neither one that may call nor the service's own.
+    /// Whether the request is from a page that is neither listed nor of this server.
     is_foreign: bool,
     is_head: bool,
-    begun: Instant,
+    received_at: Instant,
+    /// The route's place in the metrics.
     slot: usize,
 }
 
-/// What every request is asked for, found in one go: a look-up for each would take longer.
-#[derive(Default)]
-struct Noted<'h> {
-    id: Option<&'h HeaderValue>,
-    origin: Option<&'h HeaderValue>,
-    origins: usize,
-    authorization: Option<&'h HeaderValue>,
-    host: Option<&'h HeaderValue>,
-    hosts: usize,
-    lengths: usize,
-    codings: usize,
-    is_coded_otherwise: bool,
-}
-
-impl<'h> Noted<'h> {
-    fn of(headers: &'h HeaderMap) -> Self {
-        let mut noted = Self::default();
-        for (name, value) in headers {
-            if name == HOST {
-                noted.hosts += 1;
-                noted.host = Some(value);
-            } else if name == AUTHORIZATION {
-                noted.authorization = noted.authorization.or(Some(value));
-            } else if name == ORIGIN {
-                noted.origin = noted.origin.or(Some(value));
-                noted.origins += 1;
-            } else if name == REQUEST_ID {
-                noted.id = noted.id.or(Some(value));
-            } else if name == CONTENT_LENGTH {
-                noted.lengths += 1;
-            } else if name == TRANSFER_ENCODING {
-                noted.codings += 1;
-                noted.is_coded_otherwise |= !head::is_chunked(value);
-            }
-        }
-        noted
-    }
-
-    /// What makes a message ambiguous to the servers in front of us makes it no request (RFC 9112 §3.2, §6).
-    fn check(&self, version: Version, uri: &Uri) -> Result<(), Error> {
-        let bad = |text| Err(Error::Malformed(StatusCode::BAD_REQUEST, text));
-        if self.hosts > 1 || (self.hosts == 0 && version == Version::HTTP_11) {
-            return bad("Exactly one Host header is required");
-        }
-        let is_host = self.host.is_none_or(head::is_host);
-        if !is_host || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return bad("Host must be a host and a port");
-        }
-        // hyper itself leaves out the length, goes by the chunks, and closes after the answer (RFC 9112 §6.1).
-        if self.codings > 0 && self.lengths > 0 {
-            return bad("Content-Length and Transfer-Encoding exclude each other");
-        }
-        // hyper refuses what does not end in `chunked`, and any coding in HTTP/1.0, by a 400: nobody knows how long
-        // such a body is (RFC 9112 §6.3). A coding before the chunks, or chunks twice, it hands on as if unpacked.
-        if self.codings > 1 || self.is_coded_otherwise {
-            return Err(Error::Malformed(StatusCode::NOT_IMPLEMENTED, "Transfer-Encoding must be chunked"));
-        }
-        Ok(())
-    }
-}
-
-impl Asked {
-    /// The same in memory of its own: an id out of the loop's block, or out of the connection's read buffer,
-    /// would keep all of that for as long as the request is held.
+impl Exchange {
+    /// The same with a request id in memory of its own. The id is a slice of the event loop's scratch block, or of the
+    /// connection's read buffer, and would keep that whole block alive for as long as the request is held.
     fn detached(self) -> Self {
-        Self { id: HeaderValue::from_bytes(self.id.as_bytes()).unwrap_or(self.id), ..self }
+        let request_id = HeaderValue::from_bytes(self.request_id.as_bytes()).unwrap_or(self.request_id);
+        Self { request_id, ..self }
     }
 }
 
-/// One answer, or its future. Nearly every request is answered at once, from memory: that costs no boxed
-/// future, and a connection that waits carries no room for work it does not do.
+/// An answer, or the future of one. Nearly every request is answered at once, from memory: that needs no boxed
+/// future, and a connection that waits keeps no memory for steps that it does not take.
 pub(super) enum Serving {
     Now(Response),
     Later(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
-/// Answers one request, whatever happens.
-pub(super) fn serve<S: Service>(
-    event_loop: &Arc<EventLoop<S>>,
+/// Answers one request: every error and every panic becomes an answer, too.
+pub(super) fn serve<A: Application>(
+    event_loop: &Arc<EventLoop<A>>,
     peer: IpAddr,
     request: http::Request<Incoming>,
 ) -> Serving {
-    let (head, body) = request.into_parts();
-    let (chassis, is_head) = (&event_loop.chassis, head.method == Method::HEAD);
-    let (begun, at) = (Instant::now(), Timestamp::now());
-    let mut request = Request {
-        method: if is_head { Method::GET } else { head.method },
-        uri: head.uri,
-        client: head::client_address(&head.headers, peer, chassis.trusted_proxy_hops),
-        headers: head.headers,
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    let version = parts.version;
+    let mut request = receive(event_loop, peer, parts);
+
+    let found = find(&event_loop.chassis, &mut request);
+    let head = RequestHead::of(&request.headers);
+    let exchange = exchange(event_loop, &request, &head, is_head, found);
+    let admitted = guarded(|| admit(event_loop, &head, version, found, &request));
+    if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
+        return Serving::Later(Box::pin(serve_with_body(
+            event_loop.clone(),
+            exchange,
+            admitted,
+            request,
+            body,
+        )));
+    }
+    let answer = admitted.and_then(|(route, identity)| {
+        request.caller = identity.caller();
+        guarded(|| Ok(event_loop.chassis.application.call(route, &mut request)))
+    });
+    match answer {
+        Ok(Answer::Reused(json)) => {
+            let mut response = response::whole(request.headers, json);
+            complete(event_loop, exchange, false, &mut response);
+            Serving::Now(response)
+        }
+        Ok(Answer::Now(result)) => Serving::Now(finish(event_loop, exchange, false, *result)),
+        Ok(later) => {
+            let is_large = found.is_ok_and(|route| route.spec().is_large);
+            Serving::Later(Box::pin(serve_later(event_loop.clone(), exchange.detached(), later, is_large)))
+        }
+        Err(error) => Serving::Now(finish(event_loop, exchange, false, Err(error))),
+    }
+}
+
+/// What a handler gets of a request; the caller and the body are still missing.
+fn receive<A: Application>(event_loop: &EventLoop<A>, peer: IpAddr, parts: http::request::Parts) -> Request {
+    Request {
+        method: if parts.method == Method::HEAD { Method::GET } else { parts.method },
+        uri: parts.uri,
+        client: head::client_address(&parts.headers, peer, event_loop.chassis.trusted_proxy_hops),
+        headers: parts.headers,
         caller: None,
         body: Bytes::new(),
         event_loop: event_loop.index,
-        came: begun,
-        at,
-    };
-    let noted = Noted::of(&request.headers);
-    let route = chassis.service.find(&request.method, request.uri.path());
-    let route = route.or_else(|miss| find_again(chassis, &request.method, &mut request.uri, miss));
-    let origin = noted.origin.and_then(|origin| chassis.cors.known(origin));
-    let asked = Asked {
-        id: request_id(event_loop, noted.id),
-        is_foreign: is_foreign(&chassis.cors, &noted, origin.as_ref(), &request.headers),
+        came: Instant::now(),
+        at: Timestamp::now(),
+    }
+}
+
+/// Finds the route. Rails ignores repeated slashes and one at the end, so a path that names nothing is looked up once
+/// more without them.
+fn find<A: Application>(chassis: &Chassis<A>, request: &mut Request) -> Result<A::Route, Miss> {
+    match chassis.application.find(&request.method, request.uri.path()) {
+        Err(Miss::Path) => {
+            request.uri = head::without_extra_slashes(&request.uri).ok_or(Miss::Path)?;
+            chassis.application.find(&request.method, request.uri.path())
+        }
+        found => found,
+    }
+}
+
+fn exchange<A: Application>(
+    event_loop: &EventLoop<A>,
+    request: &Request,
+    head: &RequestHead<'_>,
+    is_head: bool,
+    found: Result<A::Route, Miss>,
+) -> Exchange {
+    let chassis = &event_loop.chassis;
+    let origin = head.origin.and_then(|origin| chassis.cors.known(origin));
+    Exchange {
+        request_id: request_id(event_loop, head.request_id),
+        is_foreign: is_foreign(&chassis.cors, head, origin.as_ref(), &request.headers),
         origin,
         is_head,
-        begun,
-        slot: route.map_or_else(|_| chassis.unmatched_slot(), S::Route::ordinal),
-    };
-    let admitted = guarded(|| admit(event_loop, &noted, head.version, route, &request));
-    if !body.is_end_stream() || matches!(admitted, Ok((_, Identity::Unknown))) {
-        return Serving::Later(Box::pin(serve_body(event_loop.clone(), asked, admitted, request, body)));
-    }
-    let answered = admitted.and_then(|(route, identity)| {
-        request.caller = identity.caller();
-        guarded(|| Ok(chassis.service.call(route, &mut request)))
-    });
-    match answered {
-        Ok(Answer::Reused(json)) => {
-            let mut response = response::whole(request.headers, json);
-            complete(event_loop, asked, false, &mut response);
-            Serving::Now(response)
-        }
-        Ok(Answer::Now(result)) => Serving::Now(finish(event_loop, asked, false, *result)),
-        Ok(answer) => {
-            let is_large = route.is_ok_and(|route| route.spec().is_large);
-            let later = serve_later(event_loop.clone(), asked.detached(), answer, is_large);
-            Serving::Later(Box::pin(later))
-        }
-        Err(error) => Serving::Now(finish(event_loop, asked, false, Err(error))),
+        received_at: request.came,
+        slot: found.map_or_else(|_| chassis.unmatched_slot(), A::Route::ordinal),
     }
 }
 
-/// The rest of a request that is answered later.
-async fn serve_later<S: Service>(
-    event_loop: Arc<EventLoop<S>>,
-    asked: Asked,
-    answer: Answer,
+/// Waits for the answer to a request that has no body, or whose body is read.
+async fn serve_later<A: Application>(
+    event_loop: Arc<EventLoop<A>>,
+    exchange: Exchange,
+    later: Answer,
     is_large: bool,
 ) -> Response {
-    let _counted = event_loop.metrics().begin();
-    let mut takes = Takes { is_large, ..Takes::default() };
-    let settled = AssertUnwindSafe(settle(&event_loop, answer, &mut takes)).catch_unwind().await;
-    finish(&event_loop, asked, false, settled.unwrap_or_else(|_| Err(panicked())))
+    let _in_flight = event_loop.metrics().begin();
+    let mut reserved = Reserved { is_large, ..Reserved::default() };
+    let settled = AssertUnwindSafe(settle(&event_loop, later, &mut reserved)).catch_unwind().await;
+    finish(&event_loop, exchange, false, settled.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// The rest of a request that has a body, or whose caller is not known yet.
-async fn serve_body<S: Service>(
-    event_loop: Arc<EventLoop<S>>,
-    asked: Asked,
-    admitted: Result<(S::Route, Identity), Error>,
+/// The way from `body` on, for a request that has one, or whose caller must be looked up first.
+async fn serve_with_body<A: Application>(
+    event_loop: Arc<EventLoop<A>>,
+    exchange: Exchange,
+    admitted: Result<(A::Route, Identity), Error>,
     mut request: Request,
     body: Incoming,
 ) -> Response {
-    let _counted = event_loop.metrics().begin();
-    let waits = request.headers.contains_key(EXPECT);
-    let (mut rest, mut takes) = (body::Rest::Whole(body), Takes::default());
+    let _in_flight = event_loop.metrics().begin();
+    let waits_for_100 = request.headers.contains_key(EXPECT);
+    let (mut unread, mut reserved) = (Unread::Whole(body), Reserved::default());
     let answered = async {
         let (route, identity) = admitted?;
         head::check_content_coding(&request.headers)?;
-        let held = rest.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
+        let buffered = unread.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
         request.caller = match identity {
             Identity::Known(caller) => caller,
-            Identity::Unknown => learn(&event_loop, route, &request).await?,
+            Identity::Unknown => look_up_caller(&event_loop, route, &request).await?,
         };
-        request.body = held.bytes.clone();
-        let answer = match event_loop.chassis.service.call(route, &mut request) {
+        request.body = buffered.bytes.clone();
+        let answer = match event_loop.chassis.application.call(route, &mut request) {
             Answer::Reused(json) => return Ok(response::whole(request.headers, json)),
             answer => answer,
         };
-        // Its head keeps the connection's read buffer, and the work may last.
+        // Its head keeps the connection's read buffer alive, and the work may take long.
         drop(request);
-        takes = Takes { is_large: route.spec().is_large, body: held, ..Takes::default() };
-        settle(&event_loop, answer, &mut takes).await
+        reserved = Reserved { is_large: route.spec().is_large, body: buffered, ..Reserved::default() };
+        settle(&event_loop, answer, &mut reserved).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
-    let is_last = !rest.passed(waits).await;
-    finish(&event_loop, asked, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+    let is_last = !unread.skip(waits_for_100).await;
+    finish(&event_loop, exchange, is_last, answered.unwrap_or_else(|_| Err(panicked())))
 }
 
-/// The caller of a request of whom this instance did not know whether they may come in: the next look tells.
-async fn learn<S: Service>(
-    event_loop: &EventLoop<S>,
-    route: S::Route,
+/// Waits until this instance's knowledge of its callers is fresh enough to tell whether this one may come in.
+async fn look_up_caller<A: Application>(
+    event_loop: &EventLoop<A>,
+    route: A::Route,
     request: &Request,
 ) -> Result<Option<Caller>, Error> {
-    let asked_at = Instant::now();
-    let deadline = tokio::time::Instant::from_std(asked_at) + Duration::from_millis(LOOK_WAIT_MS_MAX);
+    let began_at = Instant::now();
+    let deadline = tokio::time::Instant::from_std(began_at) + Duration::from_millis(REFRESH_WAIT_MS_MAX);
     let auth = &event_loop.chassis.auth;
-    let looks = match route.spec().access {
+    let freshness = match route.spec().access {
         Access::Client(_) => &auth.revocations.clients.looks,
         _ => &auth.registrations.looks,
     };
     loop {
-        let over = looks.over();
-        // Where a look failed, or takes too long, they are as unknown as before.
-        match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), asked_at)? {
+        let ended = freshness.next_refresh();
+        // After a refresh that failed the caller is as unknown as before.
+        match identify(event_loop, route, request, request.headers.get(AUTHORIZATION), began_at)? {
             Identity::Known(caller) => return Ok(caller),
-            Identity::Unknown if looks.tried_since(asked_at) => break,
+            Identity::Unknown if freshness.tried_since(began_at) => break,
             Identity::Unknown => {}
         }
-        if timeout_at(deadline, over).await.is_err() {
+        if timeout_at(deadline, ended).await.is_err() {
             break;
         }
     }
@@ -273,25 +250,25 @@ fn panicked() -> Error {
 }
 
 /// Lets a request in: well framed, for a route that there is, by somebody who may call it.
-fn admit<S: Service>(
-    event_loop: &EventLoop<S>,
-    noted: &Noted<'_>,
+fn admit<A: Application>(
+    event_loop: &EventLoop<A>,
+    head: &RequestHead<'_>,
     version: Version,
-    route: Result<S::Route, Miss>,
+    route: Result<A::Route, Miss>,
     request: &Request,
-) -> Result<(S::Route, Identity), Error> {
+) -> Result<(A::Route, Identity), Error> {
     if request.uri.path_and_query().is_some_and(|url| url.as_str().len() > URL_BYTES_MAX) {
         return Err(Error::Refused(StatusCode::URI_TOO_LONG, "URL too long".into()));
     }
-    noted.check(version, &request.uri)?;
+    head.check(version, &request.uri)?;
     let route = route.map_err(|miss| missed(&event_loop.chassis, request, miss))?;
-    Ok((route, identify(event_loop, route, request, noted.authorization, request.came)?))
+    Ok((route, identify(event_loop, route, request, head.authorization, request.came)?))
 }
 
 /// Tells who calls a route, see [`identity::check`].
-fn identify<S: Service>(
-    event_loop: &EventLoop<S>,
-    route: S::Route,
+fn identify<A: Application>(
+    event_loop: &EventLoop<A>,
+    route: A::Route,
     request: &Request,
     authorization: Option<&HeaderValue>,
     since: Instant,
@@ -301,21 +278,22 @@ fn identify<S: Service>(
     identity::check(auth, tokens, cors, access, request, authorization, since)
 }
 
-/// What a request takes of the memory while it is worked on.
+/// The shares of memory that a request has reserved while it is worked on.
 #[derive(Default)]
-struct Takes {
+struct Reserved {
+    /// Whether the answer needs a permit for a large one.
     is_large: bool,
-    /// Its body, until the work on it is done.
-    body: body::Held,
-    /// A large answer, until it is made and weighed.
-    making: Option<Making>,
+    /// The body, until the work that reads it is done.
+    body: Buffered,
+    /// The permit for a large answer, until its bytes are counted.
+    large_answer: Option<OwnedSemaphorePermit>,
 }
 
 /// Waits for an answer.
-async fn settle<S: Service>(
-    event_loop: &EventLoop<S>,
+async fn settle<A: Application>(
+    event_loop: &EventLoop<A>,
     answer: Answer,
-    takes: &mut Takes,
+    reserved: &mut Reserved,
 ) -> Result<Response, Error> {
     let mut answer = answer;
     loop {
@@ -324,37 +302,38 @@ async fn settle<S: Service>(
             Answer::Reused(json) => return Ok(response::json_text(StatusCode::OK, json)),
             Answer::Now(result) => return *result,
             Answer::Held(waiting) => waiting.await,
-            Answer::Detached(work) => return detached(event_loop, work, takes).await,
+            Answer::Detached(work) => return detached(event_loop, work, reserved).await,
         }
     }
 }
 
-/// Runs work that waits for the database on the background runtime. It does not notice when the client hangs
-/// up: nothing is left half done, and no connection to the database is left with an answer unread.
-async fn detached<S: Service>(
-    event_loop: &EventLoop<S>,
-    work: Later,
-    takes: &mut Takes,
+/// Runs work that waits for the database on the background runtime. A client that hangs up does not cancel it: so no
+/// write is left half done, and no database connection is left with an answer unread.
+async fn detached<A: Application>(
+    event_loop: &EventLoop<A>,
+    work: PendingResponse,
+    reserved: &mut Reserved,
 ) -> Result<Response, Error> {
     let chassis = &event_loop.chassis;
-    let Ok(place) = chassis.detached.clone().try_acquire_owned() else {
+    let Ok(permit) = chassis.detached.clone().try_acquire_owned() else {
         return Err(Error::busy("the queue of requests under way"));
     };
-    let (body, answers) = (std::mem::take(&mut takes.body), takes.is_large.then(|| chassis.answers.clone()));
+    let (body, answers) =
+        (std::mem::take(&mut reserved.body), reserved.is_large.then(|| chassis.answers.clone()));
     let task = chassis.background.spawn(async move {
-        let (_place, _body) = (place, body);
+        let (_permit, _body) = (permit, body);
         let work = async {
             let Some(answers) = answers else { return (work.await, None) };
-            match answers.place().await {
-                Ok(making) => (work.await, Some(making)),
+            match answers.permit().await {
+                Ok(permit) => (work.await, Some(permit)),
                 Err(busy) => (Err(busy), None),
             }
         };
         timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
     });
     match task.await {
-        Ok(Ok((result, making))) => {
-            takes.making = making;
+        Ok(Ok((result, large_answer))) => {
+            reserved.large_answer = large_answer;
             result
         }
         Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
@@ -365,20 +344,8 @@ async fn detached<S: Service>(
     }
 }
 
-/// The route of a path whose slashes are repeated or end it: Rails passes over these. Only a path that names
-/// nothing as it stands is looked at for them.
-fn find_again<S: Service>(
-    chassis: &Chassis<S>,
-    method: &Method,
-    uri: &mut Uri,
-    miss: Miss,
-) -> Result<S::Route, Miss> {
-    let plain = if miss == Miss::Path { head::without_extra_slashes(uri) } else { None };
-    *uri = plain.ok_or(miss)?;
-    chassis.service.find(method, uri.path())
-}
-
-fn missed<S: Service>(chassis: &Chassis<S>, request: &Request, miss: Miss) -> Error {
+/// The answer where no route was found: 404, 405 with `Allow`, or 204 to OPTIONS.
+fn missed<A: Application>(chassis: &Chassis<A>, request: &Request, miss: Miss) -> Error {
     let Miss::Method(allow) = miss else { return Error::not_found("Not found") };
     let allow = HeaderValue::from_static(allow);
     if request.method == Method::OPTIONS {
@@ -392,9 +359,9 @@ fn missed<S: Service>(chassis: &Chassis<S>, request: &Request, miss: Miss) -> Er
 }
 
 /// Turns errors into answers, logs those that are our fault, and completes the answer.
-fn finish<S: Service>(
-    event_loop: &EventLoop<S>,
-    asked: Asked,
+fn finish<A: Application>(
+    event_loop: &EventLoop<A>,
+    exchange: Exchange,
     is_last: bool,
     result: Result<Response, Error>,
 ) -> Response {
@@ -407,21 +374,26 @@ fn finish<S: Service>(
         if let Some(cause) = cause
             && event_loop.chassis.log_budget.spend()
         {
-            let request_id = asked.id.to_str().unwrap_or_default();
-            let route = event_loop.chassis.http.route(asked.slot);
+            let request_id = exchange.request_id.to_str().unwrap_or_default();
+            let route = event_loop.chassis.http.route(exchange.slot);
             let status = response.status().as_u16();
-            let duration_ms = asked.begun.elapsed().as_secs_f64() * 1e3;
+            let duration_ms = exchange.received_at.elapsed().as_secs_f64() * 1e3;
             tracing::error!(request_id, route, status, duration_ms, cause, "request failed");
         }
         response
     });
-    complete(event_loop, asked, is_last, &mut response);
+    complete(event_loop, exchange, is_last, &mut response);
     response
 }
 
 /// Adds what every answer has, in place, and counts it.
-fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, response: &mut Response) {
-    if asked.is_head {
+fn complete<A: Application>(
+    event_loop: &EventLoop<A>,
+    exchange: Exchange,
+    is_last: bool,
+    response: &mut Response,
+) {
+    if exchange.is_head {
         let length = response.body().size_hint().exact();
         if let Some(length) = length {
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -429,26 +401,26 @@ fn complete<S: Service>(event_loop: &EventLoop<S>, asked: Asked, is_last: bool, 
         *response.body_mut() = Body::empty();
     }
     let headers = response.headers_mut();
-    headers.append(REQUEST_ID, asked.id);
-    if asked.is_foreign {
+    headers.append(REQUEST_ID, exchange.request_id);
+    if exchange.is_foreign {
         headers.remove(SET_COOKIE);
     }
-    Cors::mark(headers, asked.origin);
+    Cors::mark(headers, exchange.origin);
     if is_last || event_loop.chassis.drain.stage() != Stage::Serving {
         headers.insert(CONNECTION, CLOSE);
     }
-    event_loop.metrics().observe(asked.slot, response.status().as_u16(), asked.begun.elapsed());
+    event_loop.metrics().observe(exchange.slot, response.status().as_u16(), exchange.received_at.elapsed());
 }
 
 /// Whether a request is from a page that is neither listed nor the service's own. `known` is its origin if it is
 /// listed, which settles it but for a request of several.
-fn is_foreign(cors: &Cors, noted: &Noted<'_>, known: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
-    let is_settled = noted.origins == 0 || (noted.origins == 1 && known.is_some());
+fn is_foreign(cors: &Cors, head: &RequestHead<'_>, known: Option<&HeaderValue>, headers: &HeaderMap) -> bool {
+    let is_settled = head.origins == 0 || (head.origins == 1 && known.is_some());
     !is_settled && !cors.trusts(headers)
 }
 
 /// The client's own id where it is harmless in a log, else a new one.
-fn request_id<S: Service>(event_loop: &EventLoop<S>, given: Option<&HeaderValue>) -> HeaderValue {
+fn request_id<A: Application>(event_loop: &EventLoop<A>, given: Option<&HeaderValue>) -> HeaderValue {
     let is_sane = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
         (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())

@@ -19,7 +19,7 @@ pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// The body of a [`Response`].
 pub enum Body {
-    /// All of it; nothing once it was handed over.
+    /// The whole body; `None` where it is empty, or hyper has taken it.
     Whole(Option<Bytes>),
     /// Pieces; the connection counts as busy until the last.
     Pieces(Pieces),
@@ -132,7 +132,7 @@ pub fn reusing(mut headers: HeaderMap, text: Bytes) -> Response {
     whole(headers, text)
 }
 
-/// Makes of a request's headers those of a JSON answer.
+/// Turns a request's header map into that of a JSON answer, so that none has to be allocated.
 pub(super) fn reuse(headers: &mut HeaderMap) {
     headers.clear();
     headers.append(CONTENT_TYPE, JSON);
@@ -146,14 +146,14 @@ pub(super) fn whole(headers: HeaderMap, body: Bytes) -> Response {
     response
 }
 
-/// The same answer with one more header.
+/// Sets one header of an answer.
 #[must_use]
 pub fn with_header(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
     response.headers_mut().insert(name, value);
     response
 }
 
-/// The same answer, not to be kept by anyone on the way.
+/// Forbids caches to keep an answer.
 #[must_use]
 pub fn no_store(response: Response) -> Response {
     with_header(response, CACHE_CONTROL, HeaderValue::from_static("no-store"))

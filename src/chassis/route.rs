@@ -93,14 +93,32 @@ pub enum Miss {
     Method(&'static str),
 }
 
-/// A service's routes.
+/// A service's routes. All but `spec` is written by [`numbered!`](crate::numbered).
 pub trait Route: Copy + Send + Sync + 'static {
+    /// How many there are.
+    const COUNT: usize;
     /// What the chassis must know.
     fn spec(self) -> Spec;
-    /// Its place in [`Route::all`].
+    /// Its place in [`Route::all`], the same whatever ids it has.
     fn ordinal(self) -> usize;
-    /// One of each, for tables and tests.
-    fn all() -> Vec<Self>;
+    /// One of each, in order, for tables and tests.
+    fn all() -> impl Iterator<Item = Self>;
+}
+
+/// The numbering of a [`Route`], for an `enum` that derives strum's `EnumCount`, `EnumDiscriminants` and `EnumIter`.
+#[macro_export]
+macro_rules! numbered {
+    () => {
+        const COUNT: usize = <Self as strum::EnumCount>::COUNT;
+
+        fn ordinal(self) -> usize {
+            strum::IntoDiscriminant::discriminant(&self) as usize
+        }
+
+        fn all() -> impl Iterator<Item = Self> {
+            <Self as strum::IntoEnumIterator>::iter()
+        }
+    };
 }
 
 /// Splits a path at its slashes into `buffer`: `/a/b` is `["a", "b"]`, `/` is `[""]`. A path that does not

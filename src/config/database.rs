@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::{
     DATABASE_READER_URL, DATABASE_SSL_CA, DATABASE_SSL_MODE, DATABASE_URL, IMPORT_FROM, RDS_DB_NAME,
-    RDS_HOSTNAME, RDS_PASSWORD, RDS_PORT, RDS_READER_HOSTNAME, RDS_USERNAME, Reader, Secret, Variable,
+    RDS_HOSTNAME, RDS_PASSWORD, RDS_PORT, RDS_READER_HOSTNAME, RDS_USERNAME, Secret, VarReader, Variable,
 };
 
 /// Where a database is and who we are there.
@@ -51,7 +51,7 @@ pub enum SslMode {
 /// MySQL's.
 const PORT_DEFAULT: u16 = 3306;
 
-impl Reader<'_> {
+impl VarReader<'_> {
     /// The writer, which every command needs.
     pub(super) fn writer(&mut self) -> DatabaseTarget {
         if self.text(DATABASE_URL).is_none() && self.text(RDS_HOSTNAME).is_none() {

@@ -9,6 +9,12 @@ use super::{APP_ENV, VARIABLES, Variable};
 pub trait Vars {
     /// The value of `name`, if it is set.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// What is wrong with where they come from, a line each; each begins with a variable's name or a file's, and a
+    /// colon.
+    fn mistakes(&self) -> &[String] {
+        &[]
+    }
 }
 
 impl Vars for HashMap<String, String> {
@@ -20,16 +26,15 @@ impl Vars for HashMap<String, String> {
 /// The process's environment, under it a `.env` file where this is development.
 pub struct Environment {
     dotenv: HashMap<String, String>,
+    mistakes: Vec<String>,
 }
 
 impl Environment {
     /// Reads `.env` of the working directory, unless `APP_ENV` says production. What is set in the
-    /// process wins over the file.
-    ///
-    /// # Errors
-    /// Texts for the user when the file is there and cannot be read, and when a variable is no UTF-8: it would
-    /// count as unset.
-    pub fn read() -> Result<Self, Vec<String>> {
+    /// process wins over the file. A file that is there and cannot be read, and a variable that is no UTF-8 and so
+    /// would count as unset, are mistakes of the configuration.
+    #[must_use]
+    pub fn read() -> Self {
         let is_text =
             |variable: &&Variable| !matches!(std::env::var(variable.name), Err(VarError::NotUnicode(_)));
         let mistakes = VARIABLES.iter().filter(|variable| !is_text(variable));
@@ -51,12 +56,16 @@ impl Environment {
                 Err(error) => mistakes.push(format!(".env: {error}")),
             }
         }
-        if mistakes.is_empty() { Ok(Self { dotenv }) } else { Err(mistakes) }
+        Self { dotenv, mistakes }
     }
 }
 
 impl Vars for Environment {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().or_else(|| self.dotenv.get(name).cloned())
+    }
+
+    fn mistakes(&self) -> &[String] {
+        &self.mistakes
     }
 }

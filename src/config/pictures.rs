@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::{
-    AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, CDN_BASE_URL, Reader, S3_BUCKET, S3_ENDPOINT,
-    S3_REGION, Secret, UPLOAD_DIR, UPLOAD_ORPHAN_SECONDS, Variable,
+    AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, CDN_BASE_URL, S3_BUCKET, S3_ENDPOINT, S3_REGION,
+    Secret, UPLOAD_DIR, UPLOAD_ORPHAN_SECONDS, VarReader, Variable,
 };
 
 /// The region that is signed for where a service of one's own asks for none.
@@ -38,7 +38,7 @@ pub struct Bucket {
     pub key: Option<(String, Secret)>,
 }
 
-impl Reader<'_> {
+impl VarReader<'_> {
     pub(super) fn pictures(&mut self) -> Pictures {
         Pictures {
             bucket: self.bucket(),

@@ -19,9 +19,12 @@ pub mod store;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use http::Method;
+
+use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Request};
-use crate::db::Db;
-use crate::parts::Parts;
+use crate::db::{Db, Statement};
+use crate::service::{Context, Service};
 
 use routes::Route;
 
@@ -32,17 +35,22 @@ pub struct Datetime {
     stored: AtomicU64,
 }
 
-impl Datetime {
-    /// Makes it.
-    ///
-    /// # Errors
-    /// None: the other services' are a text for the log.
-    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
-        Ok(Arc::new(Self { db: parts.db.clone(), stored: AtomicU64::new(0) }))
+impl Service for Datetime {
+    type Route = Route;
+
+    const NAME: &'static str = "datetime";
+    const OPENAPI: &'static str = include_str!("openapi.json");
+    const STATEMENTS: &'static [Statement] = store::STATEMENTS;
+
+    fn new(context: &Context) -> Result<Arc<Self>, String> {
+        Ok(Arc::new(Self { db: context.db.clone(), stored: AtomicU64::new(0) }))
     }
 
-    /// Answers one request.
-    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+    fn find(method: &Method, path: &str) -> Result<Route, Miss> {
+        routes::find(method, path)
+    }
+
+    fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
         match route {
             Route::Now | Route::NowDefault => {
                 Answer::now(Ok(moments::now(std::mem::take(&mut request.headers))))

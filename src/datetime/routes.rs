@@ -2,14 +2,14 @@
 #![allow(missing_docs)] // The variants are the rows of the URL table, with the same names.
 
 use http::Method;
-use strum::{EnumCount, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, Miss, SEGMENTS_MAX, Spec};
 use crate::chassis::route::{by_method, segments};
 
 /// A URL and what it names. Those that end in `Default` are the long names of the original, rows of their
 /// own in the table and in the metrics, so that it shows which ones are still called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     Now,
     Store,
@@ -37,6 +37,8 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         use Access::Public;
         match self {
@@ -47,13 +49,5 @@ impl route::Route for Route {
             Self::StoreDefault => Spec::get("/welcome/default/date_time", Public),
             Self::LatestDefault => Spec::get("/welcome/default/latest_date_time", Public),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        self as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

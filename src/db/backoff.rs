@@ -1,8 +1,7 @@
 //! Pauses between attempts at what just failed: longer with each failure, never in step with other instances'.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-
-use super::pool::random_below;
 
 /// How attempts at one thing went of late.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +37,12 @@ impl Backoff {
     pub const fn failures(&self) -> u32 {
         self.failures
     }
+}
+
+/// A random number below `limit`, 0 for a limit of 0. Good enough to spread things out in time; no secret.
+pub fn random_below(limit: u64) -> u64 {
+    // The standard library takes its keys from the operating system once for each thread, then counts them up.
+    RandomState::new().hash_one(0) % limit.max(1)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ impl Record for Capacity {
     }
 }
 
-/// What may be used of a limit; the rest is for what is not counted, such as the connections that tasks keep: the feed's tail and lists, and who looks at users and sign-outs.
+/// The share of a limit that pools may use, 80 %. The rest is for connections that are not pooled: those that tasks keep
+/// for the feed and for users and sign-outs.
 const fn usable(limit: u64) -> u64 {
     limit / 10 * 8
 }

@@ -35,7 +35,7 @@ SELECT NOW(6)";
 enum State {
     /// In step, no transaction open: may go back to the pool.
     Clean,
-    /// The same; a transaction is to begin with what is asked next.
+    /// In step, no transaction open; one begins together with the next statement.
     ToBegin,
     /// In step, a transaction open.
     InTransaction,
@@ -52,12 +52,12 @@ enum State {
 pub struct Connection {
     object: Option<PoolObject>,
     state: State,
-    /// It may go back to the pool.
+    /// Whether it may go back to the pool.
     pooled: bool,
-    /// The server closed it before anything was done in a transaction, as opposed to not answering.
+    /// Whether the server closed it (as opposed to not answering) before a transaction had done anything.
     was_closed_unbegun: bool,
-    /// Its place among the heavy reads, given back with it.
-    place: Option<OwnedSemaphorePermit>,
+    /// The permit for a heavy read, given back with the connection.
+    heavy: Option<OwnedSemaphorePermit>,
     metrics: DbMetrics,
 }
 
@@ -68,13 +68,13 @@ impl Connection {
             state: State::Clean,
             pooled: true,
             was_closed_unbegun: false,
-            place: None,
+            heavy: None,
             metrics,
         }
     }
 
-    pub(super) fn keep(&mut self, place: OwnedSemaphorePermit) {
-        self.place = Some(place);
+    pub(super) fn keep(&mut self, permit: OwnedSemaphorePermit) {
+        self.heavy = Some(permit);
     }
 
     /// Ends it with its use here, for what a session keeps: a named lock goes with its connection.
@@ -300,7 +300,7 @@ impl Connection {
     }
 }
 
-/// Sends the text of a packet: what it did, and the last row that it gave.
+/// Sends the text of a packet, and returns what it did and the last row of its answers.
 pub(super) async fn exchange(
     conn: &mut mysql_async::Conn,
     text: String,
@@ -309,7 +309,7 @@ pub(super) async fn exchange(
     Ok((done, rows.pop()))
 }
 
-/// The same with all rows of all statements.
+/// Sends the text of a packet, and returns what it did and the rows of all its statements.
 async fn exchange_all(
     conn: &mut mysql_async::Conn,
     text: String,

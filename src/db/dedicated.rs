@@ -20,16 +20,16 @@ pub struct Dedicated {
 }
 
 impl Dedicated {
-    /// Connects.
+    /// Opens a connection to the writer.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] when the writer is away, or the schema is not right.
     pub async fn open(db: &Db) -> Result<Self, Error> {
         Ok(Self { conn: db.dedicated().await?, pool: db.writer.clone(), metrics: db.metrics.clone() })
     }
 
-    /// Takes what a read was told of its server by the way. One that was demoted and still answers has nothing new any
-    /// more, and whoever only reads there would never know: so every connection to it is given up, the pool's too.
+    /// Gives up every connection to a writer that says of itself that it is read-only now. A demoted writer may still
+    /// answer reads, but gets no new changes; an instance that only reads would never notice.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where it is read-only.
@@ -41,7 +41,7 @@ impl Dedicated {
         Err(Error::Unavailable(DEMOTED.to_owned()))
     }
 
-    /// All rows.
+    /// Runs a statement and returns all its rows.
     ///
     /// # Errors
     /// See [`Error`].
@@ -57,7 +57,7 @@ impl Dedicated {
         rows.into_iter().map(|row| T::read(&mut Columns::new(row))).collect()
     }
 
-    /// No rows: how many were changed.
+    /// Runs a statement without rows and returns how many rows it changed.
     ///
     /// # Errors
     /// See [`Error`].
@@ -66,15 +66,15 @@ impl Dedicated {
         Ok(self.conn.affected_rows())
     }
 
-    /// Sends a packet's text: the last row that it gave.
+    /// Sends a packet's text and returns the last row of its answers.
     ///
     /// # Errors
-    /// See [`Error`]. It must not be used again: a transaction may be open.
+    /// See [`Error`]. The connection must not be used again then: a transaction may be open.
     pub async fn packet(&mut self, text: String) -> Result<Option<Columns>, Error> {
         Ok(limited(exchange(&mut self.conn, text)).await?.1.map(Columns::new))
     }
 
-    /// Says goodbye, so that the server has nothing left to send to nobody.
+    /// Ends the session at the server, so that it need not time out there.
     pub async fn close(self) {
         let _best_effort = limited(self.conn.disconnect()).await;
     }

@@ -1,5 +1,5 @@
-//! Nobody gets a connection before the schema is known to be the one that this program needs: on another's, such as
-//! that of a Rails application, statements would find tables of the same names and change what they do not understand.
+//! Holds connections back until the schema is known to be the one that this program needs. In another schema, such as
+//! that of a Rails application, statements would find tables of the same names and damage them.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use super::pool::POOL_WAIT_MS_MAX;
 
 /// What is known of the schema.
 enum Known {
-    /// It was not looked at yet.
+    /// Nothing: it was not checked yet.
     Nothing,
-    /// Why nobody may pass.
+    /// It is wrong; why.
     Wrong(String),
-    /// Everybody may pass, until [`Gate::shut`].
+    /// It is right, until [`Gate::shut`].
     Right,
 }
 
-/// Open, unless somebody closed it.
+/// The gate before the pools. It is open unless it was closed, so that commands and tests need not open it.
 pub struct Gate {
-    /// So that those who pass need to look at nothing else.
+    /// Whether `known` is [`Known::Right`]: read without a lock by every request.
     is_open: AtomicBool,
     known: watch::Sender<Known>,
 }
@@ -34,35 +34,35 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Nobody passes until [`Gate::open`].
+    /// Closes the gate until [`Gate::open`]; callers wait, for the schema is about to be checked.
     pub fn close(&self) {
         self.is_open.store(false, Relaxed);
         self.known.send_replace(Known::Nothing);
     }
 
-    /// The schema is right.
+    /// Opens the gate: the schema is right.
     pub fn open(&self) {
         self.is_open.store(true, Relaxed);
         self.known.send_replace(Known::Right);
     }
 
-    /// The schema is wrong, or cannot be looked at: why, for those who want to pass.
+    /// Tells callers why the gate stays closed: the schema is wrong, or cannot be read.
     pub fn tell(&self, why: &str) {
         if !self.is_open.load(Relaxed) {
             self.known.send_replace(Known::Wrong(why.to_owned()));
         }
     }
 
-    /// The schema is not right any more: nobody passes until [`Gate::open`].
+    /// Closes the gate until [`Gate::open`], because the schema is not right any more.
     pub fn shut(&self, why: String) {
         self.is_open.store(false, Relaxed);
         self.known.send_replace(Known::Wrong(why));
     }
 
-    /// The same as [`Gate::pass`] for those who have a connection already: waits for nothing.
+    /// Passes without waiting, for callers that have a connection already.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the schema is not right, or that is not known.
+    /// [`Error::Unavailable`] when the schema is not right, or not known to be.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_open.load(Relaxed) {
             return Ok(());
@@ -70,7 +70,7 @@ impl Gate {
         self.why_closed().map_or(Ok(()), |why| Err(Error::Unavailable(why)))
     }
 
-    /// Why the schema is not right, as far as that is known; nothing where it is.
+    /// Why the gate is closed; nothing where it is open.
     #[must_use]
     pub fn why_closed(&self) -> Option<String> {
         match &*self.known.borrow() {
@@ -80,17 +80,17 @@ impl Gate {
         }
     }
 
-    /// Returns when the schema is right. Waits only while it is being looked at for the first time.
+    /// Passes when the schema is right. Waits only while it is checked for the first time, [`POOL_WAIT_MS_MAX`] at most.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it is not, or that is not known in time.
+    /// [`Error::Unavailable`] when the schema is not right, or not known to be in time.
     pub(super) async fn pass(&self) -> Result<(), Error> {
         if self.is_open.load(Relaxed) {
             return Ok(());
         }
         let mut known = self.known.subscribe();
         let is_known = known.wait_for(|known| !matches!(known, Known::Nothing));
-        // The sender is ours; what comes too late reads as what is known.
+        // Whether it is known in time or not, the state tells.
         drop(timeout(Duration::from_millis(POOL_WAIT_MS_MAX), is_known).await);
         match self.why_closed() {
             None => Ok(()),

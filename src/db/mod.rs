@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
+use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::{Config, DatabaseTarget, SslMode};
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, random_below};
 pub use capacity::Capacity;
 pub use connection::{Connection, Done};
 pub use dedicated::Dedicated;
@@ -45,10 +46,10 @@ use reader::Reader;
 
 /// A transaction that keeps losing is run this often before its caller is told.
 const TRANSACTION_RUNS_MAX: u32 = 4;
-/// Of so many connections of the pool one is for heavy reads at most, at least one in all: the others are always free
-/// for what is short.
+/// One of so many pooled connections may be used by heavy reads, and one at least: the others stay free for short
+/// statements.
 const HEAVY_SHARE: usize = 4;
-/// Longest wait for a place among the heavy reads. Each takes some tens of milliseconds; beyond it a 503 is kinder.
+/// Longest wait for a permit for a heavy read; then a 503. Each heavy read takes some tens of milliseconds.
 pub const HEAVY_WAIT_MS_MAX: u64 = 2_000;
 /// Pause before a rerun: enough for the winner to finish.
 const RERUN_PAUSE_MS: u64 = 5;
@@ -77,7 +78,7 @@ impl Db {
         Ok(Self { writer: pool(&config.database, true)?, reader, heavy, gate: Gate::default(), metrics })
     }
 
-    /// What lets nobody have a connection before the schema is right.
+    /// What holds connections back until the schema is right.
     #[must_use]
     pub const fn gate(&self) -> &Gate {
         &self.gate
@@ -92,31 +93,31 @@ impl Db {
         connection::take(&self.writer, &self.metrics).await
     }
 
-    /// A connection to the writer for a heavy read: of a list that may be long. Only a share of the pool is for those,
-    /// so however many come at once, and however long they take, whoever writes finds a connection.
+    /// A connection to the writer for a heavy read: of a list that may be long. Heavy reads may use only a share of the
+    /// pool, so writes find a connection however many such reads there are, and however long they take.
     ///
     /// # Errors
-    /// As [`Db::writer`]; [`Error::Busy`] also when all places stayed taken for [`HEAVY_WAIT_MS_MAX`].
+    /// As [`Db::writer`]; [`Error::Busy`] also when no permit was free for [`HEAVY_WAIT_MS_MAX`].
     pub async fn heavy(&self) -> Result<Connection, Error> {
-        let place = self.heavy_place().await?;
+        let permit = self.heavy_permit().await?;
         let mut connection = self.writer().await?;
-        connection.keep(place);
+        connection.keep(permit);
         Ok(connection)
     }
 
-    /// The place alone, for a heavy read that is done elsewhere: to be kept until it is done.
+    /// The permit alone, for a heavy read over another connection; to be kept until the read is done.
     ///
     /// # Errors
-    /// [`Error::Busy`] when all places stayed taken for [`HEAVY_WAIT_MS_MAX`].
-    pub async fn heavy_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+    /// [`Error::Busy`] when no permit was free for [`HEAVY_WAIT_MS_MAX`].
+    pub async fn heavy_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
         let begun = Instant::now();
         let limit = Duration::from_millis(HEAVY_WAIT_MS_MAX);
-        let place = match timeout(limit, self.heavy.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+        let permit = match timeout(limit, self.heavy.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Error::Busy),
         };
-        self.metrics.waited_heavy(begun.elapsed(), place.as_ref().err());
-        place
+        self.metrics.waited_heavy(begun.elapsed(), permit.as_ref().err());
+        permit
     }
 
     /// A connection to the writer that is closed after its use, for a named lock that must not outlive it.
@@ -138,7 +139,8 @@ impl Db {
         self.connect_unchecked().await
     }
 
-    /// The same before the schema is known to be right, for whoever looks at it and brings it up to date.
+    /// A connection to the writer whether the gate is open or not, for the commands and tasks that check or migrate the
+    /// schema.
     async fn connect_unchecked(&self) -> Result<Conn, Error> {
         self.writer.manager().connect().await
     }
@@ -152,12 +154,19 @@ impl Db {
         Ok(Transaction { connection, runs: 0, pool: self.writer.clone(), metrics: self.metrics.clone() })
     }
 
-    /// Brings the pools' gauges up to date, before a scrape.
-    pub fn refresh_metrics(&self) {
-        self.metrics.refresh("writer", &self.writer);
-        if let Some(reader) = &self.reader {
-            self.metrics.refresh("reader", &reader.pool);
-        }
+    /// Registers the pools' gauges.
+    ///
+    /// # Errors
+    /// When their name is taken: a mistake of ours.
+    pub fn register_gauges(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let (writer, reader) = (self.writer.clone(), self.reader.as_ref().map(|reader| reader.pool.clone()));
+        let about = "Pooled connections: open, idle, waited for, and at most.";
+        crate::metrics::gauges(registry, "db_pool_connections", about, &["pool", "state"], move |gauges| {
+            metrics::set_gauges(gauges, "writer", &writer);
+            if let Some(reader) = &reader {
+                metrics::set_gauges(gauges, "reader", reader);
+            }
+        })
     }
 }
 
@@ -232,7 +241,7 @@ impl Transaction {
         self.metrics.rerun();
         let pause = RERUN_PAUSE_MS << self.runs;
         // Half fixed, half random, so that two that lost to each other do not meet again.
-        tokio::time::sleep(Duration::from_millis(pause / 2 + pool::random_below(pause))).await;
+        tokio::time::sleep(Duration::from_millis(pause / 2 + random_below(pause))).await;
         None
     }
 }

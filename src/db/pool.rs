@@ -1,6 +1,6 @@
-//! deadpool's manager over `mysql_async`, and what keeps a pool honest: every wait is limited, a connection
-//! that is out of step with its server never goes back, and a database that is away is asked again at a
-//! measured pace.
+//! deadpool's manager over `mysql_async`, with three rules: every wait has a limit; a connection that is out of step
+//! with its server never goes back to the pool; while a database is away, only one attempt to connect runs at a time,
+//! with growing pauses between attempts.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,13 +14,14 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::{DatabaseTarget, SslMode};
 
+use super::backoff::random_below;
 use super::{Backoff, Error, session};
 
 /// Longest wait for a connection to become free. Beyond it a 503 is kinder than a longer queue.
 pub const POOL_WAIT_MS_MAX: u64 = 1_000;
 /// Longest time to connect, log in and set the session up; a frozen server accepts and never greets.
 pub const CONNECT_MS_MAX: u64 = 2_000;
-/// A caller who waited this long for a connection and then left says that the database does not answer.
+/// An attempt to connect that its caller gave up after this time counts as one that the database did not answer.
 const PATIENCE_MS_MIN: u64 = 500;
 /// Longest wait for the ping of a connection that idled.
 pub const RECYCLE_MS_MAX: u64 = 500;
@@ -37,7 +38,8 @@ const AGE_S_MAX: u64 = 1_800;
 /// The server closes a connection of ours that idles this long. Not its default of 8 h: where the network lost
 /// us, this is when it lets go of our locks.
 pub const SESSION_IDLE_S_MAX: u64 = 600;
-/// The same with a transaction open, where the server can (MariaDB): longer than any transaction of ours.
+/// The server closes a connection that idles this long with a transaction open, where it can (MariaDB). No transaction of
+/// this program takes as long.
 pub const TRANSACTION_IDLE_S_MAX: u64 = 10;
 /// MySQL cannot, so there this is the limit of all that idles: what a client that vanished has locked is locked for
 /// as long.
@@ -60,29 +62,29 @@ const _: () = assert!(MYSQL_REPLACED_AFTER_IDLE_S * 1_000 + STATEMENT_MS_MAX < M
 const _: () = assert!(LOCK_WAIT_S_MAX * 1_000 < SERVER_STATEMENT_MS_MAX);
 const _: () = assert!(SERVER_STATEMENT_MS_MAX < STATEMENT_MS_MAX);
 
-/// A pooled connection and what it takes to judge it.
+/// A pooled connection, and what tells whether it may still be used.
 pub struct Pooled {
     pub(super) conn: Conn,
     epoch: u64,
     expires: Instant,
 }
 
-/// How the attempts to connect went of late.
-struct Attempts {
+/// How the last attempts to connect went.
+struct ConnectAttempts {
     backoff: Backoff,
     next: Option<Instant>,
     under_way: u32,
-    /// When the youngest attempt that failed had begun.
+    /// When the attempt began that failed and is the youngest of those.
     failed: Option<Instant>,
 }
 
-/// Makes and judges connections to one server.
+/// Opens connections to one server, and decides which of them may still be used.
 pub struct Manager {
     opts: Opts,
     must_write: bool,
     epoch: AtomicU64,
-    attempts: Mutex<Attempts>,
-    /// Told after each attempt to connect.
+    attempts: Mutex<ConnectAttempts>,
+    /// Notified after each attempt to connect.
     attempted: Notify,
 }
 
@@ -92,7 +94,7 @@ impl Manager {
             opts: options(target, ssl),
             must_write,
             epoch: AtomicU64::new(0),
-            attempts: Mutex::new(Attempts {
+            attempts: Mutex::new(ConnectAttempts {
                 backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
                 next: None,
                 under_way: 0,
@@ -102,8 +104,8 @@ impl Manager {
         }
     }
 
-    /// Gives up every connection as old as `pooled`: the server behind them is gone or demoted. A straggler
-    /// from before the last such discovery tells nothing about those that were made after it.
+    /// Gives up every connection of the epoch of `pooled`: the server behind them is gone or demoted. A connection of an
+    /// earlier epoch tells nothing about those that were opened later, so it ends no epoch.
     pub(super) fn abandon_like(&self, pooled: &Pooled) {
         let _stale = self.epoch.compare_exchange(pooled.epoch, pooled.epoch + 1, Relaxed, Relaxed);
     }
@@ -113,15 +115,16 @@ impl Manager {
         self.epoch.fetch_add(1, Relaxed);
     }
 
-    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, ConnectAttempts> {
         self.attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Lets everyone connect while all is well, and one at a time, spaced out, while it is not. The others wait for
-    /// that one's outcome, which is theirs if it fails: a database that is back is noticed by those who ask, and
-    /// one that is away is not asked by each of them. An attempt that began before they came tells them nothing.
-    async fn may_connect(&self) -> Result<Attempt<'_>, Error> {
-        let came = Instant::now();
+    /// Waits until this caller may try to connect. While the last attempt succeeded, that is at once. After a failure one
+    /// caller tries at a time, after a pause; the others wait for its outcome and fail with it, so that a database that is
+    /// away gets few attempts, and one that is back is noticed at the next. The failure of an attempt that began before a
+    /// caller came does not count for that caller.
+    async fn may_connect(&self) -> Result<ConnectAttempt<'_>, Error> {
+        let asked_at = Instant::now();
         loop {
             let attempted = self.attempted.notified();
             let next = {
@@ -129,7 +132,7 @@ impl Manager {
                 let next = attempts.next.filter(|next| *next > Instant::now());
                 if attempts.backoff.failures() == 0 || (next.is_none() && attempts.under_way == 0) {
                     attempts.under_way += 1;
-                    return Ok(Attempt { manager: self, begun: Instant::now(), succeeded: None });
+                    return Ok(ConnectAttempt { manager: self, begun: Instant::now(), succeeded: None });
                 }
                 next
             };
@@ -137,13 +140,13 @@ impl Manager {
                 Some(next) => drop(timeout_at(next.into(), attempted).await),
                 None => attempted.await,
             }
-            if self.attempts().failed.is_some_and(|begun| begun >= came) {
+            if self.attempts().failed.is_some_and(|begun| begun >= asked_at) {
                 return Err(Error::Unavailable("it could not be connected to just now".to_owned()));
             }
         }
     }
 
-    /// Opens a connection outside any pool, at the same measured pace.
+    /// Opens a connection, as soon as this caller may try.
     pub(super) async fn connect(&self) -> Result<Conn, Error> {
         let mut attempt = self.may_connect().await?;
         let limit = Duration::from_millis(CONNECT_MS_MAX);
@@ -156,8 +159,8 @@ impl Manager {
     }
 
     async fn connect_and_check(&self) -> Result<Conn, Error> {
-        // A refusal at login (wrong password, no such schema) is no mistake of a statement: nothing can
-        // be done with this database until somebody mends it.
+        // A refusal at login (wrong password, no such schema) is not the error of one statement: the database cannot be
+        // used at all until somebody repairs that.
         let away = |error: &mysql_async::Error| Error::Unavailable(error.to_string());
         let mut conn = Conn::new(self.opts.clone()).await.map_err(|error| away(&error))?;
         if self.must_write {
@@ -171,15 +174,15 @@ impl Manager {
     }
 }
 
-/// An attempt to connect. One that is dropped tells nothing of the database if its caller just left, and that
-/// it does not answer if the caller had waited for long.
-struct Attempt<'a> {
+/// An attempt to connect. One that is dropped without an outcome counts as failed only if it took
+/// [`PATIENCE_MS_MIN`]: before that, its caller may just have left.
+struct ConnectAttempt<'a> {
     manager: &'a Manager,
     begun: Instant,
     succeeded: Option<bool>,
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for ConnectAttempt<'_> {
     fn drop(&mut self) {
         let mut attempts = self.manager.attempts();
         attempts.under_way -= 1;
@@ -257,12 +260,6 @@ pub(super) fn build(manager: Manager, size: usize) -> Result<Pool, Error> {
         .map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// A random number below `limit`, good enough to spread things out.
-pub(super) fn random_below(limit: u64) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0) % limit.max(1)
-}
-
 fn options(target: &DatabaseTarget, ssl: &SslMode) -> Opts {
     let ssl = match ssl {
         SslMode::Disabled => None,
@@ -300,10 +297,10 @@ fn is_mysql(conn: &Conn) -> bool {
     conn.server_version().0 < 10
 }
 
-/// What is said where the writer turns out to be one that was demoted.
+/// The error where the writer was demoted.
 pub(super) const DEMOTED: &str = "the writer is read-only: a failover is under way";
 
-/// A writer that was demoted: RDS and MariaDB set `read_only` (a number, or a word in MariaDB 12), Aurora
-/// `innodb_read_only`.
-const IS_READ_ONLY: &str =
+/// Whether the server is a writer that was demoted: RDS and MariaDB set `read_only` then (a number, or a word in MariaDB
+/// 12), Aurora `innodb_read_only`. Statements that ask for it along with something else have the same condition.
+pub const IS_READ_ONLY: &str =
     "SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@global.innodb_read_only";

@@ -1,8 +1,8 @@
 //! The reader: a replica, or a reader endpoint, whose data may be some seconds old and which may be away.
 //!
-//! Nobody waits long for it. A read that fails there is done again on the writer, within the same request. From
-//! then on reads go straight to the writer, while one task looks for the reader until it answers; so a dead
-//! reader costs one short wait, not one for each request.
+//! A read that fails there is done again on the writer, within the same request. From then on reads go straight to the
+//! writer, while one task tries to connect to the reader until it answers. So a dead reader costs one short wait, not
+//! one for each request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,14 +17,14 @@ use super::metrics::DbMetrics;
 use super::pool::Pool;
 use super::{Db, Error};
 
-/// Longest wait for a connection to the reader; the writer is the better choice then.
+/// Longest wait for a connection to the reader; after it the writer is asked.
 pub const READER_WAIT_MS_MAX: u64 = 400;
-/// Longest wait for what a request asks of the reader, all its statements together.
+/// Longest wait for the reader's answers to one request, all its statements together.
 pub const READER_ANSWER_MS_MAX: u64 = 900;
-/// Pause between two looks for a reader that is away. (The pool's manager spaces out attempts, too.)
-const LOOK_AGAIN_MS: u64 = 200;
+/// Pause between two attempts to connect to a reader that is away. (The pool's manager adds pauses of its own.)
+const RETRY_PAUSE_MS: u64 = 200;
 
-/// The reader's pool and whether it is of use.
+/// The reader's pool, and whether the reader is away.
 pub(super) struct Reader {
     pub(super) pool: Pool,
     away: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ impl Reader {
         let limit = Duration::from_millis(READER_WAIT_MS_MAX);
         match timeout(limit, connection::take(&self.pool, metrics)).await {
             Ok(Ok(connection)) => Some(connection),
-            // It is there, but has enough to do.
+            // The reader is there, but all its connections are in use.
             Ok(Err(Error::Busy)) => None,
             Ok(Err(error)) => {
                 self.suspect(&error.to_string());
@@ -57,22 +57,22 @@ impl Reader {
         }
     }
 
-    /// Sends reads to the writer until the reader was seen to answer.
+    /// Sends reads to the writer until the reader answers again.
     fn suspect(&self, cause: &str) {
         if self.away.swap(true, Relaxed) {
             return;
         }
         tracing::warn!(cause, "the reader is away: reading from the writer");
         let (pool, away) = (self.pool.clone(), self.away.clone());
-        self.tasks.spawn("reader_look", Kind::Housekeeping, move || look(pool.clone(), away.clone()));
+        self.tasks.spawn("reader_look", Kind::Housekeeping, move || await_return(pool.clone(), away.clone()));
     }
 }
 
-/// Looks for a reader until it answers.
-async fn look(pool: Pool, away: Arc<AtomicBool>) {
+/// Tries to connect to the reader until it answers.
+async fn await_return(pool: Pool, away: Arc<AtomicBool>) {
     while let Err(error) = pool.manager().connect().await {
         tracing::debug!(%error, "the reader is still away");
-        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+        sleep(Duration::from_millis(RETRY_PAUSE_MS)).await;
     }
     away.store(false, Relaxed);
     tracing::info!("the reader is back");
@@ -98,7 +98,7 @@ macro_rules! reading {
     }};
 }
 
-/// What is read for one request, and where from.
+/// The reads of one request: on the reader, or on the writer.
 pub struct Reading<'a> {
     db: &'a Db,
     connection: Connection,
@@ -106,14 +106,14 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// How long the present run may take. On the writer only the statements' own limits count: there is
-    /// nowhere else to go.
+    /// How long the present run may take. On the writer there is no limit but the statements' own, because there is no
+    /// other server to turn to.
     #[must_use]
     pub fn answer_limit(&self) -> Option<Duration> {
         self.on_reader.then_some(Duration::from_millis(READER_ANSWER_MS_MAX))
     }
 
-    /// Where to read now.
+    /// The connection for the present run.
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }

@@ -36,7 +36,7 @@ macro_rules! statements {
     };
 }
 
-/// The same for its packets, all of them as `PACKETS`.
+/// Declares the packets of one `store.rs` in the same way, all of them as `PACKETS`.
 #[macro_export]
 macro_rules! packets {
     ($folder:literal: $($files:tt)+) => { $crate::sql_files! { Packet PACKETS $folder "", ""; $($files)+ } };
@@ -107,11 +107,11 @@ pub const fn composed<const BYTES: usize>(text: &str, mark: &str, shared: &str) 
     whole
 }
 
-/// Several statements sent as one text: the server goes through them without asking back, so nobody waits for
-/// a client that is slow, frozen or gone in between, and one exchange does for all. The first that fails ends it.
+/// Several statements sent as one text, in one round trip. The server runs them one after the other, so no lock is held
+/// while it waits for an instance that is slow, frozen or gone. The first statement that fails ends the packet.
 ///
-/// The driver can prepare single statements only, so what takes the place of a `?` is written into the text:
-/// [`Literal`]s, of which none can hold a text that somebody sent.
+/// The driver can prepare single statements only. So each `?` is replaced in the text by a [`Literal`], none of which can
+/// hold a text that a client sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// Such as `feed.record`, as [`Statement::name`].
@@ -127,11 +127,11 @@ pub enum Literal<'a> {
     Number(Option<u64>),
     /// Numbers with commas between.
     Numbers(&'a [u64]),
-    /// A word of our own.
+    /// A word out of this program's source.
     Word(&'static str),
-    /// Bytes.
+    /// Bytes, written in hexadecimal.
     Bytes(&'a [u8]),
-    /// A time.
+    /// A time, to the microsecond.
     Time(Timestamp),
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::auth::password::{self, Verdict};
 use crate::auth::registrations::Registration;
-use crate::auth::session::{clear_cookie, set_cookie};
+use crate::auth::session::{COOKIE_NAME, set_cookie};
 use crate::auth::token::{Claims, SessionId};
 use crate::chassis::request::Caller;
 use crate::chassis::{Error, Response, response};
@@ -58,7 +58,7 @@ async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Res
     if desk.names.is_taken(&mut desk.db.writer().await?, name).await? {
         return Err(Error::invalid(TAKEN));
     }
-    let digest = desk.hasher.turn(network).await?.hash(credentials.password).await?;
+    let digest = desk.hasher.permit(network).await?.hash(credentials.password).await?;
     let made = transaction!(desk.db, db => {
         let id = store::user_insert(db, name, &digest, desk.names.key(name)).await?;
         store::profile_insert(db, id).await?;
@@ -96,10 +96,10 @@ pub async fn login(
     desk.attempts.may_sign_in(&counted, network).map_err(Error::TooMany)?;
     let known = desk.names.credentials(&mut desk.db.writer().await?, name).await?;
     let stored = known.as_ref().map(|(_, digest)| digest.clone());
-    let turn = desk.hasher.turn(network).await?;
+    let permit = desk.hasher.permit(network).await?;
     // Counted only now: of many who wait here behind one address, those who are right are no guessers.
     let attempt = desk.attempts.sign_in(&counted, network).await.map_err(Error::TooMany)?;
-    let verdict = match turn.verify(credentials.password.clone(), stored).await {
+    let verdict = match permit.verify(credentials.password.clone(), stored).await {
         Ok(verdict) => verdict,
         Err(password::Error::Stored(why)) => {
             tracing::error!(
@@ -134,7 +134,7 @@ pub async fn login(
 }
 
 async fn rehash(desk: &Helpdesk, password: String, network: IpAddr) -> Option<String> {
-    desk.hasher.turn(network).await.ok()?.hash(password).await.ok()
+    desk.hasher.permit(network).await.ok()?.hash(password).await.ok()
 }
 
 /// Ends the caller's session: its tokens stop working here now, elsewhere with the next look (`users`).
@@ -151,7 +151,7 @@ pub async fn logout(desk: Arc<Helpdesk>, caller: Option<Caller>) -> Result<Respo
         }
     }
     let done = response::ok(&json!({ "message": "Logged out successfully" }));
-    Ok(with_cookie(done, &clear_cookie(desk.auth.production)))
+    Ok(with_cookie(done, &set_cookie(COOKIE_NAME, "", 0, desk.auth.production)))
 }
 
 /// A new token of the same session.
@@ -203,7 +203,7 @@ fn signed_in(
         issued_at: Some(issued_at),
     });
     let answer = response::no_store(response::json(status, &json!({ "user": user, "token": token })));
-    Ok(with_cookie(answer, &set_cookie(&token, ttl, desk.auth.production)))
+    Ok(with_cookie(answer, &set_cookie(COOKIE_NAME, &token, ttl, desk.auth.production)))
 }
 
 fn with_cookie(response: Response, cookie: &str) -> Response {

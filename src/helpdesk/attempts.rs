@@ -24,8 +24,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use tokio::sync::Notify;
+
+use crate::metrics;
 
 /// Wrong passwords of one account from one address in one [`WINDOW`].
 pub const ACCOUNT_FAILURES_MAX: u32 = 20;
@@ -131,16 +133,13 @@ impl Drop for Attempt<'_> {
 }
 
 impl Attempts {
-    /// None yet.
+    /// A limiter that has counted nothing yet.
     pub fn new(address_max: u32, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let refused = IntCounterVec::new(
-            Opts::new("auth_attempts_refused_total", "Sign-ins and registrations answered by 429, by limit."),
-            &["limit"],
-        )?;
+        let about = "Sign-ins and registrations answered by 429, by limit.";
+        let refused = metrics::counters(registry, "auth_attempts_refused_total", about, &["limit"])?;
         for limit in Limit::ALL {
             refused.with_label_values(&[limit.label()]);
         }
-        registry.register(Box::new(refused.clone()))?;
         Ok(Self {
             hasher: RandomState::new(),
             counts: Mutex::new(Counts { by_key: HashMap::new(), swept: Instant::now() }),

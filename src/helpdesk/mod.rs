@@ -47,16 +47,19 @@ mod usernames;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Method;
 use prometheus::IntCounter;
 
 use crate::auth::Auth;
 use crate::auth::password::Hasher;
 use crate::chassis::pages::Page;
+use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::config::Usernames;
-use crate::db::{Connection, Db};
+use crate::db::{Connection, Db, Packet, Statement};
+use crate::metrics;
 use crate::page;
-use crate::parts::Parts;
+use crate::service::{Context, Service};
 use crate::tasks::Kind;
 use crate::users;
 
@@ -71,14 +74,6 @@ use routes::Route;
 use usernames::Names;
 
 pub use seed::{SeedError, seed};
-
-/// What a browser gets.
-pub const PAGE: Page = page!(
-    "helpdesk",
-    "Help desk",
-    "Ask a question and see it answered, or answer those of others.",
-    ["helpdesk.html", "helpdesk.css", "desk.js", "state.js", "feed.js", "outbox.js", "list.js", "views.js"]
-);
 
 /// The help desk service.
 pub struct Helpdesk {
@@ -105,46 +100,72 @@ crate::metrics! {
     }
 }
 
-impl Helpdesk {
-    /// Makes it, and starts its tasks on the runtime that this is called on.
-    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
+impl Service for Helpdesk {
+    type Route = Route;
+
+    const NAME: &'static str = "helpdesk";
+    const OPENAPI: &'static str = include_str!("openapi.json");
+    const STATEMENTS: &'static [Statement] = store::STATEMENTS;
+    const PACKETS: &'static [Packet] = store::PACKETS;
+    const PAGE: Option<Page> = Some(page!(
+        "helpdesk",
+        "Help desk",
+        "Ask a question and see it answered, or answer those of others.",
+        [
+            "helpdesk.html",
+            "helpdesk.css",
+            "desk.js",
+            "state.js",
+            "feed.js",
+            "outbox.js",
+            "list.js",
+            "views.js"
+        ]
+    ));
+
+    fn new(context: &Context) -> Result<Arc<Self>, String> {
         let text = |error: prometheus::Error| error.to_string();
-        let hasher = Hasher::new(parts.config.hash_concurrency).map_err(|error| error.to_string())?;
-        let metrics = Metrics::new(&parts.registry).map_err(text)?;
-        register_hasher(&hasher, &parts.registry).map_err(text)?;
-        let attempts = Attempts::new(parts.config.address_attempts_max, &parts.registry).map_err(text)?;
-        let feed = changes::start(parts.of_feed(), &parts.registry).map_err(text)?;
-        parts.adopt(&feed);
-        parts.let_users_in();
-        let db = Arc::downgrade(&parts.db);
+        let hasher = Hasher::new(context.config.hash_concurrency).map_err(|error| error.to_string())?;
+        let metrics = Metrics::new(&context.registry).map_err(text)?;
+        register_hasher(&hasher, &context.registry).map_err(text)?;
+        let attempts = Attempts::new(context.config.address_attempts_max, &context.registry).map_err(text)?;
+        let feed = changes::start(context.of_feed(), &context.registry).map_err(text)?;
+        context.adopt(&feed);
+        context.let_users_in();
+        let (db, tasks) = (Arc::downgrade(&context.db), &context.tasks);
         let counted = db.clone();
-        if parts.config.usernames == Usernames::CaseInsensitive {
+        if context.config.usernames == Usernames::CaseInsensitive {
             let db = db.clone();
-            parts.tasks.spawn("username_keys", Kind::Housekeeping, move || usernames::give_keys(db.clone()));
+            tasks.spawn("username_keys", Kind::Housekeeping, move || usernames::give_keys(db.clone()));
         }
-        parts.tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
-        parts.tasks.spawn("message_counts", Kind::Housekeeping, move || counts::run(counted.clone()));
-        let lease = lease(parts, &feed, &metrics);
+        tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
+        tasks.spawn("message_counts", Kind::Housekeeping, move || counts::run(counted.clone()));
+        let lease = lease(context, &feed, &metrics);
         Ok(Arc::new(Self {
-            db: parts.db.clone(),
+            db: context.db.clone(),
             feed,
-            auth: parts.auth.clone(),
+            auth: context.auth.clone(),
             hasher,
             attempts,
             cuts: Cuts::default(),
             profiles: Profiles::new(),
             lease,
-            names: Names(parts.config.usernames),
-            rehash: parts.config.rehash,
+            names: Names(context.config.usernames),
+            rehash: context.config.rehash,
             metrics,
         }))
     }
 
-    /// Answers one request.
-    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
-        self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
+    fn find(method: &Method, path: &str) -> Result<Route, Miss> {
+        routes::find(method, path)
     }
 
+    fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+        self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
+    }
+}
+
+impl Helpdesk {
     /// Tells the feed of a change that `user` made and that is committed, so that they see it in their next poll.
     fn wrote(&self, user: u64, event: Option<u64>) {
         if let Some(event) = event {
@@ -225,32 +246,27 @@ impl Helpdesk {
 }
 
 /// The lease of claims, where they have one, and its task.
-fn lease(parts: &Parts, feed: &Arc<Feed>, metrics: &Metrics) -> Option<Arc<Lease>> {
-    let length = Duration::from_secs(parts.config.claim_lease_seconds);
+fn lease(context: &Context, feed: &Arc<Feed>, metrics: &Metrics) -> Option<Arc<Lease>> {
+    let length = Duration::from_secs(context.config.claim_lease_seconds);
     if length.is_zero() {
         return None;
     }
-    let of = (parts.db.clone(), feed.clone());
-    let lease = Arc::new(Lease::new(length, parts.config.web_concurrency, of, metrics.claims_lapsed.clone()));
+    let of = (context.db.clone(), feed.clone());
+    let lease =
+        Arc::new(Lease::new(length, context.config.web_concurrency, of, metrics.claims_lapsed.clone()));
     let held = Arc::downgrade(&lease);
-    parts.tasks.spawn("claim_lease", Kind::Housekeeping, move || lease::run(held.clone()));
+    context.tasks.spawn("claim_lease", Kind::Housekeeping, move || lease::run(held.clone()));
     Some(lease)
 }
 
 /// The queue of passwords, as Prometheus sees it.
 fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
     let (queued, running) = (hasher.clone(), hasher.clone());
-    registry.register(Box::new(prometheus::PullingGauge::new(
-        "auth_hash_queue_length",
-        "Passwords waiting to be hashed or checked.",
-        Box::new(move || queued.queued() as f64),
-    )?))?;
-    registry.register(Box::new(prometheus::PullingGauge::new(
-        "auth_hash_running",
-        "Passwords being hashed or checked.",
-        Box::new(move || running.running() as f64),
-    )?))?;
-    registry.register(Box::new(hasher.rejected().clone()))
+    let about = "Passwords waiting to be hashed or checked.";
+    metrics::gauge(registry, "auth_hash_queue_length", about, move || queued.queued() as f64)?;
+    let about = "Passwords being hashed or checked.";
+    metrics::gauge(registry, "auth_hash_running", about, move || running.running() as f64)?;
+    metrics::registered(registry, hasher.rejected().clone()).map(drop)
 }
 
 /// The answer to a write that found nothing of the caller's. Whether there is such a caller is looked at only then:

@@ -2,7 +2,7 @@
 #![allow(missing_docs)] // The variants are the rows of the URL table, with the same names.
 
 use http::Method;
-use strum::{EnumCount, EnumDiscriminants, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, GET_POST, GET_PUT, Miss, POST, PUT, SEGMENTS_MAX, Spec};
 use crate::chassis::route::{by_method, row, segments};
@@ -19,8 +19,7 @@ const PROFILE_BYTES_MAX: usize = 256 * 1024;
 const NO_FIELDS_BYTES_MAX: usize = 1024;
 
 /// A URL and what it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount, EnumDiscriminants)]
-#[strum_discriminants(name(Kind))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     ConversationUpdates,
     MessageUpdates,
@@ -100,6 +99,8 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         use Access::{Optional, Public, Session, User};
         match self {
@@ -131,13 +132,5 @@ impl route::Route for Route {
             Self::ProfileUpdate => Spec::put("/expert/profile", User, PROFILE_BYTES_MAX),
             Self::AssignmentHistory => Spec::list("/expert/assignments/history", User),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        Kind::from(self) as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

@@ -48,7 +48,7 @@ pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, 
             continue;
         }
         fresh = true;
-        let digest = hasher.turn(Ipv4Addr::LOCALHOST.into()).await?.hash(password.to_owned()).await?;
+        let digest = hasher.permit(Ipv4Addr::LOCALHOST.into()).await?.hash(password.to_owned()).await?;
         ids.push(user(db, name, &digest).await?);
     }
     if fresh {

@@ -5,14 +5,14 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use strum::{EnumCount, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, Miss, Spec, by_method};
 use crate::chassis::{Answer, Request, response};
 use crate::clock::Timestamp;
 
 /// A URL and what it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     OpenApi,
     Health,
@@ -50,19 +50,13 @@ fn health(request: &mut Request) -> Answer {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         match self {
             Self::OpenApi => Spec::get("/openapi.json", Access::Public),
             Self::Health => Spec::get("/health", Access::Public),
             Self::Up => Spec::get("/up", Access::Public),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        self as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

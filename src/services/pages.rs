@@ -8,14 +8,9 @@ use crate::chassis::pages::{Files, Html, Page};
 use crate::chassis::route::{self, Access, GET, Miss, SEGMENTS_MAX, Spec, by_method, segments};
 use crate::chassis::{Answer, Error, Request};
 use crate::config::Config;
-use crate::{board, bookstore, helpdesk, page};
+use crate::page;
 
-/// Each page: the service's name, where it is, and what it is.
-const PAGES: [(&str, &str, Page); 3] = [
-    ("helpdesk", "/helpdesk/", helpdesk::PAGE),
-    ("bookstore", "/bookstore/", bookstore::PAGE),
-    ("board", "/board/", board::PAGE),
-];
+use super::PAGES;
 
 /// The first page, and what all pages load.
 const HOME: Page = page!(
@@ -37,20 +32,43 @@ const SERVICES: &str = "{{services}}";
 pub enum Route {
     Home,
     File,
+    /// The page of the service at this place among all services.
     Service(usize),
 }
 
 impl Route {
-    /// How many there are.
-    pub const COUNT: usize = 2 + PAGES.len();
+    /// The service whose page this is; none of what all pages share.
+    pub(super) fn service(self) -> Option<&'static str> {
+        match self {
+            Self::Home | Self::File => None,
+            Self::Service(place) => page_at(place).map(|page| page.folder),
+        }
+    }
+}
+
+/// The page of the service at `place`, whether it is on or not.
+fn page_at(place: usize) -> Option<&'static Page> {
+    PAGES.get(place)?.as_ref()
+}
+
+/// How many of the first `services` services have a page.
+const fn pages_before(services: usize) -> usize {
+    let (mut count, mut place) = (0, 0);
+    while place < services {
+        count += PAGES[place].is_some() as usize;
+        place += 1;
+    }
+    count
 }
 
 impl route::Route for Route {
+    const COUNT: usize = 2 + pages_before(PAGES.len());
+
     fn spec(self) -> Spec {
         match self {
             Self::Home => Spec::get("/", Access::Public),
             Self::File => Spec::get("/page/:version/:file", Access::Public),
-            Self::Service(place) => Spec::get(PAGES[place].1, Access::Public),
+            Self::Service(place) => Spec::get(page_at(place).map_or("/", |page| page.path), Access::Public),
         }
     }
 
@@ -58,12 +76,13 @@ impl route::Route for Route {
         match self {
             Self::Home => 0,
             Self::File => 1,
-            Self::Service(place) => 2 + place,
+            Self::Service(place) => 2 + pages_before(place),
         }
     }
 
-    fn all() -> Vec<Self> {
-        [Self::Home, Self::File].into_iter().chain((0..PAGES.len()).map(Self::Service)).collect()
+    fn all() -> impl Iterator<Item = Self> {
+        let with_page = (0..PAGES.len()).filter(|place| PAGES[*place].is_some());
+        [Self::Home, Self::File].into_iter().chain(with_page.map(Self::Service))
     }
 }
 
@@ -71,6 +90,7 @@ impl route::Route for Route {
 pub struct Pages {
     files: Files,
     home: Html,
+    /// By the service's place; none where it is off, or has none.
     services: [Option<Html>; PAGES.len()],
 }
 
@@ -81,26 +101,27 @@ impl Pages {
     /// A text for the log: a mistake of ours.
     pub fn new(config: &Config) -> Result<Self, String> {
         let is_on = |name: &str| config.services.iter().any(|service| service == name);
-        let on = || PAGES.iter().filter(|(name, ..)| is_on(name));
-        let files = Files::new(std::iter::once(&HOME).chain(on().map(|(.., page)| page)))?;
+        let on = || PAGES.iter().flatten().filter(|page| is_on(page.folder));
+        let files = Files::new(std::iter::once(&HOME).chain(on()))?;
         let policy = policy(config.pictures.cdn_base_url.as_deref());
-        let html = |page: &Page, own: &str| {
-            let link = |(_, path, page): &(&str, &str, Page)| {
-                let current = if *path == own { " aria-current=\"page\"" } else { "" };
-                format!("<a href=\"{path}\"{current}>{}</a>", page.title)
+        let html = |own: &Page| {
+            let link = |page: &Page| {
+                let current = if page.path == own.path { " aria-current=\"page\"" } else { "" };
+                format!("<a href=\"{}\"{current}>{}</a>", page.path, page.title)
             };
-            let summary = |(_, path, page): &(&str, &str, Page)| {
-                format!("<li><a href=\"{path}\">{}</a><p>{}</p></li>", page.title, page.about)
+            let summary = |page: &Page| {
+                format!("<li><a href=\"{}\">{}</a><p>{}</p></li>", page.path, page.title, page.about)
             };
-            let text = page.files.first().map_or("", |file| file.text);
+            let text = own.files.first().map_or("", |file| file.text);
             let text = text.replace(SERVICES, &config.services.join(" "));
             let text = text.replace(LINKS, &on().map(link).collect::<String>());
             files.html(&text.replace(SUMMARIES, &on().map(summary).collect::<String>()), &policy)
         };
-        let home = html(&HOME, "/")?;
+        let home = html(&HOME)?;
         let mut services = [const { None }; PAGES.len()];
-        for (place, (name, path, page)) in services.iter_mut().zip(&PAGES) {
-            *place = if is_on(name) { Some(html(page, path)?) } else { None };
+        for (place, page) in services.iter_mut().zip(PAGES) {
+            let page = page.as_ref().filter(|page| is_on(page.folder));
+            *place = page.map(&html).transpose()?;
         }
         Ok(Self { files, home, services })
     }
@@ -115,8 +136,9 @@ impl Pages {
             [""] => get(Route::Home),
             ["page", _version, _file] => get(Route::File),
             [name, ""] | [name] => {
-                let place = PAGES.iter().position(|(known, ..)| known == name).ok_or(Miss::Path)?;
-                if self.services[place].is_some() { get(Route::Service(place)) } else { Err(Miss::Path) }
+                let place = PAGES.iter().position(|page| page.is_some_and(|page| page.folder == *name));
+                let place = place.filter(|place| self.services[*place].is_some()).ok_or(Miss::Path)?;
+                get(Route::Service(place))
             }
             _ => Err(Miss::Path),
         }

@@ -12,7 +12,7 @@ use crate::db::{self, Db};
 use super::model::{NAME_CHARS_MAX, Scope};
 use super::store;
 
-/// How far a look goes back, in seconds: the last token of a client revoked earlier has expired. The reserve
+/// How far a refresh goes back, in seconds: the last token of a client revoked earlier has expired. The reserve
 /// is for a token that was being made while its client was revoked.
 const LOOK_BACK_S: u32 = oauth::ACCESS_TOKEN_SECONDS + 60;
 
@@ -84,11 +84,11 @@ pub(super) async fn follow_revocations(db: Arc<Db>, auth: Arc<Auth>) -> Infallib
     let mut told = false;
     loop {
         let clients = &auth.revocations.clients;
-        let look = async {
+        let read = async {
             clients.replace(revoked(&db).await?);
             Ok::<_, db::Error>(())
         };
-        match clients.looks.once(look).await {
+        match clients.looks.refresh(read).await {
             Ok(()) => {
                 if std::mem::take(&mut told) {
                     tracing::info!("the revoked clients can be read again");

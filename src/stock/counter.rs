@@ -18,13 +18,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, PullingGauge, Registry};
+use prometheus::{Histogram, IntCounter, Registry};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::chassis::{DETACHED_MS_MAX, Error};
 use crate::db::pool::SERVER_STATEMENT_MS_MAX;
 use crate::db::{self, Backoff, Connection, Db};
+use crate::metrics;
 use crate::tasks::{Kind, Tasks};
 
 use super::store;
@@ -49,16 +50,16 @@ const _: () = assert!(QUEUE_WAIT_MS_MAX + SERVER_STATEMENT_MS_MAX <= ANSWER_MS_M
 type Refusal = Arc<str>;
 
 /// Someone in a queue.
-struct Waiter<T> {
+struct InLine<T> {
     since: Instant,
     answer: oneshot::Sender<Result<T, Refusal>>,
 }
 
-/// An answer to come. Dropping it before the statement began takes the place in the queue back.
-pub struct Turn<T>(oneshot::Receiver<Result<T, Refusal>>);
+/// An outcome that is still to come. Whoever drops it before the statement began leaves the queue.
+pub struct Pending<T>(oneshot::Receiver<Result<T, Refusal>>);
 
-impl<T> Turn<T> {
-    /// Waits for it.
+impl<T> Pending<T> {
+    /// Waits for the outcome, [`DETACHED_MS_MAX`] at most.
     ///
     /// # Errors
     /// 503 where the database did not answer; whether a buyer was sold something is then unknown.
@@ -74,13 +75,13 @@ impl<T> Turn<T> {
 
 /// The way into a queue.
 #[derive(Clone)]
-struct Line<T>(mpsc::Sender<Waiter<T>>);
+struct Line<T>(mpsc::Sender<InLine<T>>);
 
 impl<T> Line<T> {
-    fn join(&self) -> Result<Turn<T>, Error> {
-        let (answer, turn) = oneshot::channel();
-        match self.0.try_send(Waiter { since: Instant::now(), answer }) {
-            Ok(()) => Ok(Turn(turn)),
+    fn join(&self) -> Result<Pending<T>, Error> {
+        let (answer, outcome) = oneshot::channel();
+        match self.0.try_send(InLine { since: Instant::now(), answer }) {
+            Ok(()) => Ok(Pending(outcome)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Error::busy("the queue at the stock")),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(Error::Internal("nobody serves the queue at the stock".to_owned()))
@@ -93,7 +94,7 @@ impl<T> Line<T> {
     }
 }
 
-/// What is counted.
+/// What the counter reports to Prometheus.
 #[derive(Clone)]
 struct Metrics {
     bought: Histogram,
@@ -129,7 +130,7 @@ impl Counter {
     ///
     /// # Errors
     /// 503 when the queue is full.
-    pub fn buy(&self) -> Result<Turn<bool>, Error> {
+    pub fn buy(&self) -> Result<Pending<bool>, Error> {
         self.buyers.join()
     }
 
@@ -137,7 +138,7 @@ impl Counter {
     ///
     /// # Errors
     /// As [`Counter::buy`].
-    pub fn quantity(&self) -> Result<Turn<u64>, Error> {
+    pub fn quantity(&self) -> Result<Pending<u64>, Error> {
         self.readers.join()
     }
 }
@@ -145,32 +146,28 @@ impl Counter {
 impl Metrics {
     fn new(registry: &Registry, counter: &Counter) -> Result<Self, prometheus::Error> {
         let sizes = |name: &str, help: &str| {
-            let buckets = vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, BATCH_MAX as f64];
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok::<_, prometheus::Error>(histogram)
-        };
-        let count = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
+            let buckets = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, BATCH_MAX as f64];
+            metrics::histogram(registry, name, help, &buckets)
         };
         let (buyers, readers) = (counter.buyers.clone(), counter.readers.clone());
-        registry.register(Box::new(PullingGauge::new(
+        metrics::gauge(
+            registry,
             "stock_buyers_waiting",
             "Buyers in the queue, those of the statement under way not counted.",
-            Box::new(move || buyers.length()),
-        )?))?;
-        registry.register(Box::new(PullingGauge::new(
+            move || buyers.length(),
+        )?;
+        metrics::gauge(
+            registry,
             "stock_readers_waiting",
-            "Readers in the queue, likewise.",
-            Box::new(move || readers.length()),
-        )?))?;
+            "Readers in the queue, those of the statement under way not counted.",
+            move || readers.length(),
+        )?;
         Ok(Self {
             bought: sizes("stock_buyers_per_statement", "Buyers served by one statement.")?,
             read: sizes("stock_readers_per_statement", "Readers served by one statement.")?,
-            sold: count("stock_sold_total", "Buyers told that they got one.")?,
-            unknown: count(
+            sold: metrics::counter(registry, "stock_sold_total", "Buyers told that they got one.")?,
+            unknown: metrics::counter(
+                registry,
                 "stock_outcomes_unknown_total",
                 "Buyers refused because the outcome of their statement is unknown.",
             )?,
@@ -181,14 +178,14 @@ impl Metrics {
 /// A queue as its one server sees it.
 struct Queue<T> {
     db: Arc<Db>,
-    arriving: mpsc::Receiver<Waiter<T>>,
+    arriving: mpsc::Receiver<InLine<T>>,
     /// Those of the next statement, first come first.
-    waiting: VecDeque<Waiter<T>>,
+    waiting: VecDeque<InLine<T>>,
     reruns: Backoff,
 }
 
 impl<T> Queue<T> {
-    fn new(db: Arc<Db>, arriving: mpsc::Receiver<Waiter<T>>) -> Self {
+    fn new(db: Arc<Db>, arriving: mpsc::Receiver<InLine<T>>) -> Self {
         let reruns = Backoff::new(RERUN_PAUSE_MS.0, RERUN_PAUSE_MS.1);
         Self { db, arriving, waiting: VecDeque::new(), reruns }
     }
@@ -311,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_turns_away_and_a_place_left_is_known() {
-        let (sender, mut arriving) = mpsc::channel::<Waiter<bool>>(2);
+        let (sender, mut arriving) = mpsc::channel::<InLine<bool>>(2);
         let line = Line(sender);
         let (one, two) = (line.join().unwrap(), line.join().unwrap());
         assert!((line.length() - 2.0).abs() < f64::EPSILON);

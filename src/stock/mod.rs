@@ -21,15 +21,16 @@ pub mod token;
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::auth::Auth;
+use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Error, Request, Response, bearer, response};
-use crate::db::Db;
-use crate::parts::Parts;
+use crate::db::{Db, Statement};
+use crate::service::{Context, Service};
 use crate::tasks::Kind;
 
-use counter::{Counter, Turn};
+use counter::{Counter, Pending};
 use routes::Route;
 
 /// The stock counter service.
@@ -39,26 +40,33 @@ pub struct Stock {
     counter: Counter,
 }
 
-impl Stock {
-    /// Makes it, and starts its tasks on the runtime that this is called on.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
-    pub fn new(parts: &Parts) -> Result<Arc<Self>, String> {
-        let counter = Counter::new(parts.db.clone(), &parts.registry, &parts.tasks)
+impl Service for Stock {
+    type Route = Route;
+
+    const NAME: &'static str = "stock";
+    const OPENAPI: &'static str = include_str!("openapi.json");
+    const STATEMENTS: &'static [Statement] = store::STATEMENTS;
+
+    fn new(context: &Context) -> Result<Arc<Self>, String> {
+        let counter = Counter::new(context.db.clone(), &context.registry, &context.tasks)
             .map_err(|error| error.to_string())?;
-        let (db, auth) = (parts.db.clone(), parts.auth.clone());
-        auth.revocations.clients.looks.follow();
+        let (db, auth) = (context.db.clone(), context.auth.clone());
+        auth.revocations.clients.looks.require_refresh();
         let follow = move || clients::follow_revocations(db.clone(), auth.clone());
-        parts.tasks.spawn("stock_revocations", Kind::Needed, follow);
-        Ok(Arc::new(Self { db: parts.db.clone(), auth: parts.auth.clone(), counter }))
+        context.tasks.spawn("stock_revocations", Kind::Needed, follow);
+        Ok(Arc::new(Self { db: context.db.clone(), auth: context.auth.clone(), counter }))
     }
 
-    /// Answers one request.
-    pub fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
+    fn find(method: &Method, path: &str) -> Result<Route, Miss> {
+        routes::find(method, path)
+    }
+
+    fn call(self: &Arc<Self>, route: Route, request: &mut Request) -> Answer {
         self.work(route, request).unwrap_or_else(|error| Answer::now(Err(error)))
     }
+}
 
+impl Stock {
     /// Reads what a request says, and hands it to its handler.
     fn work(self: &Arc<Self>, route: Route, request: &Request) -> Result<Answer, Error> {
         Ok(match route {
@@ -85,8 +93,8 @@ impl Stock {
 }
 
 /// How much there is.
-async fn quantity(turn: Turn<u64>) -> Result<Response, Error> {
-    let quantity = turn.outcome().await?;
+async fn quantity(pending: Pending<u64>) -> Result<Response, Error> {
+    let quantity = pending.outcome().await?;
     Ok(response::json_text(StatusCode::OK, format!(r#"{{"quantity":{quantity}}}"#)))
 }
 
@@ -98,8 +106,8 @@ async fn set_quantity(stock: Arc<Stock>, quantity: u64) -> Result<Response, Erro
 }
 
 /// One for this buyer, or none.
-async fn buy(turn: Turn<bool>) -> Result<Response, Error> {
-    Ok(if turn.outcome().await? {
+async fn buy(pending: Pending<bool>) -> Result<Response, Error> {
+    Ok(if pending.outcome().await? {
         response::json_text(StatusCode::OK, r#"{"message":"Hyper acquired successfully"}"#)
     } else {
         response::json_text(StatusCode::NOT_FOUND, r#"{"message":"No Hyper available for you"}"#)

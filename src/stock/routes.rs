@@ -2,7 +2,7 @@
 #![allow(missing_docs)] // The variants are the rows of the URL table, with the same names.
 
 use http::Method;
-use strum::{EnumCount, EnumIter, IntoEnumIterator};
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET_POST, Miss, POST, PUT, SEGMENTS_MAX, Spec};
 use crate::chassis::route::{by_method, segments};
@@ -15,7 +15,7 @@ const TOKEN_REQUEST_BYTES_MAX: usize = 4 * 1024;
 const QUANTITY_BYTES_MAX: usize = 1024;
 
 /// A URL and what it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     Token,
     Quantity,
@@ -39,6 +39,8 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
 }
 
 impl route::Route for Route {
+    crate::numbered!();
+
     fn spec(self) -> Spec {
         use Access::{Client, Public};
         match self {
@@ -47,13 +49,5 @@ impl route::Route for Route {
             Self::QuantitySet => Spec::post("/api/hyper", Client(Some(STOCK)), QUANTITY_BYTES_MAX),
             Self::Buy => Spec::put("/api/hyper/own", Client(None), QUANTITY_BYTES_MAX),
         }
-    }
-
-    fn ordinal(self) -> usize {
-        self as usize
-    }
-
-    fn all() -> Vec<Self> {
-        Self::iter().collect()
     }
 }

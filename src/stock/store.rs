@@ -20,7 +20,7 @@ type Outcome<T> = Result<T, Error>;
 
 /// What checking a client's credentials takes.
 pub struct Credentials {
-    /// Of the secret.
+    /// SHA-256 of the secret.
     pub secret_hash: Vec<u8>,
     /// What it may ask for, separated by spaces.
     pub scope: String,

@@ -1,16 +1,16 @@
-//! Who there is, and who was signed out: keeps every instance's memory of both current.
+//! Which users exist and which sessions were signed out: keeps this instance's memory of both current.
 //!
-//! One task looks at the newest rows of `users` and of `revoked_sessions`, again and again, and at once when a request
-//! asks for it: because its token's user is not known here, or because the last look was too long ago
-//! ([`Looks`](crate::auth::looks::Looks) says when). The look has a connection of its own, so that no request delays it.
+//! One task reads the newest rows of `users` and of `revoked_sessions` again and again. A request ends its pause when the
+//! user of its token is not known here, or the last refresh is too old to judge by
+//! ([`Freshness`](crate::auth::freshness::Freshness)). The task has a connection of its own, so no request delays it.
 //!
-//! - **Users.** The newest show when the database has another history than it had: the newest user that was known is
-//!   not there any more, or an id has a row of another time. Then all newcomers are read anew, and every token is
-//!   judged again: [`Registrations`](crate::auth::registrations::Registrations) says what for.
-//! - **Sign-outs.** The first look reads all of them, each one after it those since [`OVERLAP_S`] before the one before:
-//!   a sign-out gets its time when it is written and can be seen a little later, when it is committed.
+//! - **Users.** The newest users show whether the database was replaced by a backup of it: the newest user that was known
+//!   is gone, or an id has a row with another time. Then all new users are read again, and every token is checked again:
+//!   [`Registrations`](crate::auth::registrations::Registrations) says why.
+//! - **Sign-outs.** The first refresh reads all of them, each later one those since [`OVERLAP_S`] before the refresh
+//!   before it: a sign-out gets its time when it is written, but can only be seen when it is committed.
 //!
-//! It runs where users are let in, once, whichever services those are.
+//! The task runs once in each process that serves something to users, whichever services those are.
 
 pub mod store;
 
@@ -28,24 +28,24 @@ use store::{ASKED_AT_ONCE, SESSIONS_AT_ONCE, Seen, SignedOut};
 
 pub use store::{exists, is_signed_out, sign_out};
 
-/// Rows of a look's first page: those who register during the pause, and some before them, whose transactions may
-/// end in another order than that of their ids.
+/// Rows of a refresh's first page: users who registered during the pause, and some before them, because transactions may
+/// commit in another order than that of their ids.
 const PAGE_ROWS: u64 = 100;
-/// Rows of its other pages, which it needs after a start and when the history was replaced.
+/// Rows of its other pages, which are needed after a start and when the database was replaced.
 const LONG_PAGE_ROWS: u64 = 10_000;
-/// Looks that find another history one after the other, before there is a pause.
+/// Times that a refresh begins again at once because it finds the database replaced.
 const ANEW_MAX: usize = 3;
-/// How far before the last look the next one reads sign-outs, in seconds: twice as long as a request may work until its
+/// How far before the last refresh the next one reads sign-outs, in seconds: twice as long as a request may work until its
 /// commit is acknowledged.
 const OVERLAP_S: i64 = 10;
 /// Pause between two removals of sign-outs whose tokens have all expired.
 const PURGE_EVERY_S: u64 = 60;
-/// Pause between two steps of 500 of them.
+/// Pause between two steps of such a removal, of 500 sign-outs each.
 const PURGE_PAUSE_MS: u64 = 20;
-/// Steps of one removal: more than a minute of the fastest signing out.
+/// Steps of one removal, at most: more than all sign-outs of a minute.
 const PURGE_STEPS_MAX: usize = 1_000;
 
-/// Starts to look, on the runtime that this is called on, for as long as somebody has `auth`.
+/// Starts the tasks, on the runtime that this is called on. They end when nobody has `auth` any more.
 pub fn follow(db: &Arc<Db>, auth: &Arc<Auth>, tasks: &Tasks) {
     auth.registrations.follow();
     let (looked_at, known) = (db.clone(), Arc::downgrade(auth));
@@ -54,11 +54,11 @@ pub fn follow(db: &Arc<Db>, auth: &Arc<Auth>, tasks: &Tasks) {
     tasks.spawn("users_purge", Kind::Housekeeping, move || purge(db.clone(), auth.clone()));
 }
 
-/// What is kept from one look to the next.
+/// What is kept from one refresh to the next.
 #[derive(Default)]
 struct Kept {
     connection: Option<Dedicated>,
-    /// When the last look at sign-outs read them, by the database's clock; `None` before the first.
+    /// When sign-outs were last read, by the database's clock; `None` before the first time.
     signed_out_at: Option<Timestamp>,
 }
 
@@ -66,28 +66,28 @@ async fn run(db: Arc<Db>, auth: Weak<Auth>) {
     let mut kept = Kept::default();
     loop {
         let Some(auth) = auth.upgrade() else { return };
-        if let Err(error) = auth.registrations.looks.once(look(&mut kept, &db, &auth)).await {
-            // The database's absence is logged and counted where requests meet it.
+        if let Err(error) = auth.registrations.looks.refresh(refresh(&mut kept, &db, &auth)).await {
+            // That the database is away is logged and counted by the requests that need it.
             tracing::debug!(%error, "who may come in could not be looked up");
         }
     }
 }
 
-/// One look, on the connection that is kept for it, or on another one where that was closed meanwhile.
-async fn look(kept: &mut Kept, db: &Db, auth: &Auth) -> Result<(), Error> {
+/// Refreshes once, on the connection that is kept for it, or on a new one where that was closed meanwhile.
+async fn refresh(kept: &mut Kept, db: &Db, auth: &Auth) -> Result<(), Error> {
     if let Some(mut connection) = kept.connection.take()
-        && look_on(&mut connection, &mut kept.signed_out_at, auth).await.is_ok()
+        && refresh_on(&mut connection, &mut kept.signed_out_at, auth).await.is_ok()
     {
         kept.connection = Some(connection);
         return Ok(());
     }
     let mut connection = Dedicated::open(db).await?;
-    look_on(&mut connection, &mut kept.signed_out_at, auth).await?;
+    refresh_on(&mut connection, &mut kept.signed_out_at, auth).await?;
     kept.connection = Some(connection);
     Ok(())
 }
 
-async fn look_on(
+async fn refresh_on(
     db: &mut Dedicated,
     signed_out_at: &mut Option<Timestamp>,
     auth: &Auth,
@@ -96,7 +96,7 @@ async fn look_on(
     users(db, auth).await
 }
 
-/// Looks at the sign-outs since `before`; when that was, by the database's clock.
+/// Reads the sign-outs since `before`; returns the time of the read, by the database's clock.
 async fn sign_outs(db: &mut Dedicated, before: Option<Timestamp>, auth: &Auth) -> Result<Timestamp, Error> {
     let since = before.map_or(i64::MAX, |before| before.micros() - OVERLAP_S * 1_000_000);
     let since = Timestamp::from_micros(since.min(FAR_MICROS));
@@ -124,12 +124,12 @@ fn remember(auth: &Auth, sessions: &[SignedOut]) {
     }
 }
 
-/// Looks at the newest users, and once more anew where the history was replaced.
+/// Reads the newest users, and begins again where the database was replaced.
 async fn users(db: &mut Dedicated, auth: &Auth) -> Result<(), Error> {
     let horizon_seconds = auth.token_ttl_seconds.saturating_add(REMEMBERED_EXTRA_S);
     let mut anew = false;
     for _ in 0..ANEW_MAX {
-        let look = auth.registrations.begin(anew);
+        let refresh = auth.registrations.begin(anew);
         let (mut newest, mut now) = (Vec::new(), Timestamp::default());
         let (mut below, mut rows) = (i64::MAX as u64, PAGE_ROWS);
         loop {
@@ -138,13 +138,13 @@ async fn users(db: &mut Dedicated, auth: &Auth) -> Result<(), Error> {
             let Some(&Seen { user: last, now: read_at }) = page.last() else { break };
             (now, below) = (read_at, last.user_id);
             let was_last = (page.len() as u64) < rows || newest.len() > NEWCOMERS_MAX;
-            if was_last || look.ends_with(last, now, horizon_seconds) {
+            if was_last || refresh.ends_with(last, now, horizon_seconds) {
                 break;
             }
             rows = LONG_PAGE_ROWS;
         }
-        let asked = asked(db, &look.asked).await?;
-        match auth.registrations.end(&look, &newest, &asked, now, horizon_seconds) {
+        let asked = asked(db, &refresh.asked).await?;
+        match auth.registrations.end(&refresh, &newest, &asked, now, horizon_seconds) {
             Ok(()) => return Ok(()),
             Err(Replaced) => {
                 tracing::warn!("the database has other users than it had: all tokens are judged anew");

@@ -1,6 +1,6 @@
 //! What is written about the service, compared with the service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,18 +15,19 @@ use serde_json::{Value, json};
 use crate::helpdesk::{Desk as Server, ask, claim, say, specs};
 use crate::support::eventually_some;
 
-type IsIts = fn(&Route) -> bool;
-
-/// The README's sections with a URL table, and whose URLs they have.
-const SECTIONS: [(&str, IsIts); 2 + NAMES.len()] = [
-    ("## URLs of every process", |route| matches!(route, Route::Meta(_))),
-    ("## Pages", |route| matches!(route, Route::Page(_))),
-    ("## URLs of the help desk", |route| matches!(route, Route::Helpdesk(_))),
-    ("### Stock counter: `stock`", |route| matches!(route, Route::Stock(_))),
-    ("### Bookstore: `bookstore`", |route| matches!(route, Route::Bookstore(_))),
-    ("### Message board: `board`", |route| matches!(route, Route::Board(_))),
-    ("### Date and time: `datetime`", |route| matches!(route, Route::Datetime(_))),
-];
+/// The README's section that has a route's URL: a service's is the one whose title ends in its name.
+fn section_of(route: Route) -> String {
+    match route {
+        Route::Meta(_) => "## URLs of every process".to_owned(),
+        Route::Page(_) => "## Pages".to_owned(),
+        _ => {
+            let name = route.service().expect("a service's");
+            let is_its = |line: &&str| line.starts_with('#') && line.ends_with(&format!(": `{name}`"));
+            let title = readme().lines().find(is_its).map(str::to_owned);
+            title.unwrap_or_else(|| panic!("the README has no section whose title ends in \": `{name}`\""))
+        }
+    }
+}
 
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md")
@@ -62,25 +63,25 @@ fn the_readme_has_every_variable() {
 
 #[test]
 fn the_readme_has_every_url_of_every_service() {
-    let mut described = 0;
-    for (section, is_its) in SECTIONS {
-        let header = "| method | path | who may call | body, bytes at most |";
-        let mut table = format!("{header}\n|---|---|---|---|\n");
-        for route in Route::all().into_iter().filter(is_its) {
-            let Spec { method, label, access, body_bytes_max, is_large: _ } = route.spec();
-            let who = match access {
-                Access::Public => "anyone",
-                Access::Optional => "anyone, signed in or not",
-                Access::User | Access::Session => "a signed-in user",
-                Access::Client(None) => "a client program",
-                Access::Client(Some(scope)) => &format!("a client program, scope `{scope}`"),
-            };
-            table += &format!("| {method} | `{label}` | {who} | {body_bytes_max} |\n");
-            described += 1;
-        }
-        expect_table(section, header, &table);
+    let header = "| method | path | who may call | body, bytes at most |";
+    let mut tables = BTreeMap::<String, String>::new();
+    for route in Route::all() {
+        let Spec { method, label, access, body_bytes_max, is_large: _ } = route.spec();
+        let who = match access {
+            Access::Public => "anyone",
+            Access::Optional => "anyone, signed in or not",
+            Access::User | Access::Session => "a signed-in user",
+            Access::Client(None) => "a client program",
+            Access::Client(Some(scope)) => &format!("a client program, scope `{scope}`"),
+        };
+        let table =
+            tables.entry(section_of(route)).or_insert_with(|| format!("{header}\n|---|---|---|---|\n"));
+        *table += &format!("| {method} | `{label}` | {who} | {body_bytes_max} |\n");
     }
-    assert_eq!(described, Route::all().len(), "each has its section");
+    assert_eq!(tables.len(), 2 + NAMES.len(), "each service has its section");
+    for (section, table) in tables {
+        expect_table(&section, header, &table);
+    }
 }
 
 #[test]
@@ -181,7 +182,7 @@ async fn the_document_and_the_routes_are_the_same() {
 #[tokio::test]
 async fn services_that_are_off_are_left_out() {
     let desk = documented(&document("helpdesk").await);
-    let expected: BTreeSet<String> = Desk::all().into_iter().map(|route| operation(&route.spec())).collect();
+    let expected: BTreeSet<String> = Desk::all().map(|route| operation(&route.spec())).collect();
     let more: Vec<&String> = desk.difference(&expected).collect();
     assert_eq!(more, ["GET /health", "GET /openapi.json", "GET /up"]);
 }

@@ -30,6 +30,41 @@ async fn write(ann: User, conversation: String, on: Arc<AtomicBool>) -> Vec<Stri
     acknowledged
 }
 
+/// Two instances, and the database that they will lose: a writer, and a server that follows it.
+///
+/// The fields are dropped in this order: the instances before what they use.
+struct Failover {
+    desks: [Hyperdesk; 2],
+    schema: Schema,
+    /// How the instances reach their writer, as by a name that the failover moves.
+    way: Proxy,
+    pair: Pair,
+    /// Signed in at the first instance, where she asked something.
+    ann: User,
+    conversation: String,
+}
+
+impl Failover {
+    async fn prepare() -> Self {
+        let pair = Pair::start_with(&[]).await;
+        let schema = Schema::on(&pair.writer).await;
+        let way = Proxy::start(pair.writer.addr());
+        let url = schema.url_via(way.addr());
+        let start =
+            || Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("DATABASE_URL", &url).start();
+        let desks = [start().await, start().await];
+        let ann = User::register(desks[0].addr(), "ann").await;
+        let conversation = ask(&ann, "printer").await;
+        Self { desks, schema, way, pair, ann, conversation }
+    }
+
+    /// The server that followed is the writer from now on, and the instances are led to it.
+    async fn promote(&self) {
+        self.pair.promote().await;
+        self.way.set_upstream(self.pair.reader.addr());
+    }
+}
+
 async fn posted(schema: &Schema) -> u64 {
     schema.query_one("SELECT COUNT(*) FROM messages").await
 }
@@ -68,14 +103,8 @@ async fn all_after(user: &User, cursor: &str, count: usize) -> Vec<String> {
 
 /// Whether the old writer is still there, and only writes no more.
 async fn nothing_acknowledged_is_lost(is_alive: bool) {
-    let pair = Pair::start_with(&[]).await;
-    let schema = Schema::on(&pair.writer).await;
-    let way = Proxy::start(pair.writer.addr());
-    let url = schema.url_via(way.addr());
-    let start = || Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("DATABASE_URL", &url).start();
-    let desks = [start().await, start().await];
-    let ann = User::register(desks[0].addr(), "ann").await;
-    let conversation = ask(&ann, "printer").await;
+    let failover = Failover::prepare().await;
+    let Failover { pair, schema, desks, ann, conversation, .. } = &failover;
     pair.in_step().await;
     pair.synchronise().await;
     let cursor =
@@ -83,18 +112,17 @@ async fn nothing_acknowledged_is_lost(is_alive: bool) {
 
     let on = Arc::new(AtomicBool::new(true));
     let writers = (0..WRITERS).map(|number| {
-        let ann = anew(&ann, &desks[number % 2]);
+        let ann = anew(ann, &desks[number % 2]);
         tokio::spawn(write(ann, conversation.clone(), on.clone()))
     });
     let writers: Vec<_> = writers.collect();
-    eventually(LONG, || async { posted(&schema).await >= ENOUGH as u64 }).await;
+    eventually(LONG, || async { posted(schema).await >= ENOUGH as u64 }).await;
     if is_alive {
         pair.demote().await;
     } else {
         pair.writer.kill();
     }
-    pair.promote().await;
-    way.set_upstream(pair.reader.addr());
+    failover.promote().await;
     let later = schema.at(&pair.reader).await;
     let before = posted(&later).await;
     eventually(LONG, || async { posted(&later).await >= before + ENOUGH as u64 }).await;
@@ -107,8 +135,8 @@ async fn nothing_acknowledged_is_lost(is_alive: bool) {
         assert!(stored.contains(id), "message {id} was acknowledged and is lost");
     }
     // Each change once, on either instance, after a cursor from before.
-    for desk in &desks {
-        let mut ids = all_after(&anew(&ann, desk), &cursor, stored.len()).await;
+    for desk in desks {
+        let mut ids = all_after(&anew(ann, desk), &cursor, stored.len()).await;
         ids.sort();
         let mut expected = stored.clone();
         expected.sort();
@@ -129,23 +157,16 @@ async fn nothing_acknowledged_is_lost_with_a_writer_that_dies() {
 /// It has no write that would be refused, and the old writer still answers what it reads there.
 #[tokio::test]
 async fn an_instance_that_only_reads_leaves_a_writer_that_was_demoted() {
-    let pair = Pair::start_with(&[]).await;
-    let schema = Schema::on(&pair.writer).await;
-    let way = Proxy::start(pair.writer.addr());
-    let url = schema.url_via(way.addr());
-    let start = || Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("DATABASE_URL", &url).start();
-    let desks = [start().await, start().await];
-    let ann = User::register(desks[0].addr(), "ann").await;
-    let conversation = ask(&ann, "printer").await;
-    let there = anew(&ann, &desks[1]);
-    let cursor = last_cursor(&there, &conversation, "before").await;
+    let failover = Failover::prepare().await;
+    let Failover { pair, desks, ann, conversation, .. } = &failover;
+    let there = anew(ann, &desks[1]);
+    let cursor = last_cursor(&there, conversation, "before").await;
     let messages = format!("/conversations/{conversation}/messages");
     let known = async || there.get(&messages).await.expect_status(200).json().as_array().unwrap().len();
     assert_eq!(known().await, 1);
     pair.in_step().await;
     pair.demote().await;
-    pair.promote().await;
-    way.set_upstream(pair.reader.addr());
+    failover.promote().await;
     let new = loop {
         let fields = json!({"conversationId": conversation, "content": "after"});
         let answer = ann.post("/messages", fields).await;
@@ -164,30 +185,23 @@ async fn an_instance_that_only_reads_leaves_a_writer_that_was_demoted() {
 /// It lacks the last changes, whose numbers come again: a position among them is of no use any more.
 #[tokio::test]
 async fn positions_of_what_the_new_writer_lacks_are_refused() {
-    let pair = Pair::start_with(&[]).await;
-    let schema = Schema::on(&pair.writer).await;
-    let way = Proxy::start(pair.writer.addr());
-    let url = schema.url_via(way.addr());
-    let start = || Hyperdesk::builder(&schema).env("SERVICES", "helpdesk").env("DATABASE_URL", &url).start();
-    let desks = [start().await, start().await];
-    let ann = User::register(desks[0].addr(), "ann").await;
-    let conversation = ask(&ann, "printer").await;
+    let failover = Failover::prepare().await;
+    let Failover { pair, desks, ann, conversation, .. } = &failover;
     // Numbered by then: a cursor of the state alone is from before it was read.
-    let kept = last_cursor(&ann, &conversation, "kept").await;
+    let kept = last_cursor(ann, conversation, "kept").await;
     pair.in_step().await;
     pair.stop().await;
-    let lost = last_cursor(&ann, &conversation, "lost").await;
+    let lost = last_cursor(ann, conversation, "lost").await;
     pair.writer.kill();
-    pair.promote().await;
-    way.set_upstream(pair.reader.addr());
+    failover.promote().await;
     let after = |user: &User, cursor: &str| {
         let (user, path) = (anew(user, &desks[0]), format!("/api/updates?cursor={cursor}"));
         async move { user.get(&path).await }
     };
-    eventually(LONG, || async { after(&ann, &lost).await.status == 410 }).await;
-    let new = say(&ann, &conversation, "new").await;
-    for desk in &desks {
-        let ann = anew(&ann, desk);
+    eventually(LONG, || async { after(ann, &lost).await.status == 410 }).await;
+    let new = say(ann, conversation, "new").await;
+    for desk in desks {
+        let ann = anew(ann, desk);
         eventually(LONG, || async { ann.get(&format!("/api/updates?cursor={lost}")).await.status == 410 })
             .await;
         assert_eq!(all_after(&ann, &kept, 1).await, std::slice::from_ref(&new));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hyperdesk::db::migrations::MIGRATIONS;
-use hyperdesk::db::pool::STATEMENT_CACHE;
+use hyperdesk::db::pool::{IS_READ_ONLY, STATEMENT_CACHE};
 use hyperdesk::db::{Packet, Statement};
 use hyperdesk::import::store as import;
 use hyperdesk::services::{PACKETS, STATEMENTS};
@@ -102,6 +102,17 @@ fn every_file_is_one_statement_under_one_name() {
         assert!(!rest.contains(';'), "{} is more than one statement", statement.name);
         assert!(!rest.contains('{'), "{} has a mark that nothing takes the place of", statement.name);
         assert!(!rest.trim().is_empty(), "{} is empty", statement.name);
+    }
+}
+
+/// It cannot be written once: a statement is a text as it stands.
+#[test]
+fn whether_a_writer_was_demoted_is_asked_alike_everywhere() {
+    let condition = IS_READ_ONLY.strip_prefix("SELECT ").unwrap();
+    let asking: Vec<_> = statements().filter(|statement| statement.sql.contains("read_only")).collect();
+    assert!(!asking.is_empty());
+    for statement in asking {
+        assert!(statement.sql.contains(condition), "{}: not by {condition}", statement.name);
     }
 }
 

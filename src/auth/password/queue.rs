@@ -33,7 +33,7 @@ struct State {
     /// Permits that nobody has; none while somebody waits.
     free: usize,
     /// Who waits, by address, the oldest first; no line is empty.
-    lines: HashMap<IpAddr, VecDeque<Waiter>>,
+    lines: HashMap<IpAddr, VecDeque<Queued>>,
     /// The addresses that have a line, in the order of their turns.
     turns: VecDeque<IpAddr>,
     /// Waiters in all lines.
@@ -43,7 +43,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Queued {
     id: u64,
     permit: oneshot::Sender<Permit>,
 }
@@ -129,7 +129,7 @@ impl State {
         if line.is_empty() {
             self.turns.push_back(whose);
         }
-        line.push_back(Waiter { id: self.last_id, permit });
+        line.push_back(Queued { id: self.last_id, permit });
         self.waiting += 1;
         Some((self.last_id, receiver))
     }
@@ -147,7 +147,7 @@ impl State {
     }
 
     /// A permit is free: it goes to the oldest of the line whose turn it is, or to nobody.
-    fn pass_on(&mut self) -> Option<Waiter> {
+    fn pass_on(&mut self) -> Option<Queued> {
         let next = self.turns.pop_front().and_then(|whose| {
             let line = self.lines.get_mut(&whose)?;
             let next = line.pop_front();

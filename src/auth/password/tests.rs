@@ -14,11 +14,11 @@ fn cheap(concurrency: usize, limits: Limits) -> Hasher {
 }
 
 async fn hash(hasher: &Hasher, password: &str) -> Result<String, Error> {
-    hasher.turn(HERE).await?.hash(password.to_owned()).await
+    hasher.permit(HERE).await?.hash(password.to_owned()).await
 }
 
 async fn verify(hasher: &Hasher, password: &str, stored: Option<&str>) -> Result<Verdict, Error> {
-    hasher.turn(HERE).await?.verify(password.to_owned(), stored.map(str::to_owned)).await
+    hasher.permit(HERE).await?.verify(password.to_owned(), stored.map(str::to_owned)).await
 }
 
 async fn check(hasher: &Hasher, password: &str, stored: &str) -> Result<Verdict, Error> {
@@ -29,7 +29,7 @@ async fn run<T: Send + 'static>(
     hasher: &Hasher,
     work: impl FnOnce(&Recipe) -> T + Send + 'static,
 ) -> Result<T, Error> {
-    hasher.turn(HERE).await?.run(work).await
+    hasher.permit(HERE).await?.run(work).await
 }
 
 /// Lets the other tasks and threads run until `done`; fails rather than hangs.
@@ -194,7 +194,7 @@ async fn a_full_queue_is_busy_and_a_caller_that_leaves_makes_room() {
 #[tokio::test]
 async fn a_wait_that_is_too_long_is_busy() {
     let hasher = cheap(1, Limits { wait_max: Duration::from_millis(1), ..LIMITS });
-    let held = hasher.turn(HERE).await.unwrap();
+    let held = hasher.permit(HERE).await.unwrap();
     assert_eq!(hash(&hasher, "x").await, Err(Error::Busy));
     assert_eq!((hasher.queued(), hasher.rejected().get()), (0, 1));
     drop(held);

@@ -27,25 +27,25 @@ impl Table {
     fn of(users: &[Registration]) -> Table {
         let table = Table(Registrations::new(), users.to_vec());
         table.0.follow();
-        table.look(false).unwrap();
+        table.refresh(false).unwrap();
         table
     }
 
-    /// A look that reads what the look of the users' module would.
-    fn look(&self, anew: bool) -> Result<(), Replaced> {
-        let look = self.0.begin(anew);
-        self.end(&look)
+    /// A refresh that reads what the refresh of the users' module would.
+    fn refresh(&self, anew: bool) -> Result<(), Replaced> {
+        let refresh = self.0.begin(anew);
+        self.end(&refresh)
     }
 
-    fn end(&self, look: &Look) -> Result<(), Replaced> {
-        let last = self.1.iter().position(|user| look.ends_with(*user, NOW, HORIZON_S));
+    fn end(&self, refresh: &Refresh) -> Result<(), Replaced> {
+        let last = self.1.iter().position(|user| refresh.ends_with(*user, NOW, HORIZON_S));
         let newest = &self.1[..last.map_or(self.1.len(), |last| last + 1)];
         let asked: Vec<_> =
-            self.1.iter().copied().filter(|user| look.asked.contains(&user.user_id)).collect();
-        self.0.end(look, newest, &asked, NOW, HORIZON_S)
+            self.1.iter().copied().filter(|user| refresh.asked.contains(&user.user_id)).collect();
+        self.0.end(refresh, newest, &asked, NOW, HORIZON_S)
     }
 
-    /// Judged by a request that came before the last look, so that what it read decides.
+    /// Judged by a request that came before the last refresh, so that what it read decides.
     fn judge(&self, of: Registration) -> Standing {
         let before = self.0.read().as_of.unwrap();
         self.0.judge(&claims(of), before)
@@ -53,7 +53,7 @@ impl Table {
 }
 
 #[test]
-fn without_a_look_everybody_is_known_and_with_one_to_come_nobody() {
+fn without_a_refresh_everybody_is_known_and_with_one_to_come_nobody() {
     let registrations = Registrations::new();
     assert_eq!(registrations.judge(&claims(user(7, 1)), Instant::now()), Standing::Known);
     registrations.follow();
@@ -80,13 +80,13 @@ fn a_newcomer_is_known_by_the_time_of_their_row() {
 }
 
 #[test]
-fn nobody_is_refused_by_an_old_look() {
+fn nobody_is_refused_by_an_old_refresh() {
     let mut table = Table::of(&[user(8, 60)]);
     for stranger in [user(8, 59), user(9, 1)] {
         assert_eq!(table.0.judge(&claims(stranger), Instant::now()), Standing::Unknown, "{stranger:?}");
     }
     table.1.insert(0, user(9, 1));
-    table.look(false).unwrap();
+    table.refresh(false).unwrap();
     assert_eq!(table.judge(user(9, 1)), Standing::Known);
     assert_eq!(table.judge(user(8, 59)), Standing::Nobody);
     assert_eq!(table.judge(user(8, 60)), Standing::Known);
@@ -107,8 +107,8 @@ fn a_history_that_was_replaced_is_noticed_and_read_anew() {
         let mut table = Table::of(&old);
         let version = table.0.version();
         table.1.clone_from(&new);
-        assert_eq!(table.look(false), Err(Replaced), "{new:?}");
-        table.look(true).unwrap();
+        assert_eq!(table.refresh(false), Err(Replaced), "{new:?}");
+        table.refresh(true).unwrap();
         assert!(table.0.version() > version);
         for user in &new {
             assert_eq!(table.judge(*user), Standing::Known, "{new:?}");
@@ -118,7 +118,7 @@ fn a_history_that_was_replaced_is_noticed_and_read_anew() {
                 && new.iter().any(|new| new.user_id > user.user_id);
             assert_eq!(table.judge(*user) == Standing::Nobody, !is_gap, "{user:?} {new:?}");
         }
-        assert_eq!(table.look(false), Ok(()));
+        assert_eq!(table.refresh(false), Ok(()));
     }
 }
 
@@ -129,15 +129,15 @@ fn who_registers_changes_nothing_for_others() {
     for id in 9..300 {
         table.1.insert(0, user(id, 1));
         if id % 100 == 0 {
-            table.look(false).unwrap();
+            table.refresh(false).unwrap();
         }
     }
     // Commits out of order, and rows of long ago from elsewhere.
     table.1.retain(|user| user.user_id != 298);
-    table.look(false).unwrap();
+    table.refresh(false).unwrap();
     table.1.insert(1, user(298, 1));
     table.1.insert(0, user(301, 999_999));
-    table.look(false).unwrap();
+    table.refresh(false).unwrap();
     for known in &table.1 {
         assert_eq!(table.judge(*known), Standing::Known, "{known:?}");
     }
@@ -145,16 +145,16 @@ fn who_registers_changes_nothing_for_others() {
 }
 
 #[test]
-fn who_registers_here_during_a_look_stays_known() {
+fn who_registers_here_during_a_refresh_stays_known() {
     let mut table = Table::of(&[user(8, 60)]);
     for anew in [false, true] {
-        let look = table.0.begin(anew);
+        let refresh = table.0.begin(anew);
         let user = user(9 + u64::from(anew), 1);
         table.0.add(user);
-        table.end(&look).unwrap();
+        table.end(&refresh).unwrap();
         assert_eq!(table.judge(user), Standing::Known);
         table.1.insert(0, user);
-        table.look(false).unwrap();
+        table.refresh(false).unwrap();
         assert_eq!(table.judge(user), Standing::Known);
     }
 }
@@ -177,12 +177,12 @@ fn who_is_asked_for_is_looked_up() {
     table.1[2] = user(7, 65);
     let asked = Instant::now();
     assert_eq!(table.0.judge(&claims(user(7, 65)), asked), Standing::Unknown);
-    assert_eq!(table.look(false), Err(Replaced));
-    table.look(true).unwrap();
+    assert_eq!(table.refresh(false), Err(Replaced));
+    table.refresh(true).unwrap();
     assert_eq!(table.0.judge(&claims(user(7, 65)), asked), Standing::Known);
     table.1.remove(2);
     assert_eq!(table.0.judge(&claims(user(7, 70)), Instant::now()), Standing::Unknown);
-    table.look(false).unwrap();
+    table.refresh(false).unwrap();
     for age_s in [65, 70] {
         assert_eq!(table.judge(user(7, age_s)), Standing::Nobody);
     }
@@ -190,19 +190,19 @@ fn who_is_asked_for_is_looked_up() {
     for id in 10..10 + 2 * ASKED_MAX as u64 {
         assert_eq!(table.0.judge(&claims(user(id, 1)), Instant::now()), Standing::Unknown);
     }
-    let look = table.0.begin(false);
-    assert_eq!((look.asked.len(), look.anchor), (ASKED_MAX, None), "all are read instead");
+    let refresh = table.0.begin(false);
+    assert_eq!((refresh.asked.len(), refresh.anchor), (ASKED_MAX, None), "all are read instead");
 }
 
 #[test]
 fn who_is_no_newcomer_any_more_is_forgotten() {
     let table = Table::of(&[user(8, 60), user(7, 80_000)]);
-    let mut look = table.0.begin(false);
-    look.begun += FORGET_EVERY * 2;
+    let mut refresh = table.0.begin(false);
+    refresh.begun += FORGET_EVERY * 2;
     let now = Timestamp::from_micros(NOW.micros() + 10_000 * 1_000_000);
-    table.0.end(&look, &[user(8, 60)], &[], now, HORIZON_S).unwrap();
-    assert_eq!(table.0.read().newcomers.len(), 2, "the first look begins the count");
-    look.begun += FORGET_EVERY * 2;
-    table.0.end(&look, &[user(8, 60)], &[], now, HORIZON_S).unwrap();
+    table.0.end(&refresh, &[user(8, 60)], &[], now, HORIZON_S).unwrap();
+    assert_eq!(table.0.read().newcomers.len(), 2, "the first refresh begins the count");
+    refresh.begun += FORGET_EVERY * 2;
+    table.0.end(&refresh, &[user(8, 60)], &[], now, HORIZON_S).unwrap();
     assert_eq!(table.0.read().newcomers.keys().collect::<Vec<_>>(), [&8]);
 }

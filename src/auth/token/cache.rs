@@ -1,11 +1,11 @@
-//! The tokens that one event loop checked lately.
+//! The tokens that one event loop verified lately.
 //!
-//! A client polls with the same token for hours. Its signature and its text do not change, so both are looked
-//! at once; the time is judged at every request, and whether its session was signed out, or its user is another one,
+//! A client polls with the same token for hours. Its signature and its text do not change, so they are verified once.
+//! Whether it has expired is checked at every request; whether its session was signed out, or its user is another one,
 //! whenever that may have changed.
 //!
-//! Only tokens that a key signed get in, and their places follow from their signatures, which nobody can
-//! choose: somebody with many tokens of their own can drive others out, which costs those one check each.
+//! Only tokens with a right signature get in, and the signature decides their place, which nobody can choose. Somebody
+//! with many tokens of their own can displace others, which then are verified once more.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use super::{Claims, TokenError, check_time};
 
 /// Tokens remembered at most; about 350 bytes each.
 pub const TOKENS_MAX: usize = 8_192;
-/// Longest token that is remembered. The server's own have about 200 bytes.
+/// Longest token that is remembered. The server's own tokens have about 200 bytes.
 pub const TOKEN_REMEMBERED_BYTES_MAX: usize = 512;
 
 const _: () = assert!(TOKENS_MAX.is_power_of_two());
@@ -31,7 +31,7 @@ struct Checked {
     version: u64,
 }
 
-/// Tokens by the bits of their signatures, one in each place.
+/// A table of tokens, one in each place, which bits of its signature choose.
 pub struct Cache(Box<[Option<Box<Checked>>]>);
 
 impl Default for Cache {
@@ -41,12 +41,12 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// The same as [`super::Keys::verify`], by the same `auth` every time, and whether the session was signed out and
-    /// the user is there. Nobody is told that a user is not there by what was known before `since`, and nobody is let in
-    /// by what is too old at the time `now`.
+    /// Verifies a token as [`super::Keys::verify`] does, and checks its session and its user. `auth` must be the same at
+    /// every call. No user is called missing by knowledge from before `since`, and nobody is let in by knowledge that is
+    /// too old at the time `now`.
     ///
     /// # Errors
-    /// As there, and [`TokenError::SignedOut`], [`TokenError::Nobody`], [`TokenError::Unknown`].
+    /// Those of `verify`, and [`TokenError::SignedOut`], [`TokenError::Nobody`], [`TokenError::Unknown`].
     pub fn verify(
         &mut self,
         auth: &Auth,
@@ -54,7 +54,7 @@ impl Cache {
         now: Timestamp,
         since: Instant,
     ) -> Result<Claims, TokenError> {
-        // Read before the sign-outs and users are looked at: what comes in between is looked for again.
+        // Read before sign-outs and users are checked: a change in between makes the next request check again.
         let version = auth.version();
         let mut place = place_of(token).and_then(|place| self.0.get_mut(place));
         if let Some(Some(checked)) = &mut place
@@ -90,12 +90,12 @@ fn check_standing(auth: &Auth, claims: &Claims, since: Instant) -> Result<(), To
     }
 }
 
-/// What is known may be too old to let anybody in by: then the next look tells.
+/// Refuses to judge by knowledge that is too old, and requests a refresh, for which the request then waits.
 fn check_age(auth: &Auth, now: Timestamp) -> Result<(), TokenError> {
     if auth.registrations.looks.are_current(now) {
         return Ok(());
     }
-    auth.registrations.looks.ask();
+    auth.registrations.looks.request_refresh();
     Err(TokenError::Unknown)
 }
 
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn a_remembered_token_ends_with_the_history_of_its_user() {
         let (mut cache, auth) = (Cache::default(), auth());
-        let look = |users: &[Registration]| {
-            let look = auth.registrations.begin(true);
-            auth.registrations.end(&look, users, users, NOW, 3_600).unwrap();
+        let refresh = |users: &[Registration]| {
+            let refresh = auth.registrations.begin(true);
+            auth.registrations.end(&refresh, users, users, NOW, 3_600).unwrap();
             auth.registrations.looks.succeeded(Instant::now(), NOW, NOW);
         };
         let user = |created_at| Registration { user_id: 1, created_at: Timestamp::from_micros(created_at) };
@@ -236,10 +236,10 @@ mod tests {
         let token = auth.keys.sign(&claims(1));
         let mut verify = |since| cache.verify(&auth, token.as_bytes(), NOW, since);
         assert_eq!(verify(Instant::now()), Err(TokenError::Unknown));
-        look(&[user(500)]);
+        refresh(&[user(500)]);
         assert!(verify(Instant::now()).is_ok());
         let before = Instant::now();
-        look(&[user(501)]);
+        refresh(&[user(501)]);
         assert_eq!(verify(before), Err(TokenError::Nobody));
         assert_eq!(verify(Instant::now()), Err(TokenError::Unknown), "what is known may be old");
     }

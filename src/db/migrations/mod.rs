@@ -1,17 +1,17 @@
 //! The schema, version by version, from `sql/schema/`.
 //!
-//! `hyperdesk migrate` may run twice, on two machines at once, and beside the version of the server before
-//! this one: a lock of the database's lets one through at a time, a table remembers what was applied, and
-//! files only add, so that a server one version older goes on with a newer schema. (One file takes a table away, 110, and
-//! a server from before it refuses to serve then.) A file that broke off is
-//! applied again from its start, so every statement says IF NOT EXISTS or its like.
+//! `hyperdesk migrate` may run twice, on two machines at once, and beside servers of the version before this one. A lock
+//! in the database lets one run through at a time, and a table records what was applied. Files only add to the schema, so
+//! a server one version older continues on a newer schema. (File 110 takes a table away; a server from before it refuses
+//! to serve then.) A file that broke off is applied again from its start, so every statement says IF NOT EXISTS or the
+//! like.
 //!
-//! A file that does more than add to what was there before it is called `NNN_breaking_what.sql` and says why in a
-//! comment: a version that does not know it serves nothing any more, whether it runs already or starts. Which files
-//! only add is checked statement by statement in `tests/it/migrations/`.
+//! A file that does more than add is called `NNN_breaking_what.sql` and says why in a comment. A server that does not
+//! know it stops serving, whether it runs already or starts. `tests/it/migrations/` checks statement by statement which
+//! files only add.
 //!
-//! A file that has landed never changes: its checksum is kept with what was applied, and a schema that was made
-//! from another text is refused. So is one that is not ours, such as a Rails application's: nothing is written to it.
+//! A file that has landed never changes: its checksum is stored with the record, and a schema made from another text is
+//! refused. So is a schema that is not this program's, such as a Rails application's: nothing is written to it.
 
 mod patience;
 mod shape;

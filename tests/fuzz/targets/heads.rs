@@ -8,7 +8,7 @@ use http::{Method, Uri};
 use hyperdesk::chassis::cors::Cors;
 use hyperdesk::chassis::head::{client_address, is_host, without_extra_slashes};
 use hyperdesk::chassis::request::{QUERY_VALUE_BYTES, QueryValue};
-use hyperdesk::{board, bookstore, datetime, helpdesk, stock};
+use hyperdesk::services;
 
 use super::{lines, request};
 
@@ -44,16 +44,8 @@ pub fn query(input: &[u8]) {
 pub fn path(input: &[u8]) {
     let Ok(uri) = Uri::try_from(input) else { return };
     let finds = |path: &str| {
-        [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS].map(|method| {
-            format!(
-                "{:?} {:?} {:?} {:?} {:?}",
-                helpdesk::routes::find(&method, path),
-                stock::routes::find(&method, path),
-                bookstore::routes::find(&method, path),
-                board::routes::find(&method, path),
-                datetime::routes::find(&method, path)
-            )
-        })
+        [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS]
+            .map(|method| format!("{:?}", services::find_in_each(&method, path)))
     };
     let _ = finds(uri.path());
     let Some(plain) = without_extra_slashes(&uri) else { return };

@@ -11,10 +11,11 @@ use http::{Method, StatusCode};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::response::{self, Body, Response};
 use hyperdesk::chassis::route::{self, Access, GET, Miss, POST, Spec, by_method};
-use hyperdesk::chassis::{self, Answer, Chassis, Request, Service};
+use hyperdesk::chassis::{self, Answer, Application, Chassis, Request};
 use hyperdesk::config::Config;
 use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
+use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::support::Client;
 use crate::support::server::SECRET;
@@ -27,7 +28,7 @@ pub const FLOOD_PIECE_BYTES: usize = 64 * 1024;
 pub const PIECES: u64 = 5;
 pub const PIECE_PAUSE: Duration = Duration::from_millis(300);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, EnumCount, EnumDiscriminants, EnumIter)]
 pub enum Route {
     Ok,
     Big,
@@ -40,19 +41,9 @@ pub enum Route {
     Echo,
 }
 
-const ALL: [Route; 9] = [
-    Route::Ok,
-    Route::Big,
-    Route::Panic,
-    Route::PanicHeld,
-    Route::PanicDetached,
-    Route::Never,
-    Route::Stream,
-    Route::Flood,
-    Route::Echo,
-];
-
 impl route::Route for Route {
+    hyperdesk::numbered!();
+
     fn spec(self) -> Spec {
         match self {
             Self::Ok => Spec::get("/ok", Access::Public),
@@ -66,24 +57,16 @@ impl route::Route for Route {
             Self::Echo => Spec::post("/echo", Access::Public, 16 * 1024 * 1024),
         }
     }
-
-    fn ordinal(self) -> usize {
-        self as usize
-    }
-
-    fn all() -> Vec<Self> {
-        ALL.to_vec()
-    }
 }
 
 struct Rude;
 
-impl Service for Rude {
+impl Application for Rude {
     type Route = Route;
 
     fn find(&self, method: &Method, path: &str) -> Result<Route, Miss> {
-        let all = <Route as route::Route>::all();
-        let found = all.into_iter().find(|route| route::Route::spec(*route).label == path);
+        let mut all = <Route as route::Route>::all();
+        let found = all.find(|route| route::Route::spec(*route).label == path);
         let route = found.ok_or(Miss::Path)?;
         match route {
             Route::Echo => by_method(method, POST, &[(Method::POST, route)]),
@@ -134,7 +117,7 @@ pub trait Stoppable: Send + Sync {
     fn connections(&self) -> usize;
 }
 
-impl<S: Service> Stoppable for Chassis<S> {
+impl<A: Application> Stoppable for Chassis<A> {
     fn drain(&self) -> Arc<hyperdesk::chassis::drain::Drain> {
         Chassis::drain(self).clone()
     }

@@ -48,12 +48,12 @@ impl Library {
         let registry = Registry::new();
         let metrics = DbMetrics::new(&registry).expect("fresh names");
         let db = Db::new(&config, metrics, &Tasks::new(&registry).expect("a fresh name")).expect("a pool");
+        db.register_gauges(&registry).expect("a fresh name");
         Library { db: Arc::new(db), registry }
     }
 
     /// One series of the exposition; 0 when it is not there.
     fn metric(&self, series: &str) -> f64 {
-        self.db.refresh_metrics();
         let text = hyperdesk::metrics::render(&self.registry).expect("an exposition");
         let text = String::from_utf8(text).expect("text");
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

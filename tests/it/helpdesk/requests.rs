@@ -12,7 +12,7 @@ use crate::stock::Program;
 /// Every route's spec. A new route is covered by the tests below without a change to them.
 pub fn specs() -> Vec<Spec> {
     // Pages are for people: no program calls them.
-    let routes = Route::all().into_iter().filter(|route| !matches!(route, Route::Page(_)));
+    let routes = Route::all().filter(|route| !matches!(route, Route::Page(_)));
     routes.map(|route| route.spec()).collect()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hyperdesk::auth::looks::KNOWN_MS_MAX;
+use hyperdesk::auth::freshness::KNOWN_MS_MAX;
 use hyperdesk::clock::Timestamp;
 use serde_json::json;
 

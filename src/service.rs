@@ -1,39 +1,75 @@
-//! What services are made from, and what some of them share.
+//! What a service is, what it is made from, and what several of them share.
 
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::Method;
 use prometheus::Registry;
 
 use crate::auth::Auth;
 use crate::chassis::drain::{Drain, Stage};
+use crate::chassis::pages::Page;
+use crate::chassis::route::{Miss, Route};
+use crate::chassis::{Answer, Request};
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, Packet, Statement};
 use crate::feed::{self, Domain, Feed};
 use crate::metrics::BeforeScrape;
 use crate::tasks::{Kind, Tasks};
 use crate::users;
 
-/// What a service may be made from.
-pub struct Parts {
+/// A service: what the composition must know of it. Everything else of a service stays within its folder.
+pub trait Service: Send + Sync + Sized + 'static {
+    /// Its URLs.
+    type Route: Route;
+
+    /// Its name in `SERVICES`, in log lines and in metrics; the name of its folder, too.
+    const NAME: &'static str;
+    /// Its part of the OpenAPI document: `paths` and `components`, as JSON.
+    const OPENAPI: &'static str;
+    /// Its SQL statements, for the test that prepares them all.
+    const STATEMENTS: &'static [Statement];
+    /// Its packets of several statements.
+    const PACKETS: &'static [Packet] = &[];
+    /// What a browser gets, where people use the service.
+    const PAGE: Option<Page> = None;
+
+    /// Makes the service and starts its tasks, on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// A text for the log: a metric's name is taken twice, or a setting leads to what is not there.
+    fn new(context: &Context) -> Result<Arc<Self>, String>;
+
+    /// The route of a method and a path. Pure, and without allocation.
+    ///
+    /// # Errors
+    /// A [`Miss`] tells 404 from 405.
+    fn find(method: &Method, path: &str) -> Result<Self::Route, Miss>;
+
+    /// Answers a request that may be made and whose body is there.
+    fn call(self: &Arc<Self>, route: Self::Route, request: &mut Request) -> Answer;
+}
+
+/// What services are made from: what this process has one of.
+pub struct Context {
     /// All settings, read from the environment and checked.
     pub config: Arc<Config>,
     /// The pools of the writer and of the reader.
     pub db: Arc<Db>,
     /// Keys and revoked sessions.
     pub auth: Arc<Auth>,
-    /// Where its metrics go.
+    /// Where metrics are registered.
     pub registry: Registry,
-    /// What brings them up to date.
+    /// What brings gauges up to date before a scrape.
     pub before_scrape: Arc<BeforeScrape>,
-    /// When the process stops.
+    /// How far stopping is.
     pub drain: Arc<Drain>,
-    /// What supervises its tasks.
+    /// What supervises background tasks.
     pub tasks: Tasks,
-    /// The feed of the service that has one: [`Parts::adopt`].
+    /// The feed of the service that has one: [`Context::adopt`].
     feed: OnceLock<Arc<dyn Lifecycle>>,
-    /// Once for all who want it: [`Parts::let_users_in`].
+    /// Done by the first service that wants it: [`Context::let_users_in`].
     users: Once,
 }
 
@@ -53,8 +89,8 @@ impl<D: Domain> Lifecycle for Feed<D> {
     }
 }
 
-impl Parts {
-    /// Of these.
+impl Context {
+    /// Puts these together; the feed is not started yet.
     #[must_use]
     pub fn new(
         config: Arc<Config>,
@@ -69,8 +105,8 @@ impl Parts {
         Self { config, db, auth, registry, before_scrape, drain, tasks, feed, users }
     }
 
-    /// Keeps what tells users apart current, from the first service on that lets them in, on the background runtime
-    /// that this is called on.
+    /// Starts the tasks that keep this instance's memory of users and sign-outs current. For services that let users
+    /// in; later calls do nothing. To be called on the background runtime.
     pub fn let_users_in(&self) {
         self.users.call_once(|| users::follow(&self.db, &self.auth, &self.tasks));
     }
@@ -96,8 +132,9 @@ impl Parts {
         let _one_service_has_a_feed = self.feed.set(feed.clone());
     }
 
-    /// Waits until the feed was read, and who may come in was looked up: before that every request would wait for it.
-    /// Where the database does not answer that is not waited for long: nothing is told without it either.
+    /// Waits until the feed has been read and the users have been looked up: before that every request would wait for
+    /// them. Returns after [`SETTLE_LIMIT`] all the same: where the database is away, requests get a 503 and this
+    /// instance must be there to say so.
     pub async fn settled(&self) {
         let read = async {
             if let Some(feed) = self.feed.get() {
@@ -110,8 +147,8 @@ impl Parts {
         let _in_time = tokio::time::timeout(SETTLE_LIMIT, read).await;
     }
 
-    /// Ends what asks the database by itself, so that nothing is cut off half-way; to be called when nobody is served
-    /// any more.
+    /// Stops the feed's tasks, so that none is cut off in the middle of a statement. To be called when no client is
+    /// served any more.
     pub async fn close(&self) {
         if let Some(feed) = self.feed.get() {
             let _in_time = tokio::time::timeout(CLOSE_LIMIT, feed.close()).await;
@@ -122,5 +159,5 @@ impl Parts {
 /// Longest wait for the feed's tail to end. A database that answers needs some ms, and one that does not may be left.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
-/// Longest wait for the first look at the database.
+/// Longest wait of [`Context::settled`].
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);

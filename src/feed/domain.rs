@@ -47,7 +47,6 @@ pub trait Domain: Send + Sync + Sized + 'static {
     fn restarted(&self);
 }
 
-/// The window of a service.
 pub type WindowOf<D> = Window<<D as Domain>::Payload, <D as Domain>::Projection>;
 
 /// What a cursor poll asks for.
@@ -56,7 +55,6 @@ pub trait Ask: Copy + Send + 'static {
     fn topic(self) -> Option<usize>;
     /// Whether it is to be told of minor news alone. Whoever is held is told of them now and then only.
     fn minor(self) -> bool;
-    /// The same where it is, or is not.
     #[must_use]
     fn with_minor(self, minor: bool) -> Self;
 }
@@ -80,7 +78,6 @@ pub struct Unwritten<'a, D: Domain> {
     pub ask: D::Ask,
     pub news: Option<D::News>,
     pub window: &'a WindowOf<D>,
-    /// When to come again.
     pub next_poll_ms: u64,
 }
 

@@ -1,7 +1,6 @@
 //! Removes runs after their retention, or when so many changes came after them that no instance reads them any more.
 //!
-//! One instance at a time, by a lock of the database's that goes with its connection, in steps so small that
-//! no writer waits for one.
+//! One instance at a time, by a lock of the database's that goes with its connection, in steps that no writer waits for.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

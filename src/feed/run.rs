@@ -1,6 +1,5 @@
-//! Runs: changes that were numbered in one go, as one row each. What their text says is the service's. Pure.
-//!
-//! The leader writes it, once, and everybody reads it, so that all instances have the same bytes of the same moment.
+//! Runs: changes that were numbered in one go, as one row each. What their text says is the service's. The leader writes it,
+//! once, and everybody reads it, so that all instances have the same bytes of the same moment. Pure.
 
 use std::sync::Arc;
 

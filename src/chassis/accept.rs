@@ -20,14 +20,19 @@ use tokio::sync::mpsc;
 use crate::tasks::Tasks;
 
 use super::acceptor::{Acceptor, BACKLOG_MAX};
-use super::connection::{self, Activity, Phase, SWEEP_MS, Watched};
+use super::connection::{self, Activity, Phase, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
+use super::lag::Ticks;
 use super::pipeline::{self, Serving};
 use super::{Application, Chassis};
 
 /// Connections accepted but not yet taken over by their loop.
 const HANDOVER_MAX: usize = 1_024;
+/// Abandoned connections closed by one sweep, at most: those that were put aside while the loop lagged.
+const ABANDONED_CLOSED: usize = 512;
+/// The same while it lags, unless more connections were accepted since the last sweep.
+const ABANDONED_CLOSED_LAGGING: usize = 32;
 /// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// What the kernel has of an answer and has not sent, at most, for each connection. Its buffers grow to megabytes and take
@@ -52,10 +57,11 @@ impl<A: Application> EventLoop<A> {
         activity.enter(Phase::Idle, self.tick.load(Relaxed));
         let key = self.connections().insert((activity.clone(), None));
         self.metrics().connections_changed(1);
+        self.taken.fetch_add(1, Relaxed);
         let open = Open { event_loop: self.clone(), key, _permit: permit };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
-            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone());
+            let io = Watched::new(stream, activity.clone(), event_loop.tick.clone(), event_loop.lag.clone());
             let service = service_fn(|request| {
                 activity.enter(Phase::Busy, event_loop.tick.load(Relaxed));
                 let (activity, tick) = (&activity, &event_loop.tick);
@@ -86,9 +92,25 @@ impl<A: Application> EventLoop<A> {
         let tick = self.tick.load(Relaxed).wrapping_add(1).max(1);
         self.tick.store(tick, Relaxed);
         let closing = self.chassis.drain.stage() == Stage::Closing;
+        // A lagging loop closes only as many abandoned connections as it has accepted meanwhile, so that they do not
+        // pile up, and a few more: closing one costs as much as an answer.
+        let taken = self.taken.swap(0, Relaxed);
+        let mut abandoned_max = ABANDONED_CLOSED;
+        if self.lag.is_long() {
+            self.chassis.lagging_sweeps.inc();
+            abandoned_max = taken.max(ABANDONED_CLOSED_LAGGING);
+        }
         for (_, (activity, abort)) in self.connections().iter() {
-            let over = activity.is_overdue(tick) || (closing && activity.may_close(tick));
+            let is_abandoned = activity.phase() == Phase::Abandoned;
+            if is_abandoned && abandoned_max == 0 {
+                continue;
+            }
+            let over = is_abandoned || activity.is_overdue(tick) || (closing && activity.may_close(tick));
             if over && let Some(abort) = abort {
+                if is_abandoned {
+                    abandoned_max -= 1;
+                    self.chassis.connections_abandoned.inc();
+                }
                 abort.abort();
             }
         }
@@ -178,13 +200,18 @@ pub fn start<A: Application>(
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         senders.push(sender);
         let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
-        tasks.thread(name(index), move || async move { serve_handed(&event_loop, receiver).await })?;
+        tasks.thread(name(index), move || async move {
+            match Ticks::new(event_loop.lag.clone()) {
+                Ok(ticks) => serve_handed(&event_loop, ticks, receiver).await,
+                Err(error) => tracing::error!(%error, "a loop cannot measure its lag"),
+            }
+        })?;
     }
     let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
     tasks.thread(name(0), move || async move {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => serve_accepted(&event_loop, listener, &senders).await,
-            Err(error) => tracing::error!(%error, "the listener cannot be used"),
+        match (TcpListener::from_std(listener), Ticks::new(event_loop.lag.clone())) {
+            (Ok(listener), Ok(ticks)) => serve_accepted(&event_loop, ticks, listener, &senders).await,
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the listener cannot be used"),
         }
     })
 }
@@ -192,15 +219,16 @@ pub fn start<A: Application>(
 /// The first loop: accepts, serves its share, and hands the rest over.
 async fn serve_accepted<A: Application>(
     event_loop: &Arc<EventLoop<A>>,
+    mut ticks: Ticks,
     listener: TcpListener,
     others: &[Handover<A>],
 ) {
     let chassis = event_loop.chassis.clone();
-    let (mut sweep, mut acceptor) = (sweep_interval(), Acceptor::new(listener));
+    let mut acceptor = Acceptor::new(listener, event_loop.lag.clone());
     loop {
         tokio::select! {
             biased;
-            _ = sweep.tick() => {
+            () = ticks.next() => {
                 event_loop.sweep();
                 acceptor.fit_backlog();
             }
@@ -213,7 +241,7 @@ async fn serve_accepted<A: Application>(
     }
     close(event_loop, others, acceptor.into_listener());
     loop {
-        sweep.tick().await;
+        ticks.next().await;
         event_loop.sweep();
     }
 }
@@ -233,25 +261,19 @@ fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>],
 /// The other loops: serve what they are handed.
 async fn serve_handed<A: Application>(
     event_loop: &Arc<EventLoop<A>>,
+    mut ticks: Ticks,
     mut handed: mpsc::Receiver<Accepted<A>>,
 ) {
-    let mut sweep = sweep_interval();
     loop {
         tokio::select! {
             biased;
-            _ = sweep.tick() => event_loop.sweep(),
+            () = ticks.next() => event_loop.sweep(),
             Some((stream, peer, permit)) = handed.recv() => match TcpStream::from_std(stream) {
                 Ok(stream) => event_loop.take(stream, peer, permit),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
             },
         }
     }
-}
-
-fn sweep_interval() -> tokio::time::Interval {
-    let mut interval = tokio::time::interval(Duration::from_millis(SWEEP_MS));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    interval
 }
 
 /// Gives an accepted connection to the loop that has the fewest.

@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::answers::Answers;
+use super::lag::{Lag, SWEEP_MS};
 use super::response::{Body, Pieces, Response};
 use super::unparsed;
 
-/// Pause between two sweeps, in milliseconds.
-pub(super) const SWEEP_MS: u64 = 250;
 /// An idle connection is closed after this: longer than a balancer keeps its own idle ones (an ALB 60 s by
 /// default), or it would send a request into a connection that is being closed.
 pub(super) const IDLE_MS_MAX: u64 = 75_000;
@@ -71,10 +71,19 @@ pub(super) enum Phase {
     Streaming,
     /// The last answer is sent: waiting for the client to close.
     Lingering,
+    /// The client left before its request was read, while the loop lagged: put aside until a sweep closes the connection.
+    Abandoned,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Idle, Phase::Head, Phase::Busy, Phase::Answered, Phase::Streaming, Phase::Lingering];
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Head,
+    Phase::Busy,
+    Phase::Answered,
+    Phase::Streaming,
+    Phase::Lingering,
+    Phase::Abandoned,
+];
 
 /// Shared by the connection's socket, its requests, and the sweep; all on one event loop, so plain stores
 /// do. Times are ticks of the sweep.
@@ -128,7 +137,7 @@ impl Activity {
             Phase::Idle => longer_than(since, IDLE_MS_MAX),
             Phase::Head => longer_than(since, HEAD_MS_MAX),
             Phase::Lingering => longer_than(since, LINGER_SILENT_MS_MAX),
-            Phase::Busy | Phase::Answered | Phase::Streaming => false,
+            Phase::Busy | Phase::Answered | Phase::Streaming | Phase::Abandoned => false,
         }
     }
 
@@ -252,6 +261,7 @@ pub(super) struct Watched {
     io: TokioIo<TcpStream>,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
+    lag: Arc<Lag>,
     lingering: Option<Lingering>,
     /// What goes out in place of hyper's own answer to a head that it cannot read.
     refusal: Option<Box<Refusal>>,
@@ -269,12 +279,29 @@ struct Lingering {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, tick: Arc<AtomicU32>) -> Self {
-        Self { io: TokioIo::new(stream), activity, tick, lingering: None, refusal: None }
+    pub(super) fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        tick: Arc<AtomicU32>,
+        lag: Arc<Lag>,
+    ) -> Self {
+        Self { io: TokioIo::new(stream), activity, tick, lag, lingering: None, refusal: None }
     }
 
     fn tick(&self) -> u32 {
         self.tick.load(Relaxed)
+    }
+
+    /// Puts the connection aside if its client has left, as far as the runtime knows, before its request was read. Its task
+    /// is not woken again: the sweep ends it.
+    fn is_put_aside(&self) -> bool {
+        if self.activity.phase() == Phase::Idle {
+            let readiness = self.io.inner().ready(Interest::READABLE).now_or_never();
+            if matches!(readiness, Some(Ok(ready)) if ready.is_read_closed()) {
+                self.activity.enter(Phase::Abandoned, self.tick());
+            }
+        }
+        self.activity.phase() == Phase::Abandoned
     }
 
     /// Writes what stands for `head`, which hyper wrote by itself; none where it is the head of an answer of ours. To hyper
@@ -311,6 +338,9 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.lag.is_long() && self.is_put_aside() {
+            return Poll::Pending;
+        }
         let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
         // The first bytes after a pause begin a request. (An end of file looks the same and does no harm.)
         if outcome.is_ready() && self.activity.phase() == Phase::Idle {
@@ -374,12 +404,15 @@ impl Write for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::io::Write as _;
     use std::task::Waker;
 
     use http_body::Body as _;
     use prometheus::Registry;
 
     use super::*;
+    use crate::chassis::lag::LAG_MAX;
 
     /// The next bytes of a body; nothing while it has none to give.
     fn next(body: &mut Body) -> Poll<Option<Bytes>> {
@@ -424,5 +457,36 @@ mod tests {
             let given = if text.is_empty() { None } else { Some(text) };
             assert_eq!(next(response.body_mut()), Poll::Ready(given));
         }
+    }
+
+    /// What comes of reading from a client that sent a request, and left if `leaves`, when its turn comes.
+    async fn read(leaves: bool, lag: &Arc<Lag>) -> (Poll<usize>, Phase) {
+        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET / HTTP/1.1").unwrap();
+        if leaves {
+            client.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+        let (stream, _) = listener.accept().await.unwrap();
+        // What the runtime believes of a new socket, until it has looked.
+        while stream.ready(Interest::READABLE).await.unwrap().is_read_closed() != leaves {
+            tokio::task::yield_now().await;
+        }
+        let mut watched = Watched::new(stream, Arc::default(), Arc::default(), lag.clone());
+        let mut bytes = [0; 64];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let outcome =
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut watched).poll_read(cx, buffer.unfilled()))).await;
+        (outcome.map(|outcome| outcome.map(|()| buffer.filled().len()).unwrap()), watched.activity.phase())
+    }
+
+    #[tokio::test]
+    async fn where_the_loop_lags_a_request_whose_client_left_is_not_read() {
+        let lag: Arc<Lag> = Arc::default();
+        let is_read = (Poll::Ready(14), Phase::Head);
+        assert_eq!(read(true, &lag).await, is_read, "half closed, as far as anybody knows");
+        lag.note(LAG_MAX);
+        assert_eq!(read(true, &lag).await, (Poll::Pending, Phase::Abandoned));
+        assert_eq!(read(false, &lag).await, is_read);
     }
 }

@@ -1,6 +1,6 @@
 //! One event loop's own things: what its requests use and its connections are.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
@@ -10,6 +10,7 @@ use crate::auth::token::cache::Cache;
 use crate::metrics::LoopMetrics;
 
 use super::connection::Activity;
+use super::lag::Lag;
 use super::scratch::Scratch;
 use super::{Application, Chassis};
 
@@ -27,6 +28,9 @@ pub(super) struct EventLoop<A: Application> {
     tokens: Mutex<Cache>,
     connections: Mutex<Connections>,
     pub(super) tick: Arc<AtomicU32>,
+    pub(super) lag: Arc<Lag>,
+    /// Connections accepted for this loop since the last sweep.
+    pub(super) taken: AtomicUsize,
 }
 
 impl<A: Application> EventLoop<A> {
@@ -40,6 +44,8 @@ impl<A: Application> EventLoop<A> {
             tokens: Mutex::default(),
             connections: Mutex::new(Slab::new()),
             tick: Arc::new(AtomicU32::new(1)),
+            lag: Arc::default(),
+            taken: AtomicUsize::new(0),
         }
     }
 

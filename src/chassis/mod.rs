@@ -3,8 +3,8 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: connections, `acceptor`: how the kernel hands them over; `event_loop`: what one loop has; `connection`:
-//!   limits. `head`, `body`, `identity`, `cors`: steps.
+//! - `accept`: connections, `acceptor`: how the kernel hands them over; `event_loop`: what one loop has; `lag`: when it is
+//!   asked for more than it can do; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`pages`]: files for browsers, with tags and packed. [`known`]: what they have already.
@@ -26,6 +26,7 @@ mod event_loop;
 pub mod head;
 mod identity;
 pub mod known;
+mod lag;
 pub mod list;
 pub mod pages;
 mod pipeline;
@@ -135,6 +136,8 @@ pub struct Chassis<A: Application> {
     open_per_loop: Vec<AtomicUsize>,
     refusals: Arc<Semaphore>,
     connections_refused: IntCounter,
+    connections_abandoned: IntCounter,
+    lagging_sweeps: IntCounter,
     accept_errors: IntCounter,
     log_budget: pipeline::LogBudget,
 }
@@ -176,6 +179,14 @@ impl<A: Application> Chassis<A> {
             connections_refused: counter(
                 "http_connections_refused_total",
                 "Connections turned away because all were in use.",
+            )?,
+            connections_abandoned: counter(
+                "http_connections_abandoned_total",
+                "Connections closed unread, because the client had left while the event loop lagged.",
+            )?,
+            lagging_sweeps: counter(
+                "http_lagging_sweeps_total",
+                "Sweeps, four a second for each event loop, at which the loop lagged for a second or more.",
             )?,
             accept_errors: counter("http_accept_errors_total", "Connections that could not be accepted.")?,
             log_budget: pipeline::LogBudget::new(),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, Error};
-use hyperdesk::feed::{self, NewEvent};
+use hyperdesk::helpdesk::changes::{self, NewEvent};
 use hyperdesk::helpdesk::store;
 use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
@@ -128,7 +128,7 @@ async fn write(db: &Db, asker: u64, conversation: u64, fed: bool) -> Result<(), 
         let posting = store::conversation_bump(db, conversation, asker).await?.expect("takes part");
         let message = store::message_insert(db, posting, "It is on.".to_owned()).await?;
         if fed {
-            feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
+            changes::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         }
         Ok::<_, Error>(())
     })

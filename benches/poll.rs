@@ -15,10 +15,15 @@ use hyperdesk::auth::session::Revocations;
 use hyperdesk::auth::token::cache::Cache;
 use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::clock::Timestamp;
-use hyperdesk::feed::event::{Batch, Entry, Kind, Piece, QueueChange, Rendered};
-use hyperdesk::feed::resource::{Conversation, Message};
-use hyperdesk::feed::window::{Class, Limits, Position, Tells, Waiting, Window};
-use hyperdesk::feed::{Cursor, Shown};
+use hyperdesk::feed::Cursor;
+use hyperdesk::feed::item::Item;
+use hyperdesk::feed::window::{Limits, Position};
+use hyperdesk::helpdesk::changes::event::Kind;
+use hyperdesk::helpdesk::changes::item::{Class, Entry, Piece, QueueChange, Rendered};
+use hyperdesk::helpdesk::changes::news::{Window, after};
+use hyperdesk::helpdesk::changes::places::{Places, Waiting};
+use hyperdesk::helpdesk::changes::shown::{Shown, Tells};
+use hyperdesk::helpdesk::resource::{Conversation, Message};
 use hyperdesk::helpdesk::routes;
 
 /// People with conversations in the window.
@@ -65,15 +70,11 @@ fn conversation(seq: u64) -> Conversation {
 }
 
 /// The message with this number: from an expert, to the user after it.
-fn change(seq: u64) -> Batch {
+fn change(seq: u64) -> [Arc<Item<Entry>>; 1] {
     let (conversation, message) = (conversation(seq), message(seq));
     let mut json = Vec::new();
     message.write_json(&mut json);
-    let entry = Entry {
-        seq,
-        id: seq,
-        at: at(seq),
-        group: seq,
+    let payload = Entry {
         kind: Kind::Message,
         conversation_id: conversation.id + 1,
         initiator_id: conversation.initiator_id,
@@ -83,13 +84,13 @@ fn change(seq: u64) -> Batch {
         message: Some(Piece { id: seq, stamp: at(seq), json: Bytes::from(json) }),
         queue: QueueChange::None,
     };
-    Batch { entries: vec![Arc::new(entry)], waiting: 0 }
+    [Arc::new(Item { seq, id: seq, at: at(seq), group: seq, payload })]
 }
 
 /// A full window: each new change drives the oldest out.
 fn window() -> Window {
     let limits = Limits { events_max: USERS as usize * 2, bytes_max: usize::MAX };
-    let mut window = Window::new(Position { seq: 0, at: at(0) }, limits);
+    let mut window = Window::new(Position { seq: 0, at: at(0) }, limits, Places::default());
     (1..=USERS * 3).for_each(|seq| window.apply(&change(seq)));
     window
 }
@@ -134,14 +135,10 @@ fn routing(criterion: &mut Criterion) {
 }
 
 /// A change of the queue, of the conversation that waits for longest.
-fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> Batch {
+fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> [Arc<Item<Entry>>; 1] {
     let mut waits = conversation(1);
     (waits.id, waits.initiator_id, waits.created_at) = (1, 1, at(1));
-    let entry = Entry {
-        seq,
-        id: seq,
-        at: at(seq),
-        group: seq,
+    let payload = Entry {
         kind,
         conversation_id: 1,
         initiator_id: 1,
@@ -151,7 +148,7 @@ fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> Batch {
         message: None,
         queue,
     };
-    Batch { entries: vec![Arc::new(entry)], waiting: 0 }
+    [Arc::new(Item { seq, id: seq, at: at(seq), group: seq, payload })]
 }
 
 /// What a claim at the head of the queue costs, which moves everybody's place, and what the last one's polls do.
@@ -159,7 +156,7 @@ fn places(criterion: &mut Criterion, count: u64) {
     let limits = Limits { events_max: 50_000, bytes_max: usize::MAX };
     let all = (1..=count).map(|id| Waiting { conversation: id, opened_at: at(id), initiator: id });
     let all: Vec<Waiting> = all.collect();
-    let mut window = Window::new(Position::default(), limits).with_waiting(&all);
+    let mut window = Window::new(Position::default(), limits, Places::new(&all));
     let mut seq = 0;
     criterion.bench_function(&format!("places, {count} wait, a claim at the head and its return"), |bench| {
         bench.iter(|| {
@@ -170,10 +167,10 @@ fn places(criterion: &mut Criterion, count: u64) {
     });
     let tells = Tells { shown: Shown { queue: false, ..Shown::ALL }, queue: false, places: true };
     criterion.bench_function(&format!("places, {count} wait, the last one's idle poll"), |bench| {
-        bench.iter(|| window.after(black_box(count), seq, tells));
+        bench.iter(|| after(&window, black_box(count), seq, tells));
     });
     criterion.bench_function(&format!("places, {count} wait, the last one's poll after a claim"), |bench| {
-        bench.iter(|| window.after(black_box(count), seq - 1, tells));
+        bench.iter(|| after(&window, black_box(count), seq - 1, tells));
     });
 }
 
@@ -190,7 +187,7 @@ fn polls(criterion: &mut Criterion) {
         bench.iter(|| window.since(black_box(user), Class::Queue, idle));
     });
     criterion.bench_function("window, idle cursor poll", |bench| {
-        bench.iter(|| window.after(black_box(user), newest, tells));
+        bench.iter(|| after(&window, black_box(user), newest, tells));
     });
     for waiting in [1_000, 10_000, 100_000] {
         places(criterion, waiting);
@@ -200,7 +197,7 @@ fn polls(criterion: &mut Criterion) {
         bench.iter(|| window.since(black_box(user), Class::Messages, at(newest - USERS)));
     });
     criterion.bench_function("window, cursor poll with one new message", |bench| {
-        bench.iter(|| window.after(black_box(user), newest - 1, tells));
+        bench.iter(|| after(&window, black_box(user), newest - 1, tells));
     });
     let cursor = Cursor { at: hyperdesk::clock::Timestamp::from_micros(7), seq: newest, user };
     criterion.bench_function("cursor, written", |bench| bench.iter(|| black_box(cursor).text()));

@@ -27,13 +27,13 @@
 //! # The life of a write, and of a poll
 //!
 //! ```text
-//!  POST /messages ─► transaction!: … , feed::record_and_commit (one row of `outbox`, with the COMMIT)
+//!  POST /messages ─► transaction!: … , helpdesk/changes (one row of `outbox`, with the COMMIT)
 //!       │ 201 after the COMMIT; Feed::wrote wakes the tail, here
 //!       ▼
-//!  feed/sequencer    one instance at a time: numbers what `outbox` has, makes its JSON, stores it as one row of `runs`
+//!  feed/sequencer    the leader: numbers what `outbox` has; helpdesk/changes makes its JSON; stored as one row of `runs`
 //!  feed/tail         every instance: reads `runs` after its last by primary key; gapless, of one history
 //!       ▼
-//!  feed/window       of each event loop: the recent changes, and each user's newest number
+//!  feed/window       of each event loop: the recent items, and each recipient's and topic's newest number
 //!       ▼
 //!  feed/poll ◄─── GET /api/…/updates: token, look one number up, compare ─► `[]`, or the JSON that is there
 //!       │                             held polls and streams are woken by the window
@@ -63,7 +63,7 @@
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |
 //! | [`users`] | who there is and who was signed out, as every instance's memory has it | auth, db |
-//! | [`feed`] | what changed, in order, in every instance's memory; no HTTP | db |
+//! | [`feed`] | a log of items with recipients and topics, in every instance's memory; no HTTP, and no word of a service | db |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
 //! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
 //! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |

@@ -4,6 +4,8 @@
 //! request costs a few plain stores and no contended cache line. Handles are resolved once per route, labels
 //! come from the route table and from named sets, never from a client: the number of series is bounded.
 
+mod named;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     PullingGauge, Registry, TextEncoder,
 };
+
+pub use named::Named;
 
 /// Upper bounds of the latency buckets, in seconds: fine enough to tell 100 µs from 1 ms, wide enough for a
 /// held poll of 55 s. The names of OpenTelemetry's buckets, with six finer ones below.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Method;
 use prometheus::Registry;
 
@@ -13,7 +14,7 @@ use crate::chassis::route::{Miss, Route};
 use crate::chassis::{Answer, Request};
 use crate::config::Config;
 use crate::db::{Db, Packet, Statement};
-use crate::feed::{self, Feed};
+use crate::feed::{self, Domain, Feed};
 use crate::metrics::BeforeScrape;
 use crate::tasks::{Kind, Tasks};
 use crate::users;
@@ -66,10 +67,26 @@ pub struct Context {
     pub drain: Arc<Drain>,
     /// What supervises background tasks.
     pub tasks: Tasks,
-    /// Started by the first service that wants it: [`Context::feed`].
-    feed: OnceLock<Arc<Feed>>,
+    /// The feed of the service that has one: [`Context::adopt`].
+    feed: OnceLock<Arc<dyn Lifecycle>>,
     /// Done by the first service that wants it: [`Context::let_users_in`].
     users: Once,
+}
+
+/// What the process waits for when it starts and stops, whatever service's feed it is.
+trait Lifecycle: Send + Sync {
+    fn loaded(&self) -> BoxFuture<'_, ()>;
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<D: Domain> Lifecycle for Feed<D> {
+    fn loaded(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.loaded())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.close())
+    }
 }
 
 impl Context {
@@ -94,21 +111,14 @@ impl Context {
         self.users.call_once(|| users::follow(&self.db, &self.auth, &self.tasks));
     }
 
-    /// The feed; the first call starts it. To be called on the background runtime.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
-    pub fn feed(&self) -> Result<Arc<Feed>, String> {
-        if let Some(feed) = self.feed.get() {
-            return Ok(feed.clone());
-        }
-        let feed_parts = feed::Parts {
-            db: self.db.clone(),
-            event_loops: self.config.web_concurrency,
-            settings: feed::Settings::from(&*self.config),
-            tasks: self.tasks.clone(),
-        };
-        let feed = Feed::start(feed_parts, &self.registry).map_err(|error| error.to_string())?;
+    /// What a service's feed is started with.
+    #[must_use]
+    pub fn of_feed(&self) -> feed::Parts {
+        feed::Parts { db: self.db.clone(), config: self.config.clone(), tasks: self.tasks.clone() }
+    }
+
+    /// Takes a service's feed along: it is waited for at the start, and its polls are released and it is closed at the end.
+    pub fn adopt<D: Domain>(&self, feed: &Arc<Feed<D>>) {
         let scraped = feed.clone();
         self.before_scrape.add(move || scraped.refresh_metrics());
         let (drain, released) = (self.drain.clone(), feed.clone());
@@ -119,7 +129,7 @@ impl Context {
                 released.release();
             }
         });
-        Ok(self.feed.get_or_init(|| feed).clone())
+        let _one_service_has_a_feed = self.feed.set(feed.clone());
     }
 
     /// Waits until the feed has been read and the users have been looked up: before that every request would wait for

@@ -5,6 +5,8 @@
 mod edges;
 #[path = "tidy/names.rs"]
 mod names;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,2 +1,2 @@
 -- feed.run_list
-SELECT seq, first, after_at, bytes FROM runs WHERE seq > ? ORDER BY seq
+SELECT seq, first, after_at, at, bytes, '' FROM runs WHERE seq > ? ORDER BY seq

@@ -1,10 +1,6 @@
 -- helpdesk.queue_list: one statement is one snapshot, so a claim shows on both sides or on neither; picked as in conversation_list
 -- Without the hints the LIMIT makes the index of the order look cheap, and all of an expert's past is gone through.
-SELECT c.is_assigned, c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
-    c.created_at, c.updated_at, c.last_message_at, c.unread,
-    c.unread_from_initiator, c.unread_from_expert,
-    IF(c.message_counted_at <=> c.last_message_at, c.message_count,
-        (SELECT COUNT(*) FROM messages n WHERE n.conversation_id = c.id))
+SELECT c.is_assigned, {conversation}
 FROM (
     (SELECT FALSE AS is_assigned, w.* FROM conversations w FORCE INDEX (conversations_status)
         WHERE status = 'waiting' ORDER BY created_at, id LIMIT 100)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
 use super::ANSWER_BYTES_MAX;
@@ -133,12 +134,46 @@ impl List {
     }
 }
 
+/// The array of items that are JSON already.
+#[must_use]
+pub fn joined(items: &[Bytes]) -> Bytes {
+    let mut json = BytesMut::with_capacity(joined_bytes_max(items));
+    join(items, &mut json);
+    json.freeze()
+}
+
+/// What that takes at most.
+#[must_use]
+pub fn joined_bytes_max(items: &[Bytes]) -> usize {
+    2 + items.iter().map(|item| item.len() + 1).sum::<usize>()
+}
+
+/// Appends the array.
+pub fn join(items: impl IntoIterator<Item: AsRef<[u8]>>, json: &mut impl BufMut) {
+    json.put_u8(b'[');
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            json.put_u8(b',');
+        }
+        json.put_slice(item.as_ref());
+    }
+    json.put_u8(b']');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn text(bytes: usize) -> Vec<u8> {
         vec![b'1'; bytes]
+    }
+
+    #[test]
+    fn texts_are_joined() {
+        let texts = ["{\"a\":1}", "[2]"].map(|text| Bytes::from_static(text.as_bytes()));
+        assert_eq!(joined(&[]), "[]");
+        assert_eq!(joined(&texts), "[{\"a\":1},[2]]");
+        assert!(joined_bytes_max(&texts) >= joined(&texts).len());
     }
 
     #[test]

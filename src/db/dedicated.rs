@@ -78,12 +78,6 @@ impl Dedicated {
     pub async fn close(self) {
         let _best_effort = limited(self.conn.disconnect()).await;
     }
-
-    /// This connection's id, for the test that kills it.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.conn.id()
-    }
 }
 
 async fn limited<T>(work: impl Future<Output = Result<T, Driver>>) -> Result<T, Error> {

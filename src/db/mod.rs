@@ -36,7 +36,7 @@ pub use error::Error;
 pub use gate::Gate;
 pub use metrics::DbMetrics;
 pub use reader::{Reading, within};
-pub use statement::{Literal, Packet, Statement};
+pub use statement::{Literal, Packet, Statement, composed, composed_bytes};
 pub use value::{Columns, Record};
 
 use crate::tasks::Tasks;

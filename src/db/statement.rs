@@ -18,29 +18,93 @@ pub struct Statement {
 /// Declares the statements of one `store.rs`: a constant each, and all of them as `STATEMENTS`, for the test that
 /// prepares them.
 ///
-/// `statements! { "helpdesk": MESSAGE_INSERT = "message_insert"; }` includes `sql/helpdesk/message_insert.sql`.
+/// `statements! { "helpdesk": MESSAGE_INSERT = "message_insert"; }` includes `sql/helpdesk/message_insert.sql`. What several
+/// of them have in common may stand in a file of its own: with `"helpdesk" and "conversation":` the text of
+/// `sql/helpdesk/_conversation.sql` takes the place of `{conversation}` in the others, when this is compiled.
 #[macro_export]
 macro_rules! statements {
-    ($($files:tt)+) => { $crate::sql_files! { Statement STATEMENTS $($files)+ } };
+    ($folder:literal and $shared:literal: $($files:tt)+) => {
+        $crate::sql_files! {
+            Statement STATEMENTS $folder
+            concat!("{", $shared, "}"),
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/_", $shared, ".sql"));
+            $($files)+
+        }
+    };
+    ($folder:literal: $($files:tt)+) => {
+        $crate::sql_files! { Statement STATEMENTS $folder "", ""; $($files)+ }
+    };
 }
 
 /// Declares the packets of one `store.rs` in the same way, all of them as `PACKETS`.
 #[macro_export]
 macro_rules! packets {
-    ($($files:tt)+) => { $crate::sql_files! { Packet PACKETS $($files)+ } };
+    ($folder:literal: $($files:tt)+) => { $crate::sql_files! { Packet PACKETS $folder "", ""; $($files)+ } };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! sql_files {
-    ($kind:ident $all:ident $folder:literal: $($constant:ident = $file:literal;)+) => {
-        $(const $constant: $crate::db::$kind = $crate::db::$kind {
-            name: concat!($folder, ".", $file),
-            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql")),
+    (
+        $kind:ident $all:ident $folder:literal $mark:expr, $shared:expr;
+        $($constant:ident = $file:literal;)+
+    ) => {
+        $(const $constant: $crate::db::$kind = {
+            const FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql"));
+            const TEXT: [u8; $crate::db::composed_bytes(FILE, $mark, $shared)] =
+                $crate::db::composed(FILE, $mark, $shared);
+            match std::str::from_utf8(&TEXT) {
+                Ok(sql) => $crate::db::$kind { name: concat!($folder, ".", $file), sql },
+                Err(_) => panic!("SQL is text"),
+            }
         };)+
         /// All of this store.
         pub const $all: &[$crate::db::$kind] = &[$($constant),+];
     };
+}
+
+/// Where `mark` begins in `text`.
+const fn place_of(mark: &[u8], text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while !mark.is_empty() && at + mark.len() <= text.len() {
+        let mut same = 0;
+        while same < mark.len() && text[at + same] == mark[same] {
+            same += 1;
+        }
+        if same == mark.len() {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn composed_bytes(text: &str, mark: &str, shared: &str) -> usize {
+    match place_of(mark.as_bytes(), text.as_bytes()) {
+        Some(_) => text.len() - mark.len() + shared.len(),
+        None => text.len(),
+    }
+}
+
+/// The text with what is shared in place of the mark, if that is in it: its length is [`composed_bytes`].
+#[doc(hidden)]
+#[must_use]
+pub const fn composed<const BYTES: usize>(text: &str, mark: &str, shared: &str) -> [u8; BYTES] {
+    let place = place_of(mark.as_bytes(), text.as_bytes());
+    let (text, shared) = (text.as_bytes(), shared.as_bytes());
+    let mut whole = [0; BYTES];
+    let mut at = 0;
+    while at < BYTES {
+        whole[at] = match place {
+            Some(place) if at >= place && at < place + shared.len() => shared[at - place],
+            Some(place) if at >= place => text[at - shared.len() + mark.len()],
+            _ => text[at],
+        };
+        at += 1;
+    }
+    whole
 }
 
 /// Several statements sent as one text, in one round trip. The server runs them one after the other, so no lock is held
@@ -130,6 +194,17 @@ impl Literal<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shared_takes_the_place_of_its_mark() {
+        for (text, bytes) in [("a {b} c", 9), ("{b}", 5), ("a {b", 4), ("", 0)] {
+            assert_eq!(composed_bytes(text, "{b}", "12345"), bytes);
+        }
+        assert_eq!(composed::<9>("a {b} c", "{b}", "12345"), *b"a 12345 c");
+        assert_eq!(composed::<5>("{b}", "{b}", "12345"), *b"12345");
+        assert_eq!(composed::<4>("a {b", "{b}", "12345"), *b"a {b");
+        assert_eq!(composed::<7>("a {b} c", "", ""), *b"a {b} c");
+    }
 
     #[test]
     fn a_packet_has_its_parameters_in_their_places() {

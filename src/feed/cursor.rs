@@ -8,7 +8,14 @@
 
 use crate::clock::Timestamp;
 
-use super::position::Position;
+/// A place in the feed, by number and by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The change's number.
+    pub seq: u64,
+    /// When that change was numbered, by the database's clock.
+    pub at: Timestamp,
+}
 
 /// Length of the text.
 pub const TEXT_BYTES: usize = 38;
@@ -31,13 +38,11 @@ pub struct Malformed;
 
 impl Cursor {
     /// At `position`.
-    #[must_use]
     pub const fn new(Position { seq, at }: Position, user: u64) -> Self {
         Self { seq, at, user }
     }
 
     /// The place that it names.
-    #[must_use]
     pub const fn position(self) -> Position {
         Position { seq: self.seq, at: self.at }
     }
@@ -47,7 +52,6 @@ impl Cursor {
     }
 
     /// The text, ASCII that needs no escaping in a URL or a header.
-    #[must_use]
     pub fn text(self) -> [u8; TEXT_BYTES] {
         let Self { seq, user, .. } = self;
         let (at, check) = (self.at_bits(), u64::from(self.check()));

@@ -9,42 +9,40 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::Feed;
-use super::ask::CursorAsk;
+use super::domain::{Ask as _, CursorAsk, Domain};
 use super::poll::{CursorPoll, Unavailable};
-use super::window::Tells;
 
-/// A change of a place alone is told to who is held at most once in this time, and looked for as often.
-pub const PLACES_EVERY: Duration = Duration::from_secs(5);
+/// Minor news alone are told to who is held at most once in this time, and looked for as often.
+pub const MINOR_EVERY: Duration = Duration::from_secs(5);
 
-impl Feed {
+impl<D: Domain> Feed<D> {
     /// Waits until something is new after `cursor`, until `until`, or until the process stops. Never
     /// [`CursorPoll::Later`]. For held polls, and each piece of a stream.
     ///
     /// # Errors
-    /// [`Unavailable::Full`] when as many wait as may; [`Unavailable::Stale`] as soon as nobody can say any more that
-    /// nothing is new.
+    /// When as many wait as may, and as soon as nobody can say any more that nothing is new.
     pub async fn held_poll(
         self: &Arc<Self>,
         event_loop: usize,
         user: u64,
-        ask: impl Into<CursorAsk>,
+        ask: impl Into<CursorAsk<D::Ask>>,
         until: Instant,
     ) -> Result<CursorPoll, Unavailable> {
-        let CursorAsk { mut cursor, tells: asked } = ask.into();
+        let CursorAsk { mut cursor, ask: asked } = ask.into();
         // Registered first, then read: what comes between is not lost.
-        let mut waiting = self.wait_for(event_loop, user, asked.queue)?;
+        let mut waiter = self.wait_for(event_loop, user, asked.topic())?;
         let mut is_over = false;
-        let mut places_at = Instant::now() + if asked.places { Duration::ZERO } else { PLACES_EVERY };
+        let mut minor_at = Instant::now() + if asked.minor() { Duration::ZERO } else { MINOR_EVERY };
         loop {
-            // At the end what moved is told as well: nobody is woken by that.
-            let tells = Tells { places: is_over || Instant::now() >= places_at, ..asked };
-            let ask = CursorAsk { cursor, tells };
+            // At the end they are told as well: nobody is woken by that.
+            let minor = is_over || Instant::now() >= minor_at;
+            let ask = CursorAsk { cursor, ask: asked.with_minor(minor) };
             let answer = match self.cursor_poll(event_loop, user, ask, Instant::now()) {
                 CursorPoll::Later => self.cursor_later(event_loop, user, ask).await?,
                 answer => answer,
             };
-            if tells.places {
-                places_at = Instant::now() + PLACES_EVERY;
+            if minor {
+                minor_at = Instant::now() + MINOR_EVERY;
             }
             match answer {
                 CursorPoll::Unchanged(newer) => cursor = newer,
@@ -55,10 +53,11 @@ impl Feed {
                 return Ok(CursorPoll::Unchanged(cursor));
             }
             // The clock first: who is woken again and again would never get to see that the time is over.
-            let next = if self.has_place(event_loop, user) { until.min(places_at) } else { until };
-            let is_late = Instant::now() >= next || timeout_at(next.into(), &mut waiting).await.is_err();
+            let has_minor = self.ask_window(event_loop, |window| D::has_minor(window, user));
+            let next = if has_minor == Some(true) { until.min(minor_at) } else { until };
+            let is_late = Instant::now() >= next || timeout_at(next.into(), &mut waiter).await.is_err();
             is_over = is_late && Instant::now() >= until;
-            self.shard(event_loop).rearm(waiting.key);
+            self.shard(event_loop).rearm(waiter.key);
         }
     }
 
@@ -66,26 +65,26 @@ impl Feed {
         self: &Arc<Self>,
         event_loop: usize,
         user: u64,
-        shows_queue: bool,
-    ) -> Result<Waiting, Unavailable> {
-        if self.waiters.fetch_add(1, Relaxed) >= self.settings.waiters_max {
+        topic: Option<usize>,
+    ) -> Result<Woken<D>, Unavailable> {
+        if self.waiters.fetch_add(1, Relaxed) >= self.config.feed_waiters_max {
             self.waiters.fetch_sub(1, Relaxed);
             self.metrics.refused_waiters.inc();
             return Err(Unavailable::Full);
         }
-        let key = self.shard(event_loop).wait(user, shows_queue);
-        Ok(Waiting { feed: self.clone(), event_loop, key })
+        let key = self.shard(event_loop).wait(user, topic);
+        Ok(Woken { feed: self.clone(), event_loop, key })
     }
 }
 
 /// A registered waiter; ready when it was woken.
-struct Waiting {
-    feed: Arc<Feed>,
+struct Woken<D: Domain> {
+    feed: Arc<Feed<D>>,
     event_loop: usize,
     key: usize,
 }
 
-impl Future for Waiting {
+impl<D: Domain> Future for Woken<D> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -94,7 +93,7 @@ impl Future for Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl<D: Domain> Drop for Woken<D> {
     fn drop(&mut self) {
         self.feed.shard(self.event_loop).leave(self.key);
         self.feed.waiters.fetch_sub(1, Relaxed);
@@ -111,20 +110,21 @@ mod tests {
     use crate::config::Config;
     use crate::db::{Db, DbMetrics};
     use crate::feed::Cursor;
-    use crate::feed::position::Position;
+    use crate::feed::cursor::Position;
+    use crate::feed::toy::{Nothing, Toy};
     use crate::feed::{Parts, STALE_MS_MAX};
     use crate::tasks::Tasks;
 
     /// A feed whose tasks get no turn: what they would find is set here.
-    fn feed() -> Arc<Feed> {
+    fn feed() -> Arc<Feed<Toy>> {
         let vars = HashMap::from([("DATABASE_URL".to_owned(), "mysql://u:p@127.0.0.1:1/d".to_owned())]);
-        let config = Config::from_vars(&vars, &["helpdesk"]).unwrap();
+        let config = Config::from_vars(&vars, &[]).unwrap();
         let registry = prometheus::Registry::new();
         let tasks = Tasks::new(&registry).unwrap();
         let db = Arc::new(Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).unwrap());
-        let parts = Parts { db, event_loops: 1, settings: (&config).into(), tasks };
-        let feed = Feed::start(parts, &registry).unwrap();
-        feed.restart(Position::default(), &[]);
+        let parts = Parts { db, config: Arc::new(config), tasks };
+        let feed = Feed::start(parts, Toy, &registry).unwrap();
+        feed.restart(Position::default(), &Nothing);
         feed
     }
 
@@ -133,10 +133,10 @@ mod tests {
     async fn a_position_beyond_memory_is_good_or_of_another_history() {
         let feed = feed();
         let position = |seq, micros| Position { seq, at: Timestamp::from_micros(micros) };
-        feed.restart(position(5, 1_000), &[]);
+        feed.restart(position(5, 1_000), &Nothing);
         feed.away.store(true, Relaxed);
         let poll = |seq, micros| {
-            feed.fresh.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
+            feed.watermark.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
             feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7), Instant::now())
         };
         assert!(matches!(poll(5, 1_000), CursorPoll::Unchanged(_)), "the same");
@@ -155,7 +155,7 @@ mod tests {
         while now() <= 2 * stale {
             std::hint::spin_loop();
         }
-        feed.fresh.store(1, Relaxed);
+        feed.watermark.store(1, Relaxed);
         let cursor = Cursor::new(Position::default(), 7);
         let until = Instant::now() + Duration::from_millis(5);
         let mut held = std::pin::pin!(feed.held_poll(0, 7, cursor, until));
@@ -169,7 +169,7 @@ mod tests {
             looks_after += u32::from(Instant::now() >= until);
             feed.wake_all();
             // Fresh enough for the look that waits, and not for the next one.
-            feed.fresh.store(now() - stale, Relaxed);
+            feed.watermark.store(now() - stale, Relaxed);
             feed.tell_ticked();
         }
         panic!("still held");

@@ -1,88 +1,75 @@
-//! The update feed: what changed, in order, from every instance's memory.
-//!
-//! One write, from commit to a poll's answer:
+//! The update feed: what changed, in order, from every instance's memory. One write, from commit to a poll's answer:
 //!
 //! ```text
-//! writer's transaction ── store::record_and_commit: one row in `outbox`, with the COMMIT
+//! writer's transaction ── one row in `outbox`, with the COMMIT
 //!        │ then Feed::wrote(user, event): wakes the tail here
-//! sequencer ── one instance at a time reads what is committed in `outbox` with the state after it, gives it numbers and
-//!        │      times, and stores it as readers need it, JSON included: one row of `runs`, one packet
+//! sequencer ── the leader reads what is committed in `outbox` with the state after it, gives it numbers and times, and
+//!        │      stores it as readers need it, JSON included: one row of `runs`, one packet
 //!        │
 //! tail ── every instance reads `runs` after its last: the same bytes of the same moment everywhere
 //!        │
-//! window ── per event loop: recent changes, per user the newest position
+//! window ── per event loop: recent items, per recipient and topic the newest position
 //!        │
 //! poll ── one look-up and a compare; held polls and streams are woken
 //! ```
+//!
+//! It knows items by their numbers, recipients and topics, and no HTTP. What a change means, who gets it and how it is told
+//! is said by the service whose feed it is: [`Domain`].
 //!
 //! # Invariants
 //! 1. A change is numbered after it is committed, after every change that it could have been caused by, once.
 //!    Numbers have no gap, times grow with them. ([`sequencer`])
 //! 2. A window holds every change from its floor to its position, or it is thrown away and loaded anew: a gap,
 //!    another history or a head that went back are never passed over. ([`tail`])
-//! 3. What was committed before [`Feed::fresh_at`] is in the windows, and what is not has a later time. A `since`
-//!    poll is answered only when that is at most [`FRESH_MS_MAX`] before the poll came, and no poll of any kind is
-//!    told that nothing is new once it is [`SILENT_MS_MAX`] ago, whatever the cause. ([`tail`] shows why this
-//!    holds while others are numbering)
-//! 4. A poll is answered from the window only where the window knows everything the answer could hold.
-//!    ([`window`])
-//! 5. Nobody sees a change of a conversation that they are not part of, by the change and by the state that was
-//!    read with it. ([`window`], [`event::Entry::expert_id`])
+//! 3. What was committed before [`Feed::watermark`] is in the windows, and what is not has a later time ([`tail`] shows
+//!    why). A `since` poll is answered only when that is at most [`FRESH_MS_MAX`] before the poll came, and no poll of any
+//!    kind is told that nothing is new once it is [`SILENT_MS_MAX`] ago, whatever the cause.
+//! 4. A poll is answered from the window only where that knows everything the answer could hold. ([`window`])
+//! 5. Nobody sees an item that they are no recipient of. ([`window`], [`item::Payload::recipients`])
 //! 6. A cursor never moves over something that was not delivered. ([`poll`])
-//! 7. News that take the place of what a client has (conversations, the queue) are told only once all that was
+//! 7. News that take the place of what a client has ([`item::PollClass::replaces`]) are told only once all that was
 //!    committed before the poll came is in the window: another instance may have told it already, and its
 //!    time, which the client echoes, must not cover what an older answer takes back. ([`poll`])
-//! 8. **A writer's next poll here shows what they wrote.** A write's answer does not wait for that, the poll
-//!    does: `Feed::wrote` notes user and event in each loop's part, a poll of that user that comes before the
-//!    tail has the event waits for it (some ms), and the tail crosses it out. The note is made under the
-//!    same lock as the tail's crossing out, so none is left behind.
-//!
-//! Nothing here knows HTTP; the help desk turns the answers into responses.
+//! 8. **A writer's next poll here shows what they wrote.** Not the write waits for that, but the poll: [`Feed::wrote`]
+//!    notes user and row in each loop's part, and the tail crosses the note out, under the same lock.
 
-pub mod answer;
-mod ask;
-mod assembly;
+pub(crate) mod block;
 pub mod cursor;
-pub mod event;
+pub(crate) mod domain;
 mod held;
-mod lists;
+pub mod item;
 mod metrics;
 mod pace;
 pub mod poll;
-pub mod position;
 mod purge;
-pub mod queue;
-pub mod resource;
-mod run;
+pub(crate) mod run;
 mod sequencer;
 mod shard;
-pub mod shown;
 pub mod store;
 mod tail;
+#[cfg(test)]
+mod toy;
 pub mod window;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
 
-pub use ask::CursorAsk;
-pub use cursor::Cursor;
-pub use event::NewEvent;
+pub use cursor::{Cursor, Position};
+pub use domain::{CursorAsk, Domain};
 pub use metrics::FeedMetrics;
-pub use shown::Shown;
-pub use store::record_and_commit;
-pub use window::Class;
 
-use event::Batch;
-use lists::Lists;
+use domain::WindowOf;
+use item::Item;
 use shard::Shard;
 use window::{Limits, Window};
 
@@ -110,56 +97,26 @@ const _: () =
 pub struct Parts {
     /// The database.
     pub db: Arc<Db>,
-    /// Event loops: [`crate::config::Config::web_concurrency`].
-    pub event_loops: usize,
-    /// What it keeps.
-    pub settings: Settings,
+    /// The number of event loops, and the limits.
+    pub config: Arc<Config>,
     /// What supervises its tasks.
     pub tasks: Tasks,
 }
 
-/// The configured limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Changes in memory.
-    pub window_events: usize,
-    /// Their bytes.
-    pub window_bytes: usize,
-    /// Seconds a change is kept in the database.
-    pub retention_seconds: u64,
-    /// Held polls and streams.
-    pub waiters_max: usize,
-}
-
-impl From<&Config> for Settings {
-    fn from(config: &Config) -> Self {
-        Self {
-            window_events: config.feed_window_events,
-            window_bytes: config.feed_window_bytes,
-            retention_seconds: config.feed_retention_seconds,
-            waiters_max: config.feed_waiters_max,
-        }
-    }
-}
-
-/// The ids of the events applied last.
-#[derive(Default)]
-struct Recent {
-    order: VecDeque<u64>,
-    ids: HashSet<u64>,
-}
-
-/// The update feed of this process.
-pub struct Feed {
-    shards: Box<[Mutex<Shard>]>,
+/// A service's update feed in this process.
+pub struct Feed<D: Domain> {
+    /// What only the service knows.
+    pub domain: D,
+    shards: Box<[Mutex<Shard<D>>]>,
     /// Told after each read of the tail, one for each event loop.
     ticked: Box<[Notify]>,
-    /// Held while a batch goes into the shards, so that [`Feed::wrote`] sees it in all or in none.
-    recent: Mutex<Recent>,
-    settings: Settings,
+    /// The ids of the events applied last. Held while a run goes into the shards, so that [`Feed::wrote`] sees it in all or
+    /// in none.
+    recent: Mutex<BTreeSet<u64>>,
+    config: Arc<Config>,
     born: Instant,
-    /// Microseconds since `born`: see [`Feed::fresh_at`]; 0 for never.
-    fresh: AtomicU64,
+    /// Microseconds since `born`: see [`Feed::watermark`]; 0 for never.
+    watermark: AtomicU64,
     /// The last attempt to read failed.
     away: AtomicBool,
     /// Somebody here waits for what was committed since the last round.
@@ -174,30 +131,28 @@ pub struct Feed {
     closed: Semaphore,
     waiters: AtomicUsize,
     wake: Notify,
-    lists: Lists,
     metrics: FeedMetrics,
 }
 
-impl Feed {
-    /// Starts the tail, the lists' loader and the purge on the runtime that this is called on (the background
-    /// runtime). Returns at once: polls wait until the feed was read for the first time.
-    ///
-    /// # Errors
-    /// When a metric's name is taken: a mistake of ours.
-    pub fn start(parts: Parts, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+impl<D: Domain> Feed<D> {
+    /// Starts the tail and the purge on the runtime that this is called on (the background runtime). Returns at once: polls
+    /// wait until the feed was read for the first time.
+    pub fn start(parts: Parts, domain: D, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = FeedMetrics::new(registry)?;
         let born = Instant::now();
         let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
-        let loops = parts.event_loops.max(1);
+        let Parts { db, config, tasks } = parts;
+        let loops = config.web_concurrency.max(1);
         let feed = Arc::new(Self {
+            domain,
             shards: (0..loops)
                 .map(|index| Mutex::new(Shard::new(seed.wrapping_mul(2 * index as u64 + 1))))
                 .collect(),
             ticked: (0..loops).map(|_| Notify::new()).collect(),
             recent: Mutex::default(),
-            settings: parts.settings,
+            config,
             born,
-            fresh: AtomicU64::new(0),
+            watermark: AtomicU64::new(0),
             away: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             skew: AtomicI64::new(0),
@@ -206,16 +161,12 @@ impl Feed {
             closed: Semaphore::new(0),
             waiters: AtomicUsize::new(0),
             wake: Notify::new(),
-            lists: Lists::default(),
             metrics,
         });
         // The tasks hold the feed weakly: they end with its last user.
-        let Parts { db, tasks, .. } = parts;
         let (held, tail_db) = (Arc::downgrade(&feed), db.clone());
         let tail = move || tail::run(held.clone(), tail_db.clone());
         tasks.spawn("feed_tail", Kind::Needed, tail);
-        let (held, lists_db) = (Arc::downgrade(&feed), db.clone());
-        tasks.spawn("feed_lists", Kind::Needed, move || lists::run(held.clone(), lists_db.clone()));
         let held = Arc::downgrade(&feed);
         tasks.spawn("feed_silence", Kind::Needed, move || tell_silence(held.clone()));
         let held = Arc::downgrade(&feed);
@@ -224,13 +175,12 @@ impl Feed {
         Ok(feed)
     }
 
-    /// To be called after the commit of a transaction that recorded `event` ([`record_and_commit`]'s result), with the
-    /// user who caused it, before they are answered. Costs a short lock for each event loop, waits for
-    /// nothing.
+    /// To be called after the commit of a transaction that recorded `event` (its outbox row's id), with the user who caused
+    /// it, before they are answered. Costs a short lock for each event loop, waits for nothing.
     pub fn wrote(&self, user: u64, event: u64) {
         let until = Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let recent = self.recent();
-        if !recent.ids.contains(&event) {
+        if !recent.contains(&event) {
             for index in 0..self.shards.len() {
                 self.shard(index).wrote(user, event, until);
             }
@@ -262,7 +212,7 @@ impl Feed {
     pub async fn loaded(&self) {
         loop {
             let ticked = self.ticked[0].notified();
-            if self.fresh_at().is_some() {
+            if self.watermark().is_some() {
                 return;
             }
             ticked.await;
@@ -279,23 +229,20 @@ impl Feed {
     }
 
     /// Whether [`Feed::release`] was called.
-    #[must_use]
     pub fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }
 
     /// What was committed before this moment is visible here; what is not, was numbered after it. `None` before
     /// the first read.
-    #[must_use]
-    pub fn fresh_at(&self) -> Option<Instant> {
-        match self.fresh.load(Relaxed) {
+    pub fn watermark(&self) -> Option<Instant> {
+        match self.watermark.load(Relaxed) {
             0 => None,
             micros => Some(self.born + Duration::from_micros(micros)),
         }
     }
 
     /// The last change that is visible here.
-    #[must_use]
     pub fn position(&self) -> u64 {
         self.position_of_all().map_or(0, |position| position.seq)
     }
@@ -305,11 +252,8 @@ impl Feed {
         let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.waiters.set(as_i64(self.waiters.load(Relaxed)));
         self.metrics.position.set(i64::try_from(self.position()).unwrap_or(i64::MAX));
-        let stale = self.micros_since_born(Instant::now()).saturating_sub(self.fresh.load(Relaxed));
+        let stale = self.micros_since_born(Instant::now()).saturating_sub(self.watermark.load(Relaxed));
         self.metrics.stale_seconds.set(Duration::from_micros(stale).as_secs_f64());
-        let (lists, bytes) = self.lists.size();
-        self.metrics.lists.set(as_i64(lists));
-        self.metrics.lists_bytes.set(as_i64(bytes));
         if let Some(window) = &self.shard(0).window {
             let (events, bytes, users, oldest) = window.size();
             self.metrics.window_events.set(as_i64(events));
@@ -321,17 +265,27 @@ impl Feed {
     }
 
     /// Where the windows of all loops are. None gets ahead of it before this returns, and none is behind.
-    fn position_of_all(&self) -> Option<window::Position> {
+    pub fn position_of_all(&self) -> Option<Position> {
         let _no_batch_between = self.recent();
         self.shard(0).window.as_ref().map(Window::position)
     }
 
-    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+    /// Asks the window of an event loop something; `None` before the feed was read for the first time.
+    pub fn ask_window<T>(&self, event_loop: usize, ask: impl FnOnce(&WindowOf<D>) -> T) -> Option<T> {
+        self.shard(event_loop).window.as_ref().map(ask)
+    }
+
+    /// Told after each read of the tail.
+    pub fn ticked(&self, event_loop: usize) -> Notified<'_> {
+        self.ticked[event_loop % self.ticked.len()].notified()
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard<D>> {
         // A panic inside cannot have left a window half changed that matters more than going on.
         self.shards[index % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -342,17 +296,17 @@ impl Feed {
     }
 
     /// New windows: nothing of the old ones holds any more.
-    fn restart(&self, floor: window::Position, waiting: &[window::Waiting]) {
-        let limits =
-            Limits { events_max: self.settings.window_events, bytes_max: self.settings.window_bytes };
+    fn restart(&self, floor: Position, projection: &D::Projection) {
+        let Config { feed_window_events: events_max, feed_window_bytes: bytes_max, .. } = *self.config;
+        let limits = Limits { events_max, bytes_max };
         let mut recent = self.recent();
         // Another history may give the same ids again.
-        *recent = Recent::default();
-        self.fresh.store(0, Relaxed);
-        self.lists.clear();
+        recent.clear();
+        self.watermark.store(0, Relaxed);
+        self.domain.restarted();
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
-            shard.window = Some(Window::new(floor, limits).with_waiting(waiting));
+            shard.window = Some(Window::new(floor, limits, projection.clone()));
             shard.forget_writes();
             let woken = shard.wake_all();
             drop(shard);
@@ -361,23 +315,18 @@ impl Feed {
     }
 
     /// Puts what was read into every window and wakes who waits for it.
-    fn publish(&self, batch: &Batch) {
+    fn publish(&self, items: &[Arc<Item<D::Payload>>]) {
         let now = Instant::now();
         let mut recent = self.recent();
         for index in 0..self.shards.len() {
-            let woken = self.shard(index).apply(batch, now);
+            let woken = self.shard(index).apply(items, now);
             self.metrics.woken.inc_by(woken.len() as u64);
             woken.into_iter().for_each(std::task::Waker::wake);
         }
-        for entry in &batch.entries {
-            if recent.ids.insert(entry.id) {
-                recent.order.push_back(entry.id);
-            }
-        }
-        while recent.order.len() > RECENT_MAX {
-            if let Some(oldest) = recent.order.pop_front() {
-                recent.ids.remove(&oldest);
-            }
+        recent.extend(items.iter().map(|item| item.id));
+        // A row's id is given with its commit, so the smallest are the oldest.
+        while recent.len() > RECENT_MAX {
+            recent.pop_first();
         }
     }
 
@@ -386,7 +335,7 @@ impl Feed {
         let half_way = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
         let skew = clock.micros() - (crate::clock::Timestamp::now().micros() - half_way);
         let before = self.skew.swap(skew, Relaxed);
-        self.metrics.skewed(skew);
+        self.metrics.clock_skew_seconds.set(skew as f64 / 1e6);
         let is_off = |skew: i64| skew.unsigned_abs() > SKEW_MS_MAX * 1_000;
         if is_off(skew) && !is_off(before) {
             let seconds = skew as f64 / 1e6;
@@ -405,13 +354,13 @@ impl Feed {
 }
 
 /// Wakes those who are held when nobody can say any more that nothing is new, and says so in the log.
-async fn tell_silence(feed: Weak<Feed>) {
+async fn tell_silence<D: Domain>(feed: Weak<Feed<D>>) {
     let mut was_silent = false;
     loop {
         tokio::time::sleep(Duration::from_millis(SILENCE_CHECK_MS)).await;
         let Some(feed) = feed.upgrade() else { return };
         let is_silent = feed.is_silent(Instant::now());
-        if is_silent != was_silent && feed.fresh_at().is_some() {
+        if is_silent != was_silent && feed.watermark().is_some() {
             if is_silent {
                 tracing::error!("the feed is too old to say that nothing is new: every poll is refused");
                 feed.wake_all();

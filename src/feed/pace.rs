@@ -4,9 +4,7 @@
 //! as [`CHANGES_PER_LOOK`] changes are at the present rate. That is bounded on both sides. Where changes are many, nobody
 //! is to be told of them late; where there are none, those who are held are to be told of the next one in time, and other
 //! instances' changes that nobody numbered are to be found.
-//!
-//! A write of this instance, and a poll that cannot be answered yet or soon could not, do not wait for that: they wake the
-//! tail.
+//! A write of this instance, and a poll that cannot be answered yet or soon could not, wake the tail at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,31 +1,19 @@
-//! A run: changes that were numbered in one go, as text. Pure.
-//!
-//! Whoever numbers writes it, once, and everybody reads it, so that all instances have the same bytes of the same moment.
-//! The pieces that clients get (a conversation as each side sees it, a message) stand in it as they are, and are read as
-//! parts of its text, without a copy:
-//!
-//! ```json
-//! {"isCut":false,"waiting":3,"items":[{"id":41,"kind":"message","conversation":5,"initiator":1,"expert":2,
-//!  "queue":"waits","message":{"id":9,"at":1768473000123456,"json":{…}},
-//!  "shows":{"at":1768473000123456,"opened":1768473000000000,"waiting":true,"initiator":{…},"expert":{…}}}]}
-//! ```
-//!
-//! A reader passes over members that it does not know, so that a newer version may add some.
+//! Runs: changes that were numbered in one go, as one row each. What their text says is the service's. The leader writes it,
+//! once, and everybody reads it, so that all instances have the same bytes of the same moment. Pure.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 
-use super::event::{Batch, Entry, Kind, Piece, QueueChange, Rendered};
-use super::position::Position;
+use super::cursor::Position;
+use super::item::Item;
 
 /// Bytes of a run's text, by an estimate that is never too low. It is sent as hexadecimal digits, and a packet has 16 MiB.
 pub const RUN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Changes that one snapshot of the outbox shows at most, and so of one run.
+pub const RUN_ITEMS_MAX: usize = 500;
 
 /// A run's row.
 #[derive(Clone, Debug)]
@@ -42,187 +30,54 @@ pub struct Run {
     pub body: Bytes,
 }
 
-/// What a run says besides its changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Header {
+/// What a run's text says.
+#[derive(Debug)]
+pub struct Decoded<P> {
     /// There was more without a number than it took: the next run goes on with that.
     pub is_cut: bool,
-    /// How many conversations wait after it.
-    pub waiting: u64,
+    /// For each change its outbox row's id and what it says.
+    pub items: Vec<(u64, P)>,
 }
 
-/// The text is none: of another version, or damaged.
-#[derive(Debug, thiserror::Error)]
-#[error("a run cannot be read: {0}")]
-pub struct Unreadable(#[from] serde_json::Error);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire<'a> {
-    is_cut: bool,
-    waiting: u64,
-    #[serde(borrow)]
-    items: Vec<WireItem<'a>>,
+/// What the outbox holds, of one snapshot with the state after exactly that.
+#[derive(Debug)]
+pub struct Outbox<S> {
+    pub head: Position,
+    /// The database's.
+    pub clock: Timestamp,
+    /// The rows' ids, in order: the first [`RUN_ITEMS_MAX`] there are.
+    pub ids: Vec<u64>,
+    /// What else a run is made of.
+    pub state: S,
 }
 
-#[derive(Deserialize)]
-struct WireItem<'a> {
-    id: u64,
-    kind: &'a str,
-    conversation: Option<u64>,
-    initiator: Option<u64>,
-    expert: Option<u64>,
-    former: Option<u64>,
-    queue: Option<&'a str>,
-    #[serde(borrow)]
-    message: Option<WireMessage<'a>>,
-    #[serde(borrow)]
-    shows: Option<WireShown<'a>>,
-}
+/// The group that runs are of, one after the other: [`Item::group`].
+#[derive(Debug, Default)]
+pub struct Group(Option<u64>);
 
-#[derive(Deserialize)]
-struct WireMessage<'a> {
-    id: u64,
-    at: i64,
-    #[serde(borrow)]
-    json: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct WireShown<'a> {
-    at: i64,
-    opened: i64,
-    waiting: bool,
-    #[serde(borrow)]
-    initiator: &'a RawValue,
-    #[serde(borrow)]
-    expert: &'a RawValue,
-}
-
-/// The text of `entries`; `actors` are the experts who claimed, gave back or resolved, by change: nobody reads them, they
-/// are for whoever asks later what happened.
-pub fn encode(header: Header, entries: &[Arc<Entry>], actors: &HashMap<u64, u64>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + entries.iter().map(|entry| entry.bytes()).sum::<usize>());
-    boolean(&mut out, b"{\"isCut\":", header.is_cut);
-    number(&mut out, b",\"waiting\":", header.waiting);
-    out.extend_from_slice(b",\"items\":[");
-    for (place, entry) in entries.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        encode_entry(entry, actors.get(&entry.id).copied(), &mut out);
+impl Group {
+    /// That of the run which begins with `first`, and was cut or not.
+    pub fn next(&mut self, first: u64, is_cut: bool) -> u64 {
+        let group = self.0.unwrap_or(first);
+        self.0 = is_cut.then_some(group);
+        group
     }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn encode_entry(entry: &Entry, actor: Option<u64>, out: &mut Vec<u8>) {
-    number(out, b"{\"id\":", entry.id);
-    out.extend_from_slice(b",\"kind\":\"");
-    out.extend_from_slice(entry.kind.as_str().as_bytes());
-    out.push(b'"');
-    let some = |id: u64| Some(id).filter(|&id| id != 0);
-    let numbers = [
-        (&b",\"conversation\":"[..], some(entry.conversation_id)),
-        (b",\"initiator\":", some(entry.initiator_id)),
-        (b",\"expert\":", entry.expert_id),
-        (b",\"former\":", entry.former_expert_id),
-        (b",\"by\":", actor),
-    ];
-    for (name, id) in numbers.into_iter().filter_map(|(name, id)| Some((name, id?))) {
-        number(out, name, id);
-    }
-    match entry.queue {
-        QueueChange::None => {}
-        QueueChange::Waits => out.extend_from_slice(b",\"queue\":\"waits\""),
-        QueueChange::Left => out.extend_from_slice(b",\"queue\":\"left\""),
-    }
-    if let Some(Piece { id, stamp, json }) = &entry.message {
-        number(out, b",\"message\":{\"id\":", *id);
-        number(out, b",\"at\":", stamp.micros());
-        out.extend_from_slice(b",\"json\":");
-        out.extend_from_slice(json);
-        out.push(b'}');
-    }
-    if let Some(shown) = &entry.conversation {
-        number(out, b",\"shows\":{\"at\":", shown.stamp.micros());
-        number(out, b",\"opened\":", shown.opened_at.micros());
-        boolean(out, b",\"waiting\":", shown.waiting);
-        out.extend_from_slice(b",\"initiator\":");
-        out.extend_from_slice(&shown.for_initiator);
-        out.extend_from_slice(b",\"expert\":");
-        out.extend_from_slice(&shown.for_expert);
-        out.push(b'}');
-    }
-    out.push(b'}');
-}
-
-fn number(out: &mut Vec<u8>, before: &[u8], number: impl itoa::Integer) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn boolean(out: &mut Vec<u8>, before: &[u8], is_so: bool) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(if is_so { b"true" } else { b"false" });
 }
 
 impl Run {
     /// How many changes it has.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.last.seq + 1 - self.first
     }
 
-    /// What it says, for the window. `group` is the first change that was numbered in the same go: its own first, or that of
-    /// a run before which it goes on with.
-    ///
-    /// # Errors
-    /// [`Unreadable`].
-    pub fn decode(&self, group: u64) -> Result<(Header, Batch), Unreadable> {
-        let Wire { is_cut, waiting, items } = serde_json::from_slice(&self.body)?;
-        let first_at = self.last.at.micros() - (items.len() as i64 - 1);
-        let entries = (self.first..).zip(first_at..).zip(items).map(|((seq, at), item)| {
-            Arc::new(self.entry(Position { seq, at: Timestamp::from_micros(at) }, group, item))
+    /// Its changes with their places: those of one run are a microsecond apart. `None` where they are not as many as it
+    /// should have. `group` is the first change that was numbered from the same snapshot.
+    pub fn items<P>(&self, payloads: Vec<(u64, P)>, group: u64) -> Option<Vec<Arc<Item<P>>>> {
+        let first_at = self.last.at.micros() - (payloads.len() as i64 - 1);
+        let is_whole = payloads.len() as u64 == self.count();
+        let items = (self.first..).zip(first_at..).zip(payloads).map(|((seq, at), (id, payload))| {
+            Arc::new(Item { seq, id, at: Timestamp::from_micros(at), group, payload })
         });
-        let entries = entries.collect();
-        Ok((Header { is_cut, waiting }, Batch { entries, waiting }))
-    }
-
-    fn entry(&self, place: Position, group: u64, item: WireItem<'_>) -> Entry {
-        let piece = |raw: &RawValue| self.body.slice_ref(raw.get().as_bytes());
-        let conversation = item.shows.map(|shown| {
-            Arc::new(Rendered {
-                stamp: Timestamp::from_micros(shown.at),
-                opened_at: Timestamp::from_micros(shown.opened),
-                waiting: shown.waiting,
-                for_initiator: piece(shown.initiator),
-                for_expert: piece(shown.expert),
-            })
-        });
-        let message = item.message.map(|message| Piece {
-            id: message.id,
-            stamp: Timestamp::from_micros(message.at),
-            json: piece(message.json),
-        });
-        Entry {
-            seq: place.seq,
-            id: item.id,
-            at: place.at,
-            group,
-            // What a newer version records reads as a change of its conversation.
-            kind: Kind::parse(item.kind).unwrap_or(Kind::Resolved),
-            conversation_id: item.conversation.unwrap_or(0),
-            initiator_id: item.initiator.unwrap_or(0),
-            expert_id: item.expert,
-            former_expert_id: item.former,
-            conversation,
-            message,
-            queue: match item.queue {
-                Some("waits") => QueueChange::Waits,
-                Some("left") => QueueChange::Left,
-                _ => QueueChange::None,
-            },
-        }
+        is_whole.then(|| items.collect())
     }
 }

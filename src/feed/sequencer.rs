@@ -2,98 +2,90 @@
 //!
 //! # Why after the commit
 //! Ids are given when a row is inserted, rows become visible when they are committed: whoever tails ids loses
-//! those that are committed late. So a row is numbered when it can be seen, by whichever instance comes first. The
-//! tail has read the head and, in the same snapshot, what the outbox holds and the state after exactly that; from it the
-//! run is made ([`super::run`]). `sql/feed/sequence.sql` stores the run, takes the rows out of the outbox and moves the
-//! head on, if that still is where it was.
+//! those that are committed late. So a row is numbered when it can be seen, by the leader. Its tail has read the head and,
+//! in the same snapshot, what the outbox holds and the state after exactly that; from it the run is made ([`super::run`]).
+//! `sql/feed/sequence.sql` stores the run, takes the rows out of the outbox and moves the head on, if that still is where
+//! it was.
 //!
 //! - The snapshot holds only what is committed, and with an effect always its cause. (A locking read, SKIP LOCKED
 //!   included, is no snapshot, and numbered effects before causes.) The head has not moved since, so nobody
 //!   numbered anything, and all of the rows are there still.
-//! - Who finds the head moved on does nothing: the time of the numbers, `@feed_at`, is NULL then. Every statement
-//!   succeeds all the same, so that the packet always gets to its COMMIT.
-//! - What the packet decides by is that variable, set by a locking read of the head, and not `ROW_COUNT()` after an
-//!   UPDATE: where the client is gone when the server sends the UPDATE's reply, that number is another one, and the
-//!   packet still goes on to its COMMIT. Then the head moved on over changes that nobody had numbered.
+//! - Who finds the head moved on does nothing: `@feed_at` is NULL then. Every statement succeeds all the same, so that the
+//!   packet always gets to its COMMIT.
+//! - The packet decides by that variable, which a locking read of the head set, and not by `ROW_COUNT()` after an UPDATE:
+//!   that is another number where the client is gone when the server sends the UPDATE's reply, and the packet goes on to
+//!   its COMMIT: the head moved on over changes that nobody had numbered.
 //! - The head is told from one of another history (a restored backup) by its time: see [`super::tail`].
 //! - No row in flight is touched, and so none is waited for: what was numbered is deleted from the outbox by primary key,
-//!   one by one (the ids come as JSON_TABLE).
-//! - The outbox has an AUTO_INCREMENT and is inserted into by VALUES only, `runs` has none. So no writer waits for a run.
-//! - Times of one run are a microsecond apart and never fall behind: `GREATEST(NOW(6), last + 1 µs)`.
-//! - The times are taken after the snapshot: what a snapshot of anybody's lacks gets a later time than that
-//!   snapshot's. The tail's freshness rests on it.
+//!   one by one (the ids come as JSON_TABLE). The outbox has an AUTO_INCREMENT and is inserted into by VALUES only, `runs`
+//!   has none. So no writer waits for a run.
+//! - Times of one run are a microsecond apart, never fall behind (`GREATEST(NOW(6), last + 1 µs)`), and are taken after the
+//!   snapshot: what anybody's snapshot lacks gets a later time than that snapshot's. The watermark rests on it.
 //!
 //! # Why one packet
-//! All of it is one text, sent at once: the server goes through it without asking back. There is no client round
-//! trip while the head is locked, so an instance that is frozen, slow or cut off cannot hold it, and there is
-//! no lock to take over; one that dies half-way is undone by its server, as is one that drops its connection
-//! for an error. Nothing depends on `wait_timeout`, `idle_transaction_timeout` or their vendors. A stored
+//! The server goes through it without asking back. There is no client round trip while the head is locked, so an instance
+//! that is frozen, slow or cut off cannot hold it; one that dies half-way is undone by its server, as is one that drops its
+//! connection for an error. Nothing depends on `wait_timeout`, `idle_transaction_timeout` or their vendors. A stored
 //! procedure would do the same but need CREATE ROUTINE.
 
 use std::time::{Duration, Instant};
 
-use crate::db::Error;
+use crate::db::{Dedicated, Error};
 
-use super::assembly::{Assembly, fitting};
+use super::cursor::Position;
+use super::domain::Domain;
 use super::metrics::FeedMetrics;
-use super::position::Position;
-use super::run::{Run, encode};
-use super::store::{OUTBOX_ROWS_MAX, Outbox, Session};
+use super::run::{Outbox, Run};
+use super::store;
 
 /// Numbers what `found` shows, as far as it fits into one run, and makes that run; `None` when somebody else was faster.
 /// The runs before it took `bytes_before`.
 ///
 /// # Errors
-/// See [`Error`]; the session is out of step then.
-pub(super) async fn run(
-    session: &mut Session,
-    assembly: &Assembly,
-    found: Outbox,
+/// The connection is out of step then.
+pub(super) async fn run<D: Domain>(
+    db: &mut Dedicated,
+    projection: &D::Projection,
+    found: Outbox<D::State>,
     bytes_before: u64,
     metrics: &FeedMetrics,
 ) -> Result<Option<Run>, Error> {
-    let Outbox { head, mut changes, conversations, .. } = found;
-    let is_whole = changes.len() < OUTBOX_ROWS_MAX;
-    let mut later = changes.split_off(fitting(&changes, &conversations));
-    if !is_whole && let Some(last) = later.last().or(changes.last()) {
-        // They may be of a later moment than the snapshot: what that shows is shown with them at the latest.
-        later.extend(session.outbox_rest(last.id).await?);
-    }
-    let rendered = assembly.render(head.seq + 1, &changes, &later, &conversations);
-    let by = changes.iter().filter_map(|change| Some((change.id, change.expert_id?))).collect();
-    let body = encode(rendered.header, &rendered.entries, &by);
+    let Outbox { head, ids, state, .. } = found;
+    let (body, count) = D::render(db, projection, state).await?;
+    let ids = &ids[..count];
     let bytes = bytes_before + body.len() as u64;
-    let ids: Vec<u64> = changes.iter().map(|change| change.id).collect();
-    let Some(at) = session.sequence(head, &ids, bytes, &body).await? else {
-        metrics.sequencer_contended();
+    let Some(at) = store::sequence(db, head, ids, bytes, &body).await? else {
+        metrics.sequencer_contended.inc();
         return Ok(None);
     };
-    metrics.sequenced(ids.len() as u64);
+    metrics.sequencer_runs.inc();
+    metrics.numbered.inc_by(ids.len() as u64);
     let last = Position { seq: head.seq + ids.len() as u64, at };
     Ok(Some(Run { last, first: head.seq + 1, after_at: head.at, bytes, body: body.into() }))
 }
 
-/// Who numbered something so lately is about to number what comes next: about as long as a round and the rest
+/// An instance that numbered something so lately is about to number what comes next: about as long as a round and the rest
 /// after it take under load.
 const FOLLOW_MS_MAX: u64 = 30;
 /// Longest that something is left to others where nobody waits for it: half of [`super::FRESH_MS_MAX`]. So long those
 /// others look for it at a short pace.
 const LEFT_MS_MAX: u64 = 50;
 
-/// Whose turn it is to number. Anyone may; but the more try at once, the more try for nothing.
+/// Which instance is the leader, which numbers. Any instance may number; but the more try at once, the more try in vain.
 ///
-/// Who numbers goes on, takes all that there is each time, and ends when it sees others' numbers. Who sees others'
-/// numbers follows them, as long as they come. Else whoever has a user who waits begins: one who wrote here, or whose
-/// poll cannot be answered yet. What nobody waits for, or whose instance died, is anyone's after a while.
+/// The leader continues, takes all that there is each time, and stops when it sees another's numbers. An instance that sees
+/// another's numbers follows, as long as they come. Otherwise an instance begins that has a user who waits: one who wrote
+/// here, or whose poll cannot be answered yet. What nobody waits for, or whose leader died, is anyone's after
+/// [`LEFT_MS_MAX`].
 #[derive(Debug, Default)]
-pub struct Turn {
-    /// It is ours since there was something to number, at that time last.
+pub struct Leadership {
+    /// We lead since there was something to number, at that time last.
     ours: Option<Instant>,
     /// When others numbered something, as far as was seen.
     others: Option<Instant>,
 }
 
-impl Turn {
+impl Leadership {
     /// It was seen that others numbered something, `ago` before `now`.
     pub fn end(&mut self, now: Instant, ago: Duration) {
         *self = Self { ours: None, others: now.checked_sub(ago) };
@@ -138,7 +130,7 @@ mod tests {
     fn one_goes_on_and_the_others_follow() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let (mut one, mut two) = (Turn::default(), Turn::default());
+        let (mut one, mut two) = (Leadership::default(), Leadership::default());
         assert!(!one.take(at(0), false, None), "nobody waits");
         assert!(one.take(at(1), true, None), "somebody does");
         assert!(one.take(at(2), false, None), "and it goes on");
@@ -157,11 +149,11 @@ mod tests {
     fn what_counts_is_when_others_numbered_and_not_when_that_was_seen() {
         let now = Instant::now();
         let ago = Duration::from_millis;
-        let mut turn = Turn::default();
-        turn.end(now, ago(29));
-        assert!(!turn.is_ours(now, true));
-        turn.end(now, ago(30));
-        assert!(turn.is_ours(now, true));
+        let mut leadership = Leadership::default();
+        leadership.end(now, ago(29));
+        assert!(!leadership.is_ours(now, true));
+        leadership.end(now, ago(30));
+        assert!(leadership.is_ours(now, true));
     }
 
     /// Or something would be left to an instance that pauses.
@@ -169,7 +161,7 @@ mod tests {
     fn who_numbers_leads_for_longer_than_others_leave_it_something() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let (mut one, mut two) = (Turn::default(), Turn::default());
+        let (mut one, mut two) = (Leadership::default(), Leadership::default());
         assert!(!one.leads(at(0)));
         assert!(one.take(at(0), true, None));
         two.end(at(1), Duration::from_millis(1));
@@ -181,12 +173,12 @@ mod tests {
     fn what_is_left_is_anyones() {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let mut turn = Turn::default();
-        assert!(!turn.take(at(50), false, Some(at(0))));
-        assert!(turn.take(at(51), false, Some(at(0))));
-        turn.end(at(60), Duration::ZERO);
+        let mut leadership = Leadership::default();
+        assert!(!leadership.take(at(50), false, Some(at(0))));
+        assert!(leadership.take(at(51), false, Some(at(0))));
+        leadership.end(at(60), Duration::ZERO);
         assert!(
-            turn.take(at(61), false, Some(at(10))),
+            leadership.take(at(61), false, Some(at(10))),
             "though others are at it: it is not among what they took"
         );
     }

@@ -1,17 +1,19 @@
 //! What one event loop has of the feed: its window, those who wait on it, and whose writes it has not seen.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use slab::Slab;
 
+use super::block::Block;
 use super::cursor::{self, Cursor};
-use super::event::{Batch, QueueChange};
-use super::window::{IdMap, Window};
+use super::domain::{Domain, WindowOf};
+use super::item::{Item, Payload, Projection};
+use super::window::IdMap;
 
-/// Size of the blocks that cursors' texts and empty answers are cut from: one allocation for some hundred.
-const SCRATCH_BYTES: usize = 32 * 1_024;
 /// Writes that a loop's part waits for, at most: more than are made in the longest wait while the tail reads at all. About
 /// 100 bytes each.
 const PENDING_MAX: usize = 16_384;
@@ -21,78 +23,68 @@ const EVERYONE: u64 = 0;
 /// Somebody who waits for news.
 struct Waiter {
     user: u64,
-    /// Their client shows the waiting queue.
-    shows_queue: bool,
+    /// What they follow besides their own.
+    topic: Option<usize>,
     fired: bool,
     waker: Option<Waker>,
 }
 
 /// One event loop's part. Only that loop and the tail's short visits lock it.
-pub struct Shard {
+pub struct Shard<D: Domain> {
     /// `None` until the feed was read for the first time.
-    pub window: Option<Window>,
+    pub window: Option<WindowOf<D>>,
     waiters: Slab<Waiter>,
     waiters_of: IdMap<Vec<u32>>,
-    /// Those whose clients show the waiting queue: nobody else is touched when it changes.
-    of_queue: IdMap<()>,
-    /// Events committed by users of this instance that the window lacks, until when to wait for each. [`EVERYONE`] waits
-    /// while there were too many to note whose they are.
+    /// For each topic those who follow it: nobody else is touched when it changes.
+    followers: Box<[IdMap<()>]>,
+    /// Events committed by users of this instance that the window lacks, until when to wait for each, and how many there
+    /// are. [`EVERYONE`] waits while there were too many to note whose they are.
     pending: IdMap<Vec<(u64, Instant)>>,
-    /// How many these are.
     pending_count: usize,
-    scratch: BytesMut,
+    /// What cursors' texts and empty answers are cut from.
+    pub block: Block,
     random: u64,
 }
 
-impl Shard {
+impl<D: Domain> Shard<D> {
     /// Without a window yet.
     pub fn new(seed: u64) -> Self {
         Self {
             window: None,
             waiters: Slab::new(),
             waiters_of: IdMap::default(),
-            of_queue: IdMap::default(),
+            followers: (0..D::Projection::TOPICS).map(|_| IdMap::default()).collect(),
             pending: IdMap::default(),
             pending_count: 0,
-            scratch: BytesMut::new(),
+            block: Block::default(),
             random: seed | 1,
         }
     }
 
-    /// Takes in what was read; whom to wake.
-    pub fn apply(&mut self, batch: &Batch, now: Instant) -> Vec<Waker> {
+    /// Takes in a run's items; whom to wake.
+    pub fn apply(&mut self, items: &[Arc<Item<D::Payload>>], now: Instant) -> Vec<Waker> {
         let Some(window) = &mut self.window else { return Vec::new() };
-        window.apply(batch);
+        window.apply(items);
         if !self.pending.is_empty() {
-            let applied: std::collections::HashSet<u64> =
-                batch.entries.iter().map(|entry| entry.id).collect();
+            let applied: HashSet<u64> = items.iter().map(|item| item.id).collect();
             self.retain_writes(|id, until| !applied.contains(&id) && until > now);
         }
         let mut woken = Vec::new();
-        if batch.entries.iter().any(|entry| entry.queue != QueueChange::None) {
-            for &key in self.of_queue.keys() {
-                if let Some(waiter) = self.waiters.get_mut(key as usize) {
-                    waiter.fired = true;
-                    woken.extend(waiter.waker.take());
-                }
-            }
-        }
-        for entry in &batch.entries {
-            self.wake(entry.initiator_id, &mut woken);
-            for expert in entry.expert_id.into_iter().chain(entry.former_expert_id) {
-                self.wake(expert, &mut woken);
-            }
-        }
-        woken
-    }
-
-    fn wake(&mut self, user: u64, woken: &mut Vec<Waker>) {
-        for &key in self.waiters_of.get(&user).into_iter().flatten() {
-            if let Some(waiter) = self.waiters.get_mut(key as usize) {
+        let Self { waiters, waiters_of, followers, .. } = self;
+        let mut wake = |key: usize| {
+            if let Some(waiter) = waiters.get_mut(key) {
                 waiter.fired = true;
                 woken.extend(waiter.waker.take());
             }
+        };
+        let topics: HashSet<usize> = items.iter().filter_map(|item| item.topic()).collect();
+        for topic in topics {
+            followers[topic].keys().for_each(|&key| wake(key as usize));
         }
+        for user in items.iter().flat_map(|item| item.recipients().chain(item.withdrawn_from())) {
+            waiters_of.get(&user).into_iter().flatten().for_each(|&key| wake(key as usize));
+        }
+        woken
     }
 
     /// Whoever waits looks again.
@@ -105,11 +97,11 @@ impl Shard {
         .collect()
     }
 
-    /// Registers a waiter of `user`, whose client shows the waiting queue or not.
-    pub fn wait(&mut self, user: u64, shows_queue: bool) -> usize {
-        let key = self.waiters.insert(Waiter { user, shows_queue, fired: false, waker: None });
-        if shows_queue {
-            self.of_queue.insert(key as u64, ());
+    /// Registers a waiter of `user`, who follows this topic.
+    pub fn wait(&mut self, user: u64, topic: Option<usize>) -> usize {
+        let key = self.waiters.insert(Waiter { user, topic, fired: false, waker: None });
+        if let Some(topic) = topic {
+            self.followers[topic].insert(key as u64, ());
         }
         self.waiters_of.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(key as u32);
         key
@@ -134,8 +126,8 @@ impl Shard {
     /// Forgets the waiter.
     pub fn leave(&mut self, key: usize) {
         let Some(waiter) = self.waiters.try_remove(key) else { return };
-        if waiter.shows_queue {
-            self.of_queue.remove(&(key as u64));
+        if let Some(topic) = waiter.topic {
+            self.followers[topic].remove(&(key as u64));
         }
         if let Some(keys) = self.waiters_of.get_mut(&waiter.user) {
             keys.retain(|&other| other as usize != key);
@@ -186,19 +178,9 @@ impl Shard {
         self.pending_count = 0;
     }
 
-    /// The cursor's text, cut from a larger block.
+    /// The cursor's text.
     pub fn text_of(&mut self, cursor: Cursor) -> Bytes {
-        self.text(cursor::TEXT_BYTES, |text| text.extend_from_slice(&cursor.text()))
-    }
-
-    /// What `write` writes, at most `bytes_max`, cut from a larger block.
-    pub fn text(&mut self, bytes_max: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        if self.scratch.capacity() < bytes_max {
-            // The same block again where nothing of it is in use any more.
-            self.scratch.reserve(SCRATCH_BYTES.max(bytes_max));
-        }
-        write(&mut self.scratch);
-        self.scratch.split().freeze()
+        self.block.text(cursor::TEXT_BYTES, |text| text.extend_from_slice(&cursor.text()))
     }
 
     /// A number below `limit` (xorshift64).
@@ -212,12 +194,11 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::task::{Context, Wake};
     use std::time::Duration;
 
-    use super::super::event::{Entry, Kind};
-    use super::super::window::{Limits, Position};
+    use super::super::toy::{self, Toy};
+    use super::super::window::{Limits, Position, Window};
     use super::*;
 
     struct Nobody;
@@ -226,46 +207,27 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
-    /// A question of user 1's.
-    fn question() -> Batch {
-        let entry = Entry {
-            seq: 1,
-            id: 1,
-            at: crate::clock::Timestamp::from_micros(1),
-            group: 1,
-            kind: Kind::Opened,
-            conversation_id: 7,
-            initiator_id: 1,
-            expert_id: None,
-            former_expert_id: None,
-            conversation: None,
-            message: None,
-            queue: QueueChange::Waits,
-        };
-        Batch { entries: vec![Arc::new(entry)], waiting: 1 }
-    }
-
     #[test]
-    fn a_new_question_wakes_nobody_who_does_not_show_the_queue() {
+    fn an_item_on_a_topic_wakes_nobody_who_does_not_follow_it() {
         const HELD: u64 = 10_000;
         let limits = Limits { events_max: 100, bytes_max: usize::MAX };
-        for (shows_queue, expected) in [(false, 1), (true, HELD as usize)] {
-            let mut shard = Shard::new(1);
-            shard.window = Some(Window::new(Position::default(), limits));
+        for (topic, expected) in [(None, 1), (Some(0), HELD as usize)] {
+            let mut shard = Shard::<Toy>::new(1);
+            shard.window = Some(Window::new(Position::default(), limits, toy::Nothing));
             let waker = Waker::from(Arc::new(Nobody));
             let context = Context::from_waker(&waker);
-            let keys: Vec<usize> = (1..=HELD).map(|user| shard.wait(user, shows_queue)).collect();
+            let keys: Vec<usize> = (1..=HELD).map(|user| shard.wait(user, topic)).collect();
             assert!(keys.iter().all(|&key| !shard.is_woken(key, context.waker())));
-            // The asker is, and whoever shows the queue.
-            assert_eq!(shard.apply(&question(), Instant::now()).len(), expected);
+            // Its recipient is, and whoever follows the topic.
+            assert_eq!(shard.apply(&[toy::item(1, 1)], Instant::now()).len(), expected);
             keys.into_iter().for_each(|key| shard.leave(key));
-            assert!(shard.of_queue.is_empty() && shard.waiters_of.is_empty());
+            assert!(shard.followers[0].is_empty() && shard.waiters_of.is_empty());
         }
     }
 
     #[test]
     fn writes_that_are_never_applied_take_no_more_than_their_limit_and_nobody_is_told_too_soon() {
-        let mut shard = Shard::new(1);
+        let mut shard = Shard::<Toy>::new(1);
         let now = Instant::now();
         let long = now + Duration::from_secs(60);
         for user in 1..=PENDING_MAX as u64 {

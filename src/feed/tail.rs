@@ -1,26 +1,25 @@
 //! The one task of each instance that reads the feed, and has numbers given where they are missing.
 //!
-//! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. It numbers
-//! what has none if that is for this instance to do ([`Turn`] tells): then it reads that with its messages and
-//! conversations, makes the run of it, and applies it as everybody else does. How soon the next round comes is in
-//! [`super::pace`]; a write of our own and a poll that waits begin it at once.
+//! A round looks where the head is, what has no number, and reads the runs after its last, all in one statement. If this
+//! instance leads ([`Leadership`]), it reads what has no number with the state it left, makes the run of it, and applies that
+//! as everybody else does. How soon the next round comes is in [`super::pace`]; a write of our own and a poll that waits
+//! begin it at once.
 //!
-//! # Fresh as of when?
-//! The `since` polls need a moment F of which is certain: what was committed before F we have read, and what we
-//! have not read got, or will get, a time (`at`) later than F. **A snapshot shows all that was committed before it
-//! was asked for: in the outbox, or in runs. Once all of its outbox has been read with its number,
-//! whoever gave that, F is when that snapshot was asked for**: what was not in it is committed later, whoever numbers it
-//! has read it in a snapshot that is later still, and takes its time after that. A database whose commits hang leaves F where it
-//! is and makes the polls wait, and then 503: never an empty answer.
+//! # The watermark
+//! The `since` polls need a moment of which is certain: what was committed before it we have read, and what we have not
+//! read gets a later time (`at`). **A snapshot shows all that was committed before it was asked for, in the outbox or in
+//! runs. Once all of its outbox has been read with numbers, whoever gave them, the watermark is when that snapshot was
+//! asked for**: what it lacked is committed later, its leader reads it in a snapshot that is later still, and takes its time
+//! after that. A database whose commits hang leaves the watermark where it is and makes the polls wait, and then 503: never
+//! an empty answer.
 //!
-//! Nobody keeps a list of what a snapshot's outbox held: nothing of it is left when nothing is left whose id is as small as
-//! its newest one's. That may wait for a change that was committed later with a smaller id, and then for its number.
+//! Nobody keeps a list of what a snapshot's outbox held: nothing of it is left when no id is left that is as small as its
+//! newest one's. That may wait for a change that was committed later with a smaller id, and then for its number.
 //!
 //! # The same history?
 //! A restored backup, or a replica promoted without the last commits, gives the numbers anew to other changes. So each
-//! look also tells the time of the head, and each run that of the change before it: that must be the one we know, as
-//! numbers come again and times do not. If it is not, the windows are thrown away, and so are the positions in them
-//! ([`super::cursor`]).
+//! look also tells the time of the head, and each run that of the change before it: numbers come again and times do not. If
+//! it is not the one we know, the windows are thrown away, and so are the positions in them ([`super::cursor`]).
 //!
 //! Numbers that no change has (a *hole*: rows that somebody deleted, or the mistake of an earlier version) are not
 //! waited for either: the windows begin anew after them, and who has a position before gets all from the database.
@@ -30,14 +29,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::db::{Db, Error};
+use crate::db::{Db, Dedicated, Error};
 
-use super::assembly::Assembly;
+use super::cursor::Position;
+use super::domain::Domain;
+use super::item::Projection as _;
 use super::pace::{Pace, Round};
-use super::position::Position;
-use super::run::Run;
-use super::sequencer::Turn;
-use super::store::{Look, OUTBOX_ROWS_MAX, Open, Session};
+use super::run::{Decoded, Group, RUN_ITEMS_MAX, Run};
+use super::sequencer::Leadership;
+use super::store::{self, Look, Open};
 use super::{Feed, sequencer};
 
 /// Pause after the database failed.
@@ -50,14 +50,19 @@ const LOADED_CHANGES: u64 = 10_000;
 const READS_PER_ROUND_MAX: usize = 4;
 
 /// What the task knows between rounds.
-struct Tail {
-    feed: Weak<Feed>,
+struct Tail<D: Domain> {
+    feed: Weak<Feed<D>>,
     last: Position,
-    assembly: Assembly,
-    claim: Option<Claim>,
+    /// What the service made of the items up to there; `None` where all is to be loaded anew.
+    projection: Option<D::Projection>,
+    group: Group,
+    /// The watermark's next place, once nothing is left of what a snapshot showed without a number.
+    next_watermark: Option<NextWatermark>,
+    /// The database was lost, and that was said.
+    is_lost: bool,
     /// Changes that came with the last round.
     changes: u64,
-    turn: Turn,
+    leadership: Leadership,
     pace: Pace,
     /// Bytes of the runs up to the last.
     bytes: u64,
@@ -65,8 +70,8 @@ struct Tail {
     unreadable: u64,
 }
 
-/// What a snapshot showed without a number: when nothing is left of it, the feed is fresh as of when it was asked for.
-struct Claim {
+/// What a snapshot showed without a number: when nothing is left of it, the watermark is when it was asked for.
+struct NextWatermark {
     asked: Instant,
     /// The newest one's id.
     newest: u64,
@@ -87,31 +92,22 @@ impl From<Error> for Broken {
 }
 
 /// Runs until the feed is dropped.
-pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
+pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
     let mut tail = Tail {
         feed,
         last: Position::default(),
-        assembly: Assembly::default(),
-        claim: None,
+        projection: None,
+        group: Group::default(),
+        next_watermark: None,
+        is_lost: false,
         changes: 0,
-        turn: Turn::default(),
+        leadership: Leadership::default(),
         pace: Pace::default(),
         bytes: 0,
         unreadable: 0,
     };
-    let mut loaded = false;
-    let mut told = false;
     loop {
-        let ended = match Session::open(&db).await {
-            Ok(mut session) => match tail.read_on(&db, &mut session, &mut loaded, &mut told).await {
-                Ok(()) => {
-                    session.close().await;
-                    Ok(())
-                }
-                broken => broken,
-            },
-            Err(error) => Err(Broken::Database(error)),
-        };
+        let ended = tail.connect(&db).await;
         let Some(feed) = tail.feed.upgrade() else { return };
         if feed.closing.load(Relaxed) {
             feed.closed.close();
@@ -122,12 +118,12 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
             Err(Broken::Database(error)) => {
                 feed.away.store(true, Relaxed);
                 feed.metrics.failures.inc();
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut tail.is_lost, true) {
                     tracing::warn!(%error, "the feed lost its database");
                 }
             }
             Err(Broken::Feed(why)) => {
-                loaded = false;
+                tail.projection = None;
                 feed.metrics.resyncs.inc();
                 tracing::warn!(why, "the feed is read anew");
             }
@@ -140,17 +136,17 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
     }
 }
 
-impl Tail {
-    async fn read_on(
-        &mut self,
-        db: &Db,
-        session: &mut Session,
-        loaded: &mut bool,
-        told: &mut bool,
-    ) -> Result<(), Broken> {
-        if !*loaded {
-            self.load(session).await?;
-            *loaded = true;
+impl<D: Domain> Tail<D> {
+    async fn connect(&mut self, db: &Db) -> Result<(), Broken> {
+        let mut connection = Dedicated::open(db).await?;
+        self.read_on(db, &mut connection).await?;
+        connection.close().await;
+        Ok(())
+    }
+
+    async fn read_on(&mut self, db: &Db, connection: &mut Dedicated) -> Result<(), Broken> {
+        if self.projection.is_none() {
+            self.load(connection).await?;
         }
         loop {
             let begun = Instant::now();
@@ -159,12 +155,12 @@ impl Tail {
             };
             // A newer version may have taken away what this one reads and writes.
             db.gate().check()?;
-            self.changes = self.round(&feed, session).await?;
-            if std::mem::replace(told, false) {
+            self.changes = self.round(&feed, connection).await?;
+            if std::mem::take(&mut self.is_lost) {
                 tracing::info!("the feed has its database again");
             }
             feed.tell_ticked();
-            let leads = self.turn.leads(begun);
+            let leads = self.leadership.leads(begun);
             let is_held = feed.waiters.load(Relaxed) > 0;
             let round = Round { begun, took: begun.elapsed(), changes: self.changes, leads, is_held };
             let next = self.pace.after(round);
@@ -177,18 +173,18 @@ impl Tail {
     }
 
     /// Finds the place to begin at, and empties the windows.
-    async fn load(&mut self, session: &mut Session) -> Result<(), Broken> {
+    async fn load(&mut self, connection: &mut Dedicated) -> Result<(), Broken> {
         let asked = Instant::now();
-        let (head, clock) = session.head().await?;
+        let (head, clock) = store::head(connection).await?;
         let oldest = head.seq.saturating_sub(LOADED_CHANGES).max(self.unreadable.min(head.seq));
-        let runs = session.run_list(oldest).await?;
+        let runs = store::run_list(connection, oldest).await?;
         let Some(feed) = self.feed.upgrade() else { return Ok(()) };
         feed.set_clock(clock, asked);
         // The first of those that lead up to the newest without a gap.
-        let begins = |at: usize| at == 0 || runs[at].first != runs[at - 1].last + 1;
+        let begins = |at: usize| at == 0 || runs[at].first != runs[at - 1].last.seq + 1;
         let first = (0..runs.len()).rev().find(|&at| begins(at));
-        let reaches_head = runs.last().is_some_and(|run| run.last >= head.seq);
-        let (floor, bytes) = match first.map(|first| runs[first]).filter(|_| reaches_head) {
+        let reaches_head = runs.last().is_some_and(|run| run.last.seq >= head.seq);
+        let (floor, bytes) = match first.map(|first| &runs[first]).filter(|_| reaches_head) {
             Some(run) => (Position { seq: run.first - 1, at: run.after_at }, run.bytes),
             None => (head, 0),
         };
@@ -200,31 +196,34 @@ impl Tail {
                 "numbers that no run has: the feed begins after them, and older positions are refused"
             );
         }
-        (self.last, self.bytes, self.claim) = (floor, bytes, None);
-        let waiting = session.waiting_ids().await?;
-        self.assembly = Assembly::new(waiting.iter().map(|one| one.conversation).collect());
-        feed.restart(floor, &waiting);
+        (self.last, self.bytes, self.next_watermark) = (floor, bytes, None);
+        self.group = Group::default();
+        let projection = D::load(connection).await?;
+        feed.restart(floor, &projection);
+        self.projection = Some(projection);
         Ok(())
     }
 
     /// Reads what has numbers, and numbers what is ours to number. How many changes came with it.
-    async fn round(&mut self, feed: &Feed, session: &mut Session) -> Result<u64, Broken> {
+    async fn round(&mut self, feed: &Feed<D>, connection: &mut Dedicated) -> Result<u64, Broken> {
         // Taken back before the read, which then shows what they wait for.
         let is_wanted = feed.wanted.swap(false, Relaxed);
         let is_quiet = !is_wanted && self.changes == 0;
-        let mut leads = !is_quiet && self.turn.is_ours(Instant::now(), is_wanted);
+        let mut leads = !is_quiet && self.leadership.is_ours(Instant::now(), is_wanted);
         let before = self.last.seq;
         for _ in 0..READS_PER_ROUND_MAX {
             if !leads {
-                let (asked, look) = self.follow(feed, session).await?;
-                leads = look.open.is_some_and(|open| self.turn.take(asked, is_wanted, self.left_since(open)));
-                self.freshen(feed, asked, look.open);
+                let (asked, look) = self.follow(feed, connection).await?;
+                leads = look
+                    .open
+                    .is_some_and(|open| self.leadership.take(asked, is_wanted, self.left_since(open)));
+                self.advance_watermark(feed, asked, look.open);
                 if !leads {
                     break;
                 }
                 continue;
             }
-            match self.lead(feed, session).await? {
+            match self.lead(feed, connection).await? {
                 Some(false) => break,
                 Some(true) => feed.tell_ticked(),
                 // What others numbered is there to be read.
@@ -235,11 +234,15 @@ impl Tail {
     }
 
     /// Reads up to the head. Returns the look that reached it, and when that was asked for.
-    async fn follow(&mut self, feed: &Feed, session: &mut Session) -> Result<(Instant, Look), Broken> {
-        let behind_max = BEHIND_CHANGES_MIN.max(feed.settings.window_events as u64);
+    async fn follow(
+        &mut self,
+        feed: &Feed<D>,
+        connection: &mut Dedicated,
+    ) -> Result<(Instant, Look), Broken> {
+        let behind_max = BEHIND_CHANGES_MIN.max(feed.config.feed_window_events as u64);
         loop {
             let asked = Instant::now();
-            let look = session.look(self.last.seq, self.bytes).await?;
+            let look = store::look(connection, self.last.seq, self.bytes).await?;
             feed.metrics.looks.inc();
             let open = look.open.map_or(0, |open| open.newest - open.oldest + 1);
             self.read(feed, asked, look.clock, look.head, open)?;
@@ -248,7 +251,7 @@ impl Tail {
             }
             if look.head != self.last {
                 let ago = look.clock.micros().saturating_sub(look.head.at.micros());
-                self.turn.end(asked, Duration::from_micros(ago.try_into().unwrap_or(0)));
+                self.leadership.end(asked, Duration::from_micros(ago.try_into().unwrap_or(0)));
             }
             for run in &look.runs {
                 self.apply(feed, run)?;
@@ -263,19 +266,20 @@ impl Tail {
     }
 
     /// Numbers what has no number: whether more is left. `None` when others were faster.
-    async fn lead(&mut self, feed: &Feed, session: &mut Session) -> Result<Option<bool>, Broken> {
+    async fn lead(&mut self, feed: &Feed<D>, connection: &mut Dedicated) -> Result<Option<bool>, Broken> {
         let asked = Instant::now();
-        let found = session.outbox().await?;
+        let found = D::outbox(connection).await?;
         feed.metrics.reads.inc();
-        self.read(feed, asked, found.clock, found.head, found.changes.len() as u64)?;
+        self.read(feed, asked, found.clock, found.head, found.ids.len() as u64)?;
         if found.head != self.last {
             return Ok(None);
         }
-        let mut ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
-        let is_whole = ids.len() < OUTBOX_ROWS_MAX;
+        let Some(projection) = &self.projection else { return Ok(None) };
+        let mut ids = found.ids.clone();
+        let is_whole = ids.len() < RUN_ITEMS_MAX;
         if !ids.is_empty() {
-            self.turn.keep(asked);
-            let run = sequencer::run(session, &self.assembly, found, self.bytes, &feed.metrics).await?;
+            self.leadership.keep(asked);
+            let run = sequencer::run::<D>(connection, projection, found, self.bytes, &feed.metrics).await?;
             let Some(run) = run else { return Ok(None) };
             self.apply(feed, &run)?;
             // What did not fit into the run is next.
@@ -283,7 +287,7 @@ impl Tail {
         }
         let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Open { oldest, newest });
         if is_whole {
-            self.freshen(feed, asked, left);
+            self.advance_watermark(feed, asked, left);
         }
         Ok(Some(left.is_some() || !is_whole))
     }
@@ -291,7 +295,7 @@ impl Tail {
     /// Takes in what every read shows: the head, the database's clock, and how much has no number.
     fn read(
         &self,
-        feed: &Feed,
+        feed: &Feed<D>,
         asked: Instant,
         clock: Timestamp,
         head: Position,
@@ -310,52 +314,52 @@ impl Tail {
     }
 
     /// Takes in the run that follows.
-    fn apply(&mut self, feed: &Feed, run: &Run) -> Result<(), Broken> {
+    fn apply(&mut self, feed: &Feed<D>, run: &Run) -> Result<(), Broken> {
         if run.first != self.last.seq + 1 {
             return Err(Broken::Feed("numbers are missing"));
         }
         if run.after_at != self.last.at {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
-        let decoded = run
-            .decode(self.assembly.group(run.first))
-            .ok()
-            .filter(|(_, batch)| batch.entries.len() as u64 == run.count());
-        let Some((header, batch)) = decoded else {
+        let decoded = D::decode(&run.body).and_then(|Decoded { is_cut, items }| {
+            let group = self.group.next(run.first, is_cut);
+            run.items(items, group)
+        });
+        let (Some(items), Some(projection)) = (decoded, &mut self.projection) else {
             self.unreadable = run.last.seq;
             return Err(Broken::Feed("a run cannot be read"));
         };
         (self.last, self.bytes) = (run.last, run.bytes);
-        self.assembly.apply(header, &batch);
+        projection.apply(&items);
         let now = Timestamp::now().micros();
-        for entry in &batch.entries {
-            feed.metrics.lagged(now - entry.at.micros());
+        for item in &items {
+            feed.metrics.lag.observe((now - item.at.micros()).max(0) as f64 / 1e6);
         }
-        feed.metrics.events.inc_by(batch.entries.len() as u64);
-        feed.publish(&batch);
+        feed.metrics.events.inc_by(items.len() as u64);
+        feed.publish(&items);
         Ok(())
     }
 
     /// Since when something of this lacks its number, if that is longer than this read.
     fn left_since(&self, open: Open) -> Option<Instant> {
-        self.claim.as_ref().filter(|claim| open.oldest <= claim.newest).map(|claim| claim.asked)
+        self.next_watermark.as_ref().filter(|next| open.oldest <= next.newest).map(|next| next.asked)
     }
 
     /// Takes in what a snapshot that was asked for at `asked` left without a number.
-    fn freshen(&mut self, feed: &Feed, asked: Instant, open: Option<Open>) {
+    fn advance_watermark(&mut self, feed: &Feed<D>, asked: Instant, open: Option<Open>) {
         let fresh = match open {
             None => {
-                self.claim = None;
+                self.next_watermark = None;
                 Some(asked)
             }
             Some(Open { oldest, newest }) => {
-                let proven = self.claim.take_if(|claim| claim.newest < oldest).map(|claim| claim.asked);
-                self.claim.get_or_insert(Claim { asked, newest });
+                let proven = self.next_watermark.take_if(|next| next.newest < oldest).map(|next| next.asked);
+                self.next_watermark.get_or_insert(NextWatermark { asked, newest });
                 proven
             }
         };
         if let Some(fresh) = fresh {
-            feed.fresh.store(feed.micros_since_born(fresh), Relaxed);
+            feed.watermark.store(feed.micros_since_born(fresh), Relaxed);
         }
     }
 }

@@ -58,7 +58,6 @@ impl Limit {
 }
 
 /// What counts as one address.
-#[must_use]
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
@@ -105,7 +104,6 @@ enum Room {
 }
 
 /// An attempt that was admitted. It counts, unless it is forgiven.
-#[must_use]
 pub struct Attempt<'a> {
     attempts: &'a Attempts,
     keys: Keys,
@@ -136,9 +134,6 @@ impl Drop for Attempt<'_> {
 
 impl Attempts {
     /// A limiter that has counted nothing yet.
-    ///
-    /// # Errors
-    /// When the metric's name is taken: a mistake of ours.
     pub fn new(address_max: u32, registry: &Registry) -> Result<Self, prometheus::Error> {
         let about = "Sign-ins and registrations answered by 429, by limit.";
         let refused = metrics::counters(registry, "auth_attempts_refused_total", about, &["limit"])?;

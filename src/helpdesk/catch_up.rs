@@ -20,8 +20,9 @@ use crate::chassis::list::List;
 use crate::chassis::{ANSWER_BYTES_MAX, Error};
 use crate::clock::Timestamp;
 use crate::db::Connection;
-use crate::feed::{Class, window};
+use crate::feed::window;
 
+use super::changes::Class;
 use super::model::LIST_MAX;
 use super::timeline::{self, Texts};
 use super::{Helpdesk, conversations, store};

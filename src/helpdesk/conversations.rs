@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::chassis::{Error, Response, list, response};
-use crate::feed::resource::Conversation;
-use crate::feed::{self, NewEvent};
 use crate::transaction;
 
+use super::changes::{self, NewEvent};
 use super::idempotency::{self, Once};
+use super::resource::Conversation;
 use super::{Helpdesk, store};
 
 /// The answer to what is not there and to what is somebody else's.
@@ -42,7 +42,7 @@ pub async fn open(
         // It was made this moment: only its initiator can be missing.
         let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(Error::unauthenticated())?;
         let text = idempotency::finish(db, once.as_ref(), one(&conversation, caller)).await?;
-        let event = feed::record_and_commit(db, &NewEvent::opened(id)).await?;
+        let event = changes::record_and_commit(db, &NewEvent::opened(id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
     desk.wrote(caller, event);

@@ -7,10 +7,9 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::chassis::{Error, Response, list, response};
 use crate::db::Connection;
-use crate::feed::queue::Queue;
-use crate::feed::{self, NewEvent};
 use crate::{transaction, users};
 
+use super::changes::{self, NewEvent, Queue};
 use super::conversations::{self, NOT_FOUND};
 use super::model::{ProfileChange, QUEUE_PAGE};
 use super::{Helpdesk, refusal, store, success};
@@ -37,14 +36,14 @@ pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resul
     drop(db);
     let mut total = waiting.len() as u64;
     if total >= QUEUE_PAGE {
-        let counted = desk.feed.waiting_total_now(event_loop).await;
-        total = total.max(counted.unwrap_or_else(|_| desk.feed.waiting_total(event_loop)));
+        let _or_as_far_as_is_known = desk.feed.caught_up(event_loop).await;
+        total = total.max(desk.feed.waiting_total(event_loop));
     }
     let queue = Queue {
         waiting: list::array(&waiting, |one, json| one.write_json(one.unread_by_others(), json)).into(),
         assigned: conversations::json(&assigned, caller).into(),
     };
-    let answer = response::json_text(StatusCode::OK, queue.json(b"", b""));
+    let answer = response::json_text(StatusCode::OK, queue.json());
     Ok(response::with_header(answer, TOTAL_COUNT, HeaderValue::from(total)))
 }
 
@@ -57,7 +56,7 @@ pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Resul
             return Err(standing.map_or(NOT_FOUND, |_| ALREADY_ASSIGNED));
         }
         store::assignment_insert(db, conversation, caller).await?;
-        Ok(Some(feed::record_and_commit(db, &NewEvent::claimed(conversation, caller)).await?))
+        Ok(Some(changes::record_and_commit(db, &NewEvent::claimed(conversation, caller)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(success())
@@ -72,7 +71,7 @@ pub async fn unclaim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
             return Err(standing.map_or(NOT_FOUND, |_| NOT_ASSIGNED));
         }
         store::assignment_end(db, "unassigned", conversation, caller).await?;
-        Ok(Some(feed::record_and_commit(db, &NewEvent::unclaimed(conversation, caller)).await?))
+        Ok(Some(changes::record_and_commit(db, &NewEvent::unclaimed(conversation, caller)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(success())
@@ -90,7 +89,7 @@ pub async fn resolve(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
             };
         }
         store::assignment_end(db, "resolved", conversation, caller).await?;
-        Ok(Some(feed::record_and_commit(db, &NewEvent::resolved(conversation, caller)).await?))
+        Ok(Some(changes::record_and_commit(db, &NewEvent::resolved(conversation, caller)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(success())

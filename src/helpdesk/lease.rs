@@ -26,9 +26,9 @@ use prometheus::IntCounter;
 
 use crate::db::{self, Db};
 use crate::feed::window::IdMap;
-use crate::feed::{self, Feed, NewEvent};
 use crate::transaction;
 
+use super::changes::{self, Feed, NewEvent};
 use super::store;
 
 /// Longest pause between two rounds.
@@ -200,7 +200,7 @@ impl Lease {
             }
             store::conversation_unclaim(db, conversation, expert).await?;
             store::assignment_end(db, "unassigned", conversation, expert).await?;
-            feed::record_and_commit(db, &NewEvent::unclaimed(conversation, expert)).await.map(Some)
+            changes::record_and_commit(db, &NewEvent::unclaimed(conversation, expert)).await.map(Some)
         })
     }
 }

@@ -18,13 +18,11 @@ pub struct Key {
 
 impl Key {
     /// After every message of that time.
-    #[must_use]
     pub const fn end_of(at: Timestamp) -> Self {
         Self { at, id: i64::MAX as u64 }
     }
 
     /// Before every message of that time.
-    #[must_use]
     pub const fn begin_of(at: Timestamp) -> Self {
         Self { at, id: 0 }
     }
@@ -83,7 +81,6 @@ pub struct Merge {
 
 impl Merge {
     /// Of no conversation yet.
-    #[must_use]
     pub fn new(end: End, wanted: usize) -> Self {
         Self { end, wanted, runs: Vec::new(), keys: Vec::new(), horizon: None }
     }
@@ -102,7 +99,6 @@ impl Merge {
     }
 
     /// Whether the wanted end may hold messages of conversations that were not added yet.
-    #[must_use]
     pub fn lacks_conversations(&self) -> bool {
         self.horizon.is_some_and(|horizon| self.end.rank(horizon) < self.limit())
     }
@@ -118,7 +114,6 @@ impl Merge {
 
     /// What to read next, of at most so many conversations, the most promising first; nothing when all is known that
     /// can be without further conversations.
-    #[must_use]
     pub fn reads(&self, most: usize) -> Vec<Read> {
         let horizon = self.horizon.map_or((i64::MAX, i64::MAX), |horizon| self.end.rank(horizon));
         let limit = self.limit().min(horizon);
@@ -157,7 +152,6 @@ impl Merge {
     }
 
     /// The wanted end, in order, as far as it is known to be whole.
-    #[must_use]
     pub fn keys(mut self) -> Vec<Key> {
         let end = self.end;
         self.keys.sort_unstable_by_key(|&key| end.rank(key));

@@ -14,9 +14,9 @@ use crate::chassis::list::List;
 use crate::chassis::{Error, Response, response};
 use crate::clock::Timestamp;
 use crate::db::Connection;
-use crate::feed::{self, NewEvent};
 use crate::transaction;
 
+use super::changes::{self, NewEvent};
 use super::conversations::NOT_FOUND;
 use super::idempotency::{self, Once};
 use super::merge::Key;
@@ -78,7 +78,7 @@ pub async fn post(
         }
         let message = store::message_insert(db, posting, content).await?;
         let text = idempotency::finish(db, once.as_ref(), timeline::json(&message)).await?;
-        let event = feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
+        let event = changes::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
     desk.wrote(caller, event);
@@ -133,7 +133,7 @@ pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response,
         if !store::message_read(db, id, conversation, sender).await? {
             return Ok(None);
         }
-        Ok(Some(feed::record_and_commit(db, &NewEvent::read(conversation, id)).await?))
+        Ok(Some(changes::record_and_commit(db, &NewEvent::read(conversation, id)).await?))
     })?;
     desk.wrote(caller, event);
     Ok(super::success())

@@ -8,6 +8,7 @@
 //! | `/expert/…` | `experts` |
 //! | `/api/…` | `updates`, and `stream` for server-sent events; `catch_up` for what memory cannot answer |
 //!
+//! [`changes`] says to the [`crate::feed`] what a change means: who sees it, what it shows, what it does to the queue.
 //! `timeline` reads messages across conversations, in the order of time; [`merge`] is how. `lease` takes back what an
 //! expert who is gone has claimed, `counts` sees to it that `messageCount` is right, `profiles` knows who is an expert.
 //!
@@ -24,6 +25,7 @@
 mod accounts;
 mod attempts;
 mod catch_up;
+pub mod changes;
 mod conversations;
 mod counts;
 mod experts;
@@ -33,6 +35,7 @@ pub mod merge;
 mod messages;
 pub mod model;
 mod profiles;
+pub mod resource;
 pub mod routes;
 mod seed;
 pub mod store;
@@ -54,7 +57,6 @@ use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db, Packet, Statement};
-use crate::feed::{Class, Feed};
 use crate::metrics;
 use crate::page;
 use crate::service::{Context, Service};
@@ -63,6 +65,7 @@ use crate::users;
 
 use attempts::{Attempts, network};
 use catch_up::Cuts;
+use changes::{Class, Feed};
 use idempotency::Once;
 use lease::{Lease, Presence};
 use model::{Credentials, ProfileChange, Reply};
@@ -88,27 +91,12 @@ pub struct Helpdesk {
     metrics: Metrics,
 }
 
-/// What only the help desk counts.
-struct Metrics {
-    sign_ins_failed: IntCounter,
-    replies_refused: IntCounter,
-    claims_lapsed: IntCounter,
-}
-
-impl Metrics {
-    fn new(registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help| metrics::counter(registry, name, help);
-        Ok(Self {
-            sign_ins_failed: counter("auth_sign_ins_failed_total", "Sign-ins refused for name or password.")?,
-            replies_refused: counter(
-                "helpdesk_replies_refused_total",
-                "Replies refused because somebody else had posted since what their sender had seen.",
-            )?,
-            claims_lapsed: counter(
-                "helpdesk_claims_lapsed_total",
-                "Claims taken back by this instance because their expert was gone.",
-            )?,
-        })
+crate::metrics! {
+    /// What only the help desk counts.
+    struct Metrics {
+        sign_ins_failed: IntCounter = "auth_sign_ins_failed_total", "Sign-ins refused for name or password.";
+        replies_refused: IntCounter = "helpdesk_replies_refused_total", "Replies refused because somebody else had posted since what their sender had seen.";
+        claims_lapsed: IntCounter = "helpdesk_claims_lapsed_total", "Claims taken back by this instance because their expert was gone.";
     }
 }
 
@@ -141,7 +129,8 @@ impl Service for Helpdesk {
         let metrics = Metrics::new(&context.registry).map_err(text)?;
         register_hasher(&hasher, &context.registry).map_err(text)?;
         let attempts = Attempts::new(context.config.address_attempts_max, &context.registry).map_err(text)?;
-        let feed = context.feed()?;
+        let feed = changes::start(context.of_feed(), &context.registry).map_err(text)?;
+        context.adopt(&feed);
         context.let_users_in();
         let (db, tasks) = (Arc::downgrade(&context.db), &context.tasks);
         let counted = db.clone();

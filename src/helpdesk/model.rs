@@ -91,7 +91,6 @@ pub struct Credentials {
 
 impl Credentials {
     /// Reads both; what is no text is blank.
-    #[must_use]
     pub fn of(fields: &Fields) -> Self {
         let text = |name| fields.text(name).ok().flatten().unwrap_or_default();
         let password = text("password");
@@ -103,7 +102,6 @@ impl Credentials {
 
     /// What is wrong with them for a new account. Names are kept byte for byte, so what could not be told
     /// apart on a screen, or in the database's padded comparisons, is refused.
-    #[must_use]
     pub fn mistakes(&self) -> Mistakes {
         let mut mistakes: Mistakes = Vec::new();
         let name = &self.username;
@@ -131,7 +129,6 @@ impl Credentials {
 
     /// Whether an account could have them at all; what could not needs no look at the database. A space at the
     /// end would be overlooked there: it makes no other name of `ann ` than of `ann`.
-    #[must_use]
     pub fn are_possible(&self) -> bool {
         let name = self.username.as_str();
         !name.is_empty()
@@ -177,7 +174,6 @@ pub struct Reply {
 
 impl Reply {
     /// Reads all of it.
-    #[must_use]
     pub fn of(fields: &Fields) -> Self {
         let last_seen = match fields.value("lastSeenMessageId") {
             None => Ok(None),

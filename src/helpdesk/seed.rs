@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::auth::password::{self, Hasher};
 use crate::db::{Db, Error};
-use crate::feed::{self, NewEvent};
 use crate::transaction;
 
+use super::changes::{self, NewEvent};
 use super::store;
 
 /// Names and passwords of the demo users.
@@ -36,9 +36,6 @@ pub enum SeedError {
 }
 
 /// Adds what is missing; lines for the user's terminal.
-///
-/// # Errors
-/// See [`SeedError`].
 pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, SeedError> {
     let hasher = Hasher::new(hash_concurrency)?;
     let mut ids = Vec::new();
@@ -84,7 +81,7 @@ async fn questions(db: &Db, asks: u64, answers: u64) -> Result<(), Error> {
 async fn open(db: &Db, asks: u64, title: &str) -> Result<u64, Error> {
     transaction!(db, db => {
         let conversation = store::conversation_insert(db, title, asks).await?;
-        feed::record_and_commit(db, &NewEvent::opened(conversation)).await?;
+        changes::record_and_commit(db, &NewEvent::opened(conversation)).await?;
         Ok::<_, Error>(conversation)
     })
 }
@@ -93,7 +90,7 @@ async fn claim(db: &Db, conversation: u64, answers: u64) -> Result<(), Error> {
     transaction!(db, db => {
         store::conversation_claim(db, conversation, answers).await?;
         store::assignment_insert(db, conversation, answers).await?;
-        feed::record_and_commit(db, &NewEvent::claimed(conversation, answers)).await.map(drop)
+        changes::record_and_commit(db, &NewEvent::claimed(conversation, answers)).await.map(drop)
     })
 }
 
@@ -102,6 +99,6 @@ async fn say(db: &Db, conversation: u64, sender: u64, content: &str) -> Result<(
         let posting = store::conversation_bump(db, conversation, sender).await?;
         let posting = posting.ok_or_else(|| Error::Internal("nobody posts there".to_owned()))?;
         let message = store::message_insert(db, posting, content.to_owned()).await?;
-        feed::record_and_commit(db, &NewEvent::message(conversation, message.id)).await.map(drop)
+        changes::record_and_commit(db, &NewEvent::message(conversation, message.id)).await.map(drop)
     })
 }

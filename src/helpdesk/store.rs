@@ -1,15 +1,16 @@
 //! The help desk's SQL: one function for each statement, one statement for each file in `sql/helpdesk/`.
 
+pub mod changes;
 mod records;
 
 use crate::clock::Timestamp;
 use crate::db::{Columns, Connection, Error, Literal, Record};
-use crate::feed::resource::{Conversation, Message};
 
 use super::merge::{End, Key, Read};
 use super::model::{Assignment, LIST_MAX, Profile, User};
+use super::resource::{Conversation, Message};
 
-crate::statements! { "helpdesk":
+crate::statements! { "helpdesk" and "conversation":
     USER_INSERT = "user_insert";
     USER_CREDENTIALS = "user_credentials";
     USER_CREDENTIALS_BY_KEY = "user_credentials_by_key";
@@ -51,6 +52,11 @@ crate::statements! { "helpdesk":
     IDEMPOTENCY_ANSWER = "idempotency_answer";
     IDEMPOTENCY_LOCK = "idempotency_lock";
     IDEMPOTENCY_PURGE = "idempotency_purge";
+    OUTBOX = "outbox";
+    OUTBOX_REST = "outbox_rest";
+    WAITING_PAGE = "waiting_page";
+    ASSIGNED_64 = "assigned_64";
+    WAITING_IDS = "waiting_ids";
 }
 
 crate::packets! { "helpdesk":
@@ -65,6 +71,7 @@ crate::packets! { "helpdesk":
     MESSAGE_LIST_BY_IDS = "message_list_by_ids";
     USER_ASKED = "user_asked";
     USER_LIST_NAMES = "user_list_names";
+    RECORD = "record";
 }
 
 type Outcome<T> = Result<T, Error>;

@@ -11,11 +11,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
 use crate::chassis::response::{Body, Pieces};
 use crate::chassis::{Answer, Error, Request, Response};
+use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
-use crate::feed::{Cursor, CursorAsk};
 
+use super::changes::CursorAsk;
 use super::lease::Presence;
-use super::updates::{BAD_CURSOR, found_by_cursor, read_state, shown};
+use super::updates::{BAD_CURSOR, by_cursor, read_state, shown};
 use super::{Helpdesk, profiles, updates};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
@@ -43,12 +44,12 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
         return Ok(Answer::detached(async move {
             let (state, cursor) = read_state(&desk, event_loop, caller.user_id, shown).await?;
             let is_expert = shown.queue && profiles::look(&desk, caller.user_id).await?;
-            let ask = CursorAsk::new(cursor, shown).with_queue(is_expert);
+            let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert);
             let first = event(&state, cursor);
             Ok(events(begin(desk, caller, event_loop, ask, Some(first))))
         }));
     };
-    let ask = CursorAsk::new(cursor, shown);
+    let ask = CursorAsk { cursor, ask: shown.into() };
     Ok(match desk.profiles.known(caller.user_id) {
         None if shown.queue => Answer::detached(async move {
             let ask = ask.with_queue(profiles::look(&desk, caller.user_id).await?);
@@ -68,10 +69,10 @@ async fn resumed_stream(
     event_loop: usize,
     ask: CursorAsk,
 ) -> Result<Response, Error> {
-    Ok(match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
-        CursorPoll::Reset => found_by_cursor(&desk, event_loop, CursorPoll::Reset, ask.tells.shown),
-        _ => events(begin(desk, caller, event_loop, ask, None)),
-    })
+    match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
+        CursorPoll::Reset => by_cursor(&desk, event_loop, CursorPoll::Reset, ask),
+        _ => Ok(events(begin(desk, caller, event_loop, ask, None))),
+    }
 }
 
 /// The answer whose body they are.
@@ -86,7 +87,7 @@ fn events(pieces: Pieces) -> Response {
 }
 
 /// Where a stream is.
-struct Position {
+struct Listener {
     desk: Arc<Helpdesk>,
     caller: Caller,
     event_loop: usize,
@@ -106,14 +107,14 @@ fn begin(
     first: Option<Bytes>,
 ) -> Pieces {
     let _present = desk.holds(event_loop, caller.user_id);
-    let position = Position { desk, caller, event_loop, ask, first, is_over: false, _present };
-    Box::pin(stream::unfold(position, |mut position| async move {
-        let piece = position.next().await?;
-        Some((piece, position))
+    let listener = Listener { desk, caller, event_loop, ask, first, is_over: false, _present };
+    Box::pin(stream::unfold(listener, |mut listener| async move {
+        let piece = listener.next().await?;
+        Some((piece, listener))
     }))
 }
 
-impl Position {
+impl Listener {
     /// The next piece; `None` ends the stream, and the client comes again with its last id.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {

@@ -29,10 +29,10 @@ use std::collections::{HashMap, HashSet};
 use crate::chassis::list::List;
 use crate::clock::Timestamp;
 use crate::db::{Connection, Error};
-use crate::feed::resource::Message;
 
 use super::merge::{End, Key, Merge};
 use super::model::LIST_MAX;
+use super::resource::Message;
 use super::store;
 
 /// Conversations added to a merge at once.
@@ -51,9 +51,6 @@ const FIRST: Key = Key::begin_of(Timestamp::MIN);
 const LAST: Key = Key::end_of(Timestamp::MAX);
 
 /// The keys of the newest messages of all conversations of `viewer`, newest first.
-///
-/// # Errors
-/// The database's.
 pub async fn newest(db: &mut Connection, viewer: u64) -> Result<Vec<Key>, Error> {
     let mut merge = Merge::new(End::Newest, LIST_MAX as usize);
     let (mut last, mut looked_at) = (LAST, 0);
@@ -72,9 +69,6 @@ pub async fn newest(db: &mut Connection, viewer: u64) -> Result<Vec<Key>, Error>
 }
 
 /// The keys of the newest messages of one conversation, newest first.
-///
-/// # Errors
-/// The database's.
 pub async fn newest_of(db: &mut Connection, conversation: u64) -> Result<Vec<Key>, Error> {
     let mut merge = Merge::new(End::Newest, LIST_MAX as usize);
     merge.add(LAST, &[(conversation, LAST)], None);
@@ -83,9 +77,6 @@ pub async fn newest_of(db: &mut Connection, conversation: u64) -> Result<Vec<Key
 }
 
 /// The keys of the oldest messages after `since` of all conversations of `viewer`, oldest first, at most `wanted`.
-///
-/// # Errors
-/// The database's.
 pub async fn oldest_since(
     db: &mut Connection,
     viewer: u64,
@@ -131,15 +122,11 @@ pub struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// Of `keys`, in their order.
-    #[must_use]
     pub fn of(keys: &'a [Key]) -> Self {
         Self { keys, page: TEXTS_PAGE, names: HashMap::new() }
     }
 
     /// The next page; empty after the last.
-    ///
-    /// # Errors
-    /// The database's.
     pub async fn next(&mut self, db: &mut Connection) -> Result<Vec<Message>, Error> {
         let (page, rest) = self.keys.split_at(self.page.min(self.keys.len()));
         (self.keys, self.page) = (rest, 4 * TEXTS_PAGE);
@@ -165,9 +152,6 @@ impl<'a> Texts<'a> {
 }
 
 /// The messages of these keys, newest first, as a list from the oldest that fits; those that `is_shown` says.
-///
-/// # Errors
-/// The database's.
 pub async fn list(
     db: &mut Connection,
     newest_first: &[Key],

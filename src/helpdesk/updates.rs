@@ -1,8 +1,8 @@
 //! What is new: the poll path, and what the product exists for.
 //!
-//! Nearly every poll is answered here and now from the feed's memory: a user's number is looked up and compared,
-//! and a constant goes out in the header map that the request came in. What must wait for the feed's tail is
-//! held on the event loop; only what reaches back further than memory asks the database.
+//! Nearly every poll is answered here and now from the feed's memory: a user's number is looked up and compared, and a
+//! constant goes out in the header map that the request came in. What must wait for the feed's tail is held on the event
+//! loop; only what reaches back further than memory asks the database.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use http::{HeaderMap, StatusCode};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
 use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, list, response};
 use crate::clock::Timestamp;
-use crate::feed::answer::{List, Updates};
-use crate::feed::poll::{Asked, CursorPoll, SincePoll, Unavailable};
-use crate::feed::{Class, Cursor, CursorAsk, Shown};
+use crate::feed::Cursor;
+use crate::feed::poll::{BeyondMemory, CursorPoll, SincePoll, Unavailable};
 
+use super::changes::{Class, CursorAsk, List, Shown, Updates};
 use super::{Helpdesk, catch_up, conversations, messages, profiles, store, timeline};
 
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("x-updates-cursor");
@@ -31,7 +31,7 @@ const BAD_PARTS: Error = Error::bad_request("parts must be of conversations, mes
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
         match error {
-            Unavailable::Stale | Unavailable::Lists(_) => Self::Unavailable(error.to_string()),
+            Unavailable::Stale | Unavailable::Failed(_) => Self::Unavailable(error.to_string()),
             Unavailable::Full => Self::busy("the feed's waiting room"),
         }
     }
@@ -71,7 +71,7 @@ pub fn since(
             poll().everything()
         });
     };
-    Ok(match desk.feed.since_poll(event_loop, user, class, since, now) {
+    Ok(match desk.feed.since(event_loop, user, class, since, now) {
         SincePoll::Unchanged(cursor) => {
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
@@ -80,7 +80,7 @@ pub fn since(
         SincePoll::Later => {
             let poll = poll();
             Answer::held(async move {
-                match poll.desk.feed.since_later(event_loop, user, class, since).await {
+                match poll.desk.feed.since_waiting(event_loop, user, class, since).await {
                     Ok(found) => poll.answer(found, HeaderMap::new()),
                     Err(error) => Answer::now(Err(error.into())),
                 }
@@ -99,22 +99,21 @@ struct Poll {
 }
 
 impl Poll {
-    fn answer(self, found: SincePoll, headers: HeaderMap) -> Answer {
+    fn answer(self, found: SincePoll<Class>, headers: HeaderMap) -> Answer {
         match found {
             SincePoll::Unchanged(cursor) => {
                 let mut nothing = response::reusing(headers, NOTHING);
                 mark(nothing.headers_mut(), cursor);
                 Answer::now(Ok(nothing))
             }
-            SincePoll::Changed(json, cursor) => Answer::now(Ok(self.found(headers, json, cursor))),
+            SincePoll::Changed(json, cursor) => {
+                let found = response::reusing(headers, list::joined(&json));
+                Answer::now(Ok(marked(&self.desk, self.event_loop, found, cursor)))
+            }
             SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
             SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked)),
-            SincePoll::Later => Answer::now(Err(Unavailable::Stale.into())),
+            SincePoll::Later | SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
         }
-    }
-
-    fn found(&self, headers: HeaderMap, json: Bytes, cursor: Cursor) -> Response {
-        marked(&self.desk, self.event_loop, response::reusing(headers, json), cursor)
     }
 
     /// Without `since`: all there is.
@@ -143,13 +142,15 @@ impl Poll {
         let mut json = NOTHING;
         if profiles::look(&desk, caller).await? {
             let found = match since {
-                Some(since) => Some(desk.feed.since_later(event_loop, caller, class, since).await?),
+                Some(since) => Some(desk.feed.since_waiting(event_loop, caller, class, since).await?),
                 None => None,
             };
             match found {
                 Some(SincePoll::Unchanged(_)) => {}
-                Some(SincePoll::Changed(queue, position)) => (json, cursor) = (queue, position),
-                _ => json = desk.feed.queue(event_loop, caller).await?.json(b"[", b"]"),
+                Some(SincePoll::Changed(queue, position)) => {
+                    (json, cursor) = (list::joined(&queue), position)
+                }
+                _ => json = list::joined(&[desk.feed.queue(event_loop, caller).await?.json()]),
             }
         }
         Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
@@ -159,7 +160,7 @@ impl Poll {
         Answer::held(async move {
             let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
             Answer::now(queue.map_err(Error::from).map(|queue| {
-                let json = response::json_text(StatusCode::OK, queue.json(b"[", b"]"));
+                let json = response::json_text(StatusCode::OK, list::joined(&[queue.json()]));
                 marked(&self.desk, self.event_loop, json, cursor)
             }))
         })
@@ -168,7 +169,7 @@ impl Poll {
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
-    async fn ask_database(self, asked: Asked) -> Result<Response, Error> {
+    async fn ask_database(self, asked: BeyondMemory<Class>) -> Result<Response, Error> {
         let since = asked.since;
         let found = catch_up::since(&self.desk, self.caller, self.class, since).await?;
         let answer = response::json_text(StatusCode::OK, found.json);
@@ -211,7 +212,8 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id, shown)));
     };
-    let ask = CursorAsk::new(Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?, shown);
+    let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
+    let ask = CursorAsk { cursor, ask: shown.into() };
     let user = caller.user_id;
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);
@@ -230,24 +232,24 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             }
         }));
     }
-    Ok(match desk.feed.cursor_poll(event_loop, user, ask, request.came) {
-        CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor, shown);
-            mark(request.reused(), nothing.cursor);
-            Answer::Reused(nothing.json)
+    Ok(match desk.feed.poll(event_loop, user, ask, request.came) {
+        Ok(unchanged) => {
+            mark(request.reused(), unchanged.cursor);
+            Answer::Reused(unchanged.json)
         }
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
             Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
         }
-        CursorPoll::Later => {
+        Err(CursorPoll::Later) => {
             let desk = desk.clone();
             Answer::held(async move {
                 let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
-                let answer = found.map(|found| found_by_cursor(&desk, event_loop, found, shown));
-                Answer::now(answer.map_err(Error::from))
+                Answer::now(
+                    found.map_err(Error::from).and_then(|found| by_cursor(&desk, event_loop, found, ask)),
+                )
             })
         }
-        found => Answer::now(Ok(found_by_cursor(desk, event_loop, found, shown))),
+        Err(found) => Answer::now(by_cursor(desk, event_loop, found, ask)),
     })
 }
 
@@ -268,7 +270,7 @@ async fn hold(
         (Ok(CursorPoll::Unchanged(cursor)), _) => {
             Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
         }
-        (Ok(found), _) => Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown)),
+        (Ok(found), _) => by_cursor(&desk, event_loop, found, ask),
     })
 }
 
@@ -281,7 +283,7 @@ async fn cursor_if_expert(
 ) -> Result<Response, Error> {
     let ask = ask.with_queue(profiles::look(&desk, user).await?);
     let found = desk.feed.cursor_later(event_loop, user, ask).await?;
-    Ok(found_by_cursor(&desk, event_loop, found, ask.tells.shown))
+    by_cursor(&desk, event_loop, found, ask)
 }
 
 /// What the client shows, as it says.
@@ -295,26 +297,27 @@ pub(super) fn shown(
     }
 }
 
-pub(super) fn found_by_cursor(
+/// The answer to a cursor poll.
+pub(super) fn by_cursor(
     desk: &Helpdesk,
     event_loop: usize,
     found: CursorPoll,
-    shown: Shown,
-) -> Response {
-    match found {
+    ask: CursorAsk,
+) -> Result<Response, Error> {
+    Ok(match found {
         CursorPoll::Changed(json, cursor) => {
             marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
         }
         CursorPoll::Unchanged(cursor) => {
-            let nothing = desk.feed.nothing(event_loop, cursor, shown);
-            let mut response = response::json_text(StatusCode::OK, nothing.json);
-            mark(response.headers_mut(), nothing.cursor);
+            let unchanged = desk.feed.unchanged(event_loop, CursorAsk { cursor, ..ask })?;
+            let mut response = response::json_text(StatusCode::OK, unchanged.json);
+            mark(response.headers_mut(), unchanged.cursor);
             response
         }
         CursorPoll::Reset | CursorPoll::Later => {
             response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
         }
-    }
+    })
 }
 
 /// Everything of the caller's, and a cursor from before it was read.
@@ -350,15 +353,12 @@ pub(super) async fn read_state(
     let posted = posted.json();
     let positions = if shown.conversations { desk.feed.positions(event_loop, caller) } else { Vec::new() };
     let state = Updates {
-        cursor,
-        shown,
         conversations: List::Array(&own),
         messages: List::Array(&posted),
         waiting: List::Array(&waiting),
-        left: &[],
         total: desk.feed.waiting_total(event_loop),
         positions: &positions,
-        next_poll_ms: desk.feed.next_poll_ms(event_loop),
+        ..Updates::empty(cursor, shown, desk.feed.next_poll_ms(event_loop))
     };
     Ok((state.json(), cursor))
 }

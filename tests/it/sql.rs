@@ -69,7 +69,18 @@ fn every_file_is_one_statement_under_one_name() {
         for file in std::fs::read_dir(folder.path()).unwrap() {
             let file = file.unwrap().file_name().into_string().unwrap();
             let stem = file.strip_suffix(".sql").unwrap_or_else(|| panic!("{name}/{file} is no SQL"));
-            files.insert(format!("{name}.{stem}"));
+            let Some(shared) = stem.strip_prefix('_') else {
+                files.insert(format!("{name}.{stem}"));
+                continue;
+            };
+            // What several of this folder have in common.
+            let text = std::fs::read_to_string(folder.path().join(&file)).unwrap();
+            let of_folder = format!("{name}.");
+            let users = statements().filter(|statement| statement.name.starts_with(&of_folder));
+            assert!(
+                users.filter(|user| user.sql.contains(&text)).count() > 1,
+                "{name}/{shared} is not shared"
+            );
         }
     }
     let migrations =
@@ -89,6 +100,7 @@ fn every_file_is_one_statement_under_one_name() {
             statement.name
         );
         assert!(!rest.contains(';'), "{} is more than one statement", statement.name);
+        assert!(!rest.contains('{'), "{} has a mark that nothing takes the place of", statement.name);
         assert!(!rest.trim().is_empty(), "{} is empty", statement.name);
     }
 }
@@ -149,7 +161,7 @@ const HOT: &[(&str, &str)] = &[
     ("helpdesk.conversation_keys_changed", "7 t t t 7 1000 7 t t t 7 1000"),
     ("helpdesk.conversation_keys_newest", "7 t t 7 1000 7 t t 7 1000"),
     ("helpdesk.queue_list", "7 1000"),
-    ("feed.waiting_page", "7"),
+    ("helpdesk.waiting_page", "7"),
     ("feed.look", "7 507 7 8"),
     ("helpdesk.conversation_is_readable", "7 7 7 7"),
     ("helpdesk.conversation_lock", "7"),

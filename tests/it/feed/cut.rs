@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyperdesk::feed::store::Session;
+use hyperdesk::db::Dedicated;
+use hyperdesk::feed;
+use hyperdesk::helpdesk::store::changes as store;
 use mysql_async::prelude::Queryable;
 use tokio::sync::Semaphore;
 
@@ -43,16 +45,16 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     record(schema).await;
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
-    let mut session = Session::open(&db).await.expect("a connection");
-    let found = session.outbox().await.expect("what is to be numbered");
-    let ids: Vec<u64> = found.changes.iter().map(|change| change.id).collect();
+    let mut connection = Dedicated::open(&db).await.expect("a connection");
+    let found = store::outbox(&mut connection).await.expect("what is to be numbered");
+    let ids = found.ids;
     assert!(!ids.is_empty());
     let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
     let items = ids.iter().map(item).collect::<Vec<_>>().join(",");
     let body = format!(r#"{{"isCut":false,"waiting":0,"items":[{items}]}}"#);
     cut(proxy);
-    let _cut_off = session.sequence(found.head, &ids, 0, body.as_bytes()).await;
-    drop(session);
+    let _cut_off = feed::store::sequence(&mut connection, found.head, &ids, 0, body.as_bytes()).await;
+    drop(connection);
     proxy.pass();
     eventually(SOON, || is_whole(schema, *recorded)).await;
 }
@@ -85,7 +87,7 @@ async fn while_it_waits_for_the_head() {
     migrate(&schema).await;
     let proxy = Proxy::start(server.addr());
     let one = Instance::at(&schema.url_via(proxy.addr()), &[]).await;
-    eventually(SOON, || async { one.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { one.feed.watermark().is_some() }).await;
     let mut admin = schema.admin().await;
     for round in 1..=20 {
         let mut holder = schema.admin().await;

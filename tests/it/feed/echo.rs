@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyperdesk::clock::Timestamp;
-use hyperdesk::feed::Class;
+use hyperdesk::helpdesk::changes::Class;
 use tokio::time::sleep;
 
 use super::{ANN, Instance, SOON, ids, migrate, open, parsed, post, time};
@@ -24,7 +24,7 @@ struct Screen {
 impl Screen {
     async fn poll(&mut self, instance: &Instance, begun: Timestamp) -> bool {
         let newest = self.shown.values().copied().fold(begun, Timestamp::max);
-        let Ok(found) = instance.feed.since_later(0, ANN, Class::Conversations, newest).await else {
+        let Ok(found) = instance.feed.since_waiting(0, ANN, Class::Conversations, newest).await else {
             return false;
         };
         let found = parsed(found);
@@ -44,7 +44,7 @@ async fn a_time_shown_before_its_change_came_loses_nothing() {
     let proxy = Proxy::start(server.addr());
     let slow = Instance::at(&schema.url_via(proxy.addr()), &[]).await;
     let fast = Instance::start(&schema).await;
-    eventually(SOON, || async { slow.feed.fresh_at().is_some() && fast.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { slow.feed.watermark().is_some() && fast.feed.watermark().is_some() }).await;
     proxy.delay_replies(APART);
     let (mut random, mut screen) = (Random::new(), Screen::default());
     let (begun, done) = (Timestamp::now(), AtomicBool::new(false));

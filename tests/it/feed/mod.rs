@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyperdesk::chassis::list;
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
-use hyperdesk::feed::{self, Class, Cursor, Feed, NewEvent};
+use hyperdesk::feed::{self, Cursor};
+use hyperdesk::helpdesk::changes::{self, Class, Feed, NewEvent};
 use hyperdesk::helpdesk::store;
 use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
@@ -41,15 +43,18 @@ impl Instance {
     }
 
     async fn at(url: &str, vars: &[(&str, &str)]) -> Instance {
-        let mut all = HashMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
+        let mut all = HashMap::from([
+            ("DATABASE_URL".to_owned(), url.to_owned()),
+            ("WEB_CONCURRENCY".to_owned(), "2".to_owned()),
+        ]);
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::from_vars(&all, &["helpdesk"]).expect("a configuration");
         let registry = Registry::new();
         let tasks = Tasks::new(&registry).unwrap();
         let db = Db::new(&config, DbMetrics::new(&registry).unwrap(), &tasks).expect("a pool");
         let db = Arc::new(db);
-        let parts = feed::Parts { db: db.clone(), event_loops: 2, settings: (&config).into(), tasks };
-        let feed = Feed::start(parts, &registry).expect("a feed");
+        let parts = feed::Parts { db: db.clone(), config: Arc::new(config), tasks };
+        let feed = changes::start(parts, &registry).expect("a feed");
         Instance { db, feed, registry }
     }
 
@@ -61,8 +66,8 @@ impl Instance {
         value.expect(name).parse().expect("a whole number")
     }
 
-    async fn since(&self, user: u64, class: Class, since: Timestamp) -> SincePoll {
-        self.feed.since_later(0, user, class, since).await.expect("a fresh feed")
+    async fn since(&self, user: u64, class: Class, since: Timestamp) -> SincePoll<Class> {
+        self.feed.since_waiting(0, user, class, since).await.expect("a fresh feed")
     }
 
     /// The JSON of a cursor poll that finds something.
@@ -113,7 +118,7 @@ async fn change<T>(
     let done = async {
         transaction!(instance.db, connection => {
             let (value, event) = body(connection).await?;
-            let id = feed::record_and_commit(connection, &event).await?;
+            let id = changes::record_and_commit(connection, &event).await?;
             Ok::<_, Error>((value, id))
         })
     };
@@ -155,10 +160,10 @@ async fn unclaim(instance: &Instance, conversation: u64, expert: u64) {
     .await;
 }
 
-fn parsed(poll: SincePoll) -> serde_json::Value {
+fn parsed(poll: SincePoll<Class>) -> serde_json::Value {
     match poll {
         SincePoll::Unchanged(_) => serde_json::json!([]),
-        SincePoll::Changed(json, _) => serde_json::from_slice(&json).expect("JSON"),
+        SincePoll::Changed(found, _) => serde_json::from_slice(&list::joined(&found)).expect("JSON"),
         other => panic!("no answer: {other:?}"),
     }
 }

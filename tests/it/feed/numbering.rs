@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyperdesk::clock::Timestamp;
+use hyperdesk::feed::Cursor;
 use hyperdesk::feed::poll::CursorPoll;
-use hyperdesk::feed::{Class, Cursor, Feed};
+use hyperdesk::helpdesk::changes::{Class, Feed};
 use mysql_async::prelude::Queryable;
 
 use super::{ANN, EVE, Instance, LONG, SOON, ids, migrate, migrated, open, parsed, post};
@@ -114,7 +115,7 @@ async fn sequencers_may_be_killed_at_any_moment() {
             let all: Vec<mysql_async::Row> = admin.query("SHOW FULL PROCESSLIST").await.unwrap();
             known.extend(all.iter().filter_map(|row| {
                 let text = |at| row.get::<Option<String>, usize>(at).flatten().unwrap_or_default();
-                let at_it = ["feed.look", "feed.outbox", "@feed_at"];
+                let at_it = ["feed.look", "helpdesk.outbox", "@feed_at"];
                 let is_tail = text(1) == schema.name() && at_it.iter().any(|what| text(7).contains(what));
                 is_tail.then(|| row.get::<u64, usize>(0)).flatten()
             }));
@@ -137,7 +138,7 @@ async fn an_instance_that_is_cut_off_while_it_numbers_holds_nobody_up() {
     let proxy = Proxy::start(server.addr());
     let frozen = Instance::at(&schema.url_via(proxy.addr()), &[]).await;
     let one = Instance::start(&schema).await;
-    eventually(SOON, || async { frozen.feed.fresh_at().is_some() && one.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { frozen.feed.watermark().is_some() && one.feed.watermark().is_some() }).await;
     freeze_while_numbering(&schema, &proxy, &one, &frozen).await;
 }
 
@@ -180,7 +181,7 @@ async fn without_its_database_a_cursor_stays_and_a_since_poll_is_refused() {
     let cursor = one.feed.cursor(0, ANN).unwrap();
     server.kill();
     eventually(SOON, || async {
-        one.feed.since_later(0, ANN, Class::Messages, Timestamp::now()).await.is_err()
+        one.feed.since_waiting(0, ANN, Class::Messages, Timestamp::now()).await.is_err()
     })
     .await;
     let before = Instant::now();
@@ -194,7 +195,7 @@ async fn without_its_database_a_cursor_stays_and_a_since_poll_is_refused() {
     assert!(before.elapsed() < SOON);
     server.restart().await;
     eventually(LONG, || async {
-        one.feed.since_later(0, ANN, Class::Messages, Timestamp::now()).await.is_ok()
+        one.feed.since_waiting(0, ANN, Class::Messages, Timestamp::now()).await.is_ok()
     })
     .await;
     // The pool finds out that its connections are gone.

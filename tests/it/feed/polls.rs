@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hyperdesk::clock::Timestamp;
+use hyperdesk::feed::Cursor;
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
-use hyperdesk::feed::{Class, Cursor, NewEvent};
+use hyperdesk::helpdesk::changes::{Class, NewEvent};
 use hyperdesk::helpdesk::store;
 
 use super::{
@@ -17,7 +18,7 @@ async fn what_is_written_here_is_seen_here_at_once_and_elsewhere_soon() {
     let schema = migrated().await;
     let (one, two) = (Instance::start(&schema).await, Instance::start(&schema).await);
     // What an instance has not seen happen it may ask the database for.
-    eventually(SOON, || async { one.feed.fresh_at().is_some() && two.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { one.feed.watermark().is_some() && two.feed.watermark().is_some() }).await;
     let begin = Timestamp::now();
     let conversation = open(&one, ANN).await;
     let mut newest = begin;
@@ -42,7 +43,7 @@ async fn the_queue_is_given_whole_and_who_loses_a_conversation_sees_no_more_of_i
     let schema = migrated().await;
     let (one, two) = (Instance::start(&schema).await, Instance::start(&schema).await);
     let start = Timestamp::now();
-    eventually(SOON, || async { one.feed.fresh_at().is_some() && two.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { one.feed.watermark().is_some() && two.feed.watermark().is_some() }).await;
     let bobs = two.feed.cursor(1, BOB).unwrap();
     let conversation = open(&one, ANN).await;
     post(&one, conversation, "before the claim").await;
@@ -156,7 +157,7 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
 async fn a_window_that_overflows_sends_the_reader_elsewhere() {
     let schema = migrated().await;
     let one = Instance::at(&schema.url(), &[("FEED_WINDOW_EVENTS", "16")]).await;
-    eventually(SOON, || async { one.feed.fresh_at().is_some() }).await;
+    eventually(SOON, || async { one.feed.watermark().is_some() }).await;
     let (before, old) = (Timestamp::now(), one.feed.cursor(0, ANN).unwrap());
     let conversation = open(&one, ANN).await;
     for _ in 0..40 {

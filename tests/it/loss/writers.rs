@@ -23,7 +23,7 @@ const OPEN: &str = include_str!("../../../sql/helpdesk/conversation_insert.sql")
 const BUMP_AND_TELL: &str = include_str!("../../../sql/helpdesk/conversation_bump.sql");
 const POST: &str = include_str!("../../../sql/helpdesk/message_insert.sql");
 /// With the COMMIT, which these writers stall before.
-const RECORD_AND_COMMIT: &str = include_str!("../../../sql/feed/record.sql");
+const RECORD_AND_COMMIT: &str = include_str!("../../../sql/helpdesk/record.sql");
 
 /// What writers know of each other's work, to choose from.
 #[derive(Default)]

@@ -1,38 +1,28 @@
 //! A conversation and a message as the contract shows them. Pure: rows in, JSON out.
 //!
-//! The feed and the help desk's own answers write them here, so that both are the same to the byte.
+//! What is told of changes and the answers to GETs write them here, so that both are the same to the byte.
 
 use crate::clock::Timestamp;
 use crate::db::{Columns, Error, Record};
 
 /// A conversation with what its JSON needs of other tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are those of the contract.
 pub struct Conversation {
-    /// Its id.
     pub id: u64,
-    /// What it is about.
     pub title: String,
     /// `waiting`, `active` or `resolved`.
     pub status: String,
-    /// Who asked.
     pub initiator_id: u64,
-    /// Their name.
     pub initiator_username: String,
-    /// Who answers, if anybody does.
     pub expert_id: Option<u64>,
-    /// Their name.
     pub expert_username: Option<String>,
-    /// When it was opened.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// When its last message was posted.
     pub last_message_at: Option<Timestamp>,
-    /// Messages nobody has read, by anyone.
+    /// Messages nobody has read, by anyone; below, those of them that one side sent.
     pub unread: u64,
-    /// Those of them that the initiator sent.
     pub unread_from_initiator: u64,
-    /// Those of them that the assigned expert sent.
     pub unread_from_expert: u64,
     /// All messages, by anyone.
     pub message_count: u64,
@@ -40,7 +30,6 @@ pub struct Conversation {
 
 impl Conversation {
     /// Messages that `viewer` did not send and has not read.
-    #[must_use]
     pub fn unread_count(&self, viewer: u64) -> u64 {
         let own = if viewer == self.initiator_id {
             self.unread_from_initiator
@@ -53,13 +42,11 @@ impl Conversation {
     }
 
     /// As everyone sees it who takes no part in it, and its expert: what is unread and not the expert's own.
-    #[must_use]
     pub fn unread_by_others(&self) -> u64 {
         self.unread.saturating_sub(self.unread_from_expert)
     }
 
     /// Whether it waits for an expert.
-    #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.status == "waiting"
     }
@@ -98,7 +85,7 @@ impl Conversation {
     }
 }
 
-/// The columns of `helpdesk.conversation_by_id` and its like, in that order.
+/// The columns of `sql/helpdesk/_conversation.sql`, in that order.
 impl Record for Conversation {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         Ok(Self {
@@ -122,20 +109,15 @@ impl Record for Conversation {
 
 /// A message with its sender's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are those of the contract.
 pub struct Message {
-    /// Its id.
     pub id: u64,
-    /// Where it was posted.
     pub conversation_id: u64,
-    /// Who posted it.
     pub sender_id: u64,
-    /// Their name.
     pub sender_username: String,
     /// `initiator` or `expert`.
     pub sender_role: String,
-    /// What it says.
     pub content: String,
-    /// When it was posted.
     pub created_at: Timestamp,
     /// Whether the other side has read it.
     pub is_read: bool,
@@ -157,6 +139,9 @@ impl Record for Message {
 }
 
 impl Message {
+    /// How many columns it has.
+    pub const COLUMNS: usize = 8;
+
     /// Appends its JSON, which is the same for everyone.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         field(out, b"{\"id\":\"", self.id);

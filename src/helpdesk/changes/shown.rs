@@ -1,4 +1,9 @@
-//! What a client shows of the updates: the rest is neither told to it nor wakes it.
+//! What a client shows of the updates: the rest is neither told to it nor wakes it. Pure.
+
+use crate::feed;
+use crate::feed::domain;
+
+use super::item::QUEUE;
 
 /// The parts of `GET /api/updates` that a client shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +22,6 @@ impl Shown {
     const NONE: Self = Self { conversations: false, messages: false, queue: false };
 
     /// Those named in a list with commas; `None` where it holds another word.
-    #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut shown = Self::NONE;
         for word in text.split(|&byte| byte == b',') {
@@ -29,6 +33,61 @@ impl Shown {
             }
         }
         Some(shown)
+    }
+}
+
+/// What an answer to a cursor may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Tells {
+    /// What the client shows.
+    pub shown: Shown,
+    /// Whether its user may be told of the queue, and shows it.
+    pub queue: bool,
+    /// Whether a change of place alone is told.
+    pub places: bool,
+}
+
+impl From<Shown> for Tells {
+    fn from(shown: Shown) -> Self {
+        Self { shown, queue: shown.queue, places: true }
+    }
+}
+
+impl Default for Tells {
+    fn default() -> Self {
+        Shown::ALL.into()
+    }
+}
+
+impl domain::Ask for Tells {
+    fn topic(self) -> Option<usize> {
+        self.queue.then_some(QUEUE)
+    }
+
+    fn minor(self) -> bool {
+        self.places
+    }
+
+    fn with_minor(self, places: bool) -> Self {
+        Self { places, ..self }
+    }
+}
+
+/// A position, and what may be told of what came after it.
+pub type CursorAsk = feed::CursorAsk<Tells>;
+
+impl CursorAsk {
+    /// Where its user may be told of the queue, or may not.
+    #[must_use]
+    pub fn with_queue(self, may: bool) -> Self {
+        let queue = self.ask.shown.queue && may;
+        Self { ask: Tells { queue, ..self.ask }, ..self }
+    }
+
+    /// The same where it asks again as soon as it was told: a change of a place alone can wait.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { ask: Tells { places: false, ..self.ask }, ..self }
     }
 }
 

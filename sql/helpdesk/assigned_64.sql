@@ -1,9 +1,5 @@
--- feed.assigned_64
-SELECT c.id, c.title, c.status, c.initiator_id, i.username, c.assigned_expert_id, x.username,
-    c.created_at, c.updated_at, c.last_message_at, c.unread,
-    c.unread_from_initiator, c.unread_from_expert,
-    IF(c.message_counted_at <=> c.last_message_at, c.message_count,
-        (SELECT COUNT(*) FROM messages n WHERE n.conversation_id = c.id)),
+-- helpdesk.assigned_64
+SELECT {conversation},
     ahead.conversation_id IS NOT NULL
 FROM (
     SELECT id, ROW_NUMBER() OVER (PARTITION BY assigned_expert_id ORDER BY updated_at DESC, id DESC) AS place

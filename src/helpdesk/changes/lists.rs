@@ -1,35 +1,33 @@
 //! The lists that are shown whole: the waiting queue's page, and what each expert is assigned to.
 //!
-//! They are loaded when somebody needs one that is newer than the one in memory, by one task for all who ask:
-//! while it loads, the next askers gather, and many experts share one statement. A list is as new as the
-//! feed's position that was read before it was loaded. So the database's work grows with changes.
-//!
-//! A load that fails is tried again after a pause, by the same one task: those who wait share it as they share the load,
-//! and learn the cause if they waited in vain. Event loops take the lock that is here, so nothing is done under it but to
-//! look and to swap; JSON is written before.
+//! They are loaded when somebody needs one that is newer than the one in memory, by one task for all who ask: many experts
+//! share one statement. So the database's work grows with changes. A list is as new as the feed's position that was read
+//! before it was loaded. A load that fails is tried again after a pause; those who waited in vain learn the cause. Event
+//! loops take the lock that is here, so JSON is written before it is taken.
 //!
 //! # A conversation that is ahead
-//! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the
-//! newest time that an answer shows, which then stands for everything before it in the feed. But an answer is
-//! made of two lists, loaded at different moments: one may show the time of a change that is newer than what
-//! the other one lacks. So **no list shows a time from beyond its position**: a conversation that is ahead is
-//! shown as it is, with the position's own time in place of its `updatedAt`; the change that made it so is about
-//! to come, and with it the list again. An answer is given only where both lists have everything up to the
-//! window's position, and so an echo of it leaves nothing out.
+//! A list may show more than its position: what the database holds and the feed did not tell yet. Clients echo the newest
+//! time that an answer shows, which then stands for everything before it in the feed. But an answer is made of two lists,
+//! loaded at different moments: one may show the time of a change that is newer than what the other one lacks. So **no list
+//! shows a time from beyond its position**: a conversation that is ahead is shown as it is, with the position's own time in
+//! place of its `updatedAt`; the change that made it so is about to come, and with it the list again. An answer is given
+//! only where both lists have everything up to the window's position, so an echo of it leaves nothing out.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::Notify;
 
-use crate::db::{Backoff, Db, Error};
+use crate::db::{Backoff, Db, Dedicated, Error};
+use crate::feed::window::IdMap;
+use crate::feed::{Position, WAIT_MS_MAX};
 
+use super::super::resource::Conversation;
+use super::super::store::changes::{self as store, ASSIGNED_AT_ONCE, Current};
 use super::Feed;
-use super::resource::Conversation;
-use super::store::{ASSIGNED_AT_ONCE, Current, Session};
-use super::window::{IdMap, Position};
 
 /// Assigned lists in memory; when there would be more, all of earlier loads are forgotten, as each is one row set away.
 const ASSIGNED_MAX: usize = 16_384;
@@ -43,7 +41,7 @@ const RETRY_MS: (u64, u64) = (50, 1_000);
 const LOOK_MS: u64 = 1_000;
 
 const _: () = assert!(ASSIGNED_AT_ONCE < ASSIGNED_MAX);
-const _: () = assert!(2 * RETRY_MS.1 <= super::WAIT_MS_MAX);
+const _: () = assert!(2 * RETRY_MS.1 <= WAIT_MS_MAX);
 
 /// A list's JSON and the position that it is at least as new as.
 #[derive(Clone, Debug)]
@@ -96,23 +94,33 @@ impl State {
     }
 }
 
+crate::metrics! {
+    /// What is counted of them.
+    struct Metrics {
+        loads: IntCounter = "feed_list_loads_total", "Loads of queue pages and assigned lists.";
+        failures: IntCounter = "feed_list_failures_total", "Loads of these that failed.";
+        lists: IntGauge = "feed_lists", "Assigned lists in memory.";
+        bytes: IntGauge = "feed_lists_bytes", "Their bytes.";
+    }
+}
+
 /// The lists in memory.
-#[derive(Default)]
 pub(super) struct Lists {
     state: Mutex<State>,
     wanted: Notify,
     pub(super) loaded: Notify,
+    metrics: Metrics,
 }
 
 impl Lists {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None yet.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(registry)?;
+        Ok(Self { state: Mutex::default(), wanted: Notify::new(), loaded: Notify::new(), metrics })
     }
 
-    /// Assigned lists, and their bytes.
-    pub(super) fn size(&self) -> (usize, usize) {
-        let state = self.state();
-        (state.assigned.len(), state.assigned_bytes)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why there may be no list: the last load failed.
@@ -126,6 +134,8 @@ impl Lists {
         state.waiting = None;
         state.assigned.clear();
         state.assigned_bytes = 0;
+        self.metrics.lists.set(0);
+        self.metrics.bytes.set(0);
     }
 
     /// Both lists, where they are as new as `needs` says, and the position of the first.
@@ -168,6 +178,8 @@ impl Lists {
         let mut state = self.state();
         if state.clearings == wanted.clearings {
             put(&mut state);
+            self.metrics.lists.set(state.assigned.len() as i64);
+            self.metrics.bytes.set(state.assigned_bytes as i64);
         }
     }
 
@@ -187,68 +199,68 @@ struct Wanted {
 
 /// Loads what is wanted until the feed is dropped.
 pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
-    let (mut backoff, mut session) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
+    let (mut backoff, mut connection) = (Backoff::new(RETRY_MS.0, RETRY_MS.1), None);
     loop {
         let Some(feed) = feed.upgrade() else { return };
-        let wanted = feed.lists.take();
+        let wanted = feed.domain.lists.take();
         if !wanted.waiting && wanted.experts.is_empty() {
             let idle = Duration::from_millis(LOOK_MS);
-            let _looked = tokio::time::timeout(idle, feed.lists.wanted.notified()).await;
+            let _looked = tokio::time::timeout(idle, feed.domain.lists.wanted.notified()).await;
             continue;
         }
-        if let Err(error) = load_on(&mut session, &feed, &db, &wanted).await {
-            feed.metrics.list_failures.inc();
+        if let Err(error) = load_on(&mut connection, &feed, &db, &wanted).await {
+            feed.domain.lists.metrics.failures.inc();
             if backoff.failures() == 0 {
                 tracing::warn!(%error, "the queue's lists cannot be loaded");
             }
-            feed.lists.note(Some(error.to_string().into()));
+            feed.domain.lists.note(Some(error.to_string().into()));
             drop(feed);
             // Those who wait want their lists again with each read of the tail.
             tokio::time::sleep(backoff.failed()).await;
             continue;
         }
         if backoff.succeeded() {
-            feed.lists.note(None);
+            feed.domain.lists.note(None);
             tracing::info!("the queue's lists can be loaded again");
         }
-        feed.lists.loaded.notify_waiters();
+        feed.domain.lists.loaded.notify_waiters();
     }
 }
 
-/// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. On one
-/// of the pool each statement might have to be prepared first, which takes as long again where replies are slow.
-async fn load_on(kept: &mut Option<Session>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
-    if let Some(mut session) = kept.take()
-        && load(feed, &mut session, wanted).await.is_ok()
+/// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. One of the
+/// pool might have to prepare each statement first, which takes as long again where replies are slow.
+async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
+    if let Some(mut connection) = kept.take()
+        && load(feed, &mut connection, wanted).await.is_ok()
     {
-        *kept = Some(session);
+        *kept = Some(connection);
         return Ok(());
     }
-    let mut session = Session::open(db).await?;
-    load(feed, &mut session, wanted).await?;
-    *kept = Some(session);
+    let mut connection = Dedicated::open(db).await?;
+    load(feed, &mut connection, wanted).await?;
+    *kept = Some(connection);
     Ok(())
 }
 
-async fn load(feed: &Feed, session: &mut Session, wanted: &Wanted) -> Result<(), Error> {
+async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &Wanted) -> Result<(), Error> {
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
     let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
-        let page = session.waiting_page(position.seq).await?;
+        let page = store::waiting_page(connection, position.seq).await?;
         let page = list(array(page.iter(), position, Conversation::unread_by_others));
-        feed.lists.put(wanted, |state| state.waiting = Some(page));
-        feed.metrics.list_loads.inc();
+        feed.domain.lists.put(wanted, |state| state.waiting = Some(page));
+        feed.domain.lists.metrics.loads.inc();
     }
     if wanted.experts.is_empty() {
         return Ok(());
     }
-    let assigned = session.assigned(&wanted.experts, position.seq).await?;
-    feed.metrics.list_loads.inc();
+    let assigned = store::assigned(connection, &wanted.experts, position.seq).await?;
+    feed.domain.lists.metrics.loads.inc();
     for &expert in &wanted.experts {
         let own = assigned.iter().filter(|current| current.conversation.expert_id == Some(expert));
         let own = list(array(own, position, |conversation| conversation.unread_count(expert)));
-        feed.lists.put(wanted, |state| state.insert(expert, own));
+        feed.domain.lists.put(wanted, |state| state.insert(expert, own));
     }
     Ok(())
 }

@@ -1,26 +1,19 @@
-//! The texts of answers: a JSON array of what is new, and the object of `GET /api/updates`. Pure.
+//! The text of `GET /api/updates`. Pure.
 
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::cursor::{Cursor, TEXT_BYTES};
-use super::shown::Shown;
+use crate::chassis::list::{join, joined_bytes_max};
+use crate::feed::Cursor;
+use crate::feed::cursor::TEXT_BYTES;
 
-/// These items as one array.
-pub(super) fn array(pieces: &[Bytes]) -> Bytes {
-    let list = List::Pieces(pieces);
-    let mut json = BytesMut::with_capacity(list.bytes());
-    list.put(&mut json);
-    json.freeze()
-}
+use super::shown::Shown;
 
 /// A JSON array, whole or in pieces.
 #[derive(Clone, Copy, Debug)]
 pub enum List<'a> {
-    /// Its text.
     Array(&'a [u8]),
-    /// The texts of its items.
     Pieces(&'a [Bytes]),
 }
 
@@ -28,23 +21,15 @@ impl List<'_> {
     fn bytes(self) -> usize {
         match self {
             Self::Array(text) => text.len(),
-            Self::Pieces(pieces) => 2 + pieces.iter().map(|piece| piece.len() + 1).sum::<usize>(),
+            Self::Pieces(pieces) => joined_bytes_max(pieces),
         }
     }
 
     fn put(self, json: &mut BytesMut) {
-        let pieces = match self {
-            Self::Array(text) => return json.extend_from_slice(text),
-            Self::Pieces(pieces) => pieces,
-        };
-        json.put_u8(b'[');
-        for (place, piece) in pieces.iter().enumerate() {
-            if place > 0 {
-                json.put_u8(b',');
-            }
-            json.extend_from_slice(piece);
+        match self {
+            Self::Array(text) => json.extend_from_slice(text),
+            Self::Pieces(pieces) => join(pieces, json),
         }
-        json.put_u8(b']');
     }
 }
 
@@ -62,47 +47,54 @@ pub struct Place {
 /// What `GET /api/updates` answers, news or the full state. What the client does not show is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Updates<'a> {
-    /// The position after it.
     pub cursor: Cursor,
-    /// What the client shows.
     pub shown: Shown,
-    /// The caller's.
     pub conversations: List<'a>,
-    /// The caller's.
     pub messages: List<'a>,
-    /// Conversations that wait.
+    /// Conversations that wait, the ids of those that do no longer, and how many wait.
     pub waiting: List<'a>,
-    /// Ids of those that do no longer.
     pub left: &'a [u64],
-    /// How many wait.
     pub total: u64,
-    /// Where the caller's stand that wait; left out where there are none to be told of.
+    /// Left out where there are none to be told of.
     pub positions: &'a [Place],
-    /// When to come again, in milliseconds.
     pub next_poll_ms: u64,
 }
 
 impl Updates<'_> {
+    pub const fn empty(cursor: Cursor, shown: Shown, next_poll_ms: u64) -> Self {
+        let none = List::Array(b"[]");
+        let (left, positions) = (&[], &[]);
+        Self {
+            cursor,
+            shown,
+            conversations: none,
+            messages: none,
+            waiting: none,
+            left,
+            total: 0,
+            positions,
+            next_poll_ms,
+        }
+    }
+
     const BEGIN: &'static [u8] = b"{\"cursor\":\"";
     /// Where the cursor stands in the JSON.
-    pub(super) const CURSOR: Range<usize> = Self::BEGIN.len()..Self::BEGIN.len() + TEXT_BYTES;
+    pub const CURSOR: Range<usize> = Self::BEGIN.len()..Self::BEGIN.len() + TEXT_BYTES;
 
     /// What the JSON takes at most.
-    pub(super) fn bytes_max(&self) -> usize {
+    pub fn bytes_max(&self) -> usize {
         let lists = [self.conversations, self.messages, self.waiting];
         let ids = 24 * self.left.len() + 128 * self.positions.len();
         256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + ids
     }
 
-    /// The JSON object.
-    #[must_use]
     pub fn json(&self) -> Bytes {
         let mut json = BytesMut::with_capacity(self.bytes_max());
         self.put(&mut json);
         json.freeze()
     }
 
-    pub(super) fn put(&self, json: &mut BytesMut) {
+    pub fn put(&self, json: &mut BytesMut) {
         json.extend_from_slice(Self::BEGIN);
         json.extend_from_slice(&self.cursor.text());
         json.put_u8(b'"');
@@ -164,10 +156,10 @@ impl Updates<'_> {
 const NOTHING: &[u8; 124] = b"{\"cursor\":\"00000000000000000000000000000000000000\",\"conversations\":[],\
     \"messages\":[],\"queue\":{\"waiting\":[],\"left\":[],\"total\":";
 /// What it takes at most.
-pub(super) const NOTHING_BYTES_MAX: usize = 256;
+pub const NOTHING_BYTES_MAX: usize = 256;
 
 /// What [`Updates`] writes where all is shown and nothing new: nearly every cursor poll gets it, so in few pieces.
-pub(super) fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_poll_ms: u64) {
+pub fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_poll_ms: u64) {
     let mut text = *NOTHING;
     text[Updates::CURSOR].copy_from_slice(&cursor.text());
     json.extend_from_slice(&text);
@@ -178,20 +170,11 @@ pub(super) fn put_nothing(json: &mut BytesMut, cursor: Cursor, total: u64, next_
     json.put_u8(b'}');
 }
 
-/// The answer to a cursor poll that finds nothing, and its cursor's text.
-#[derive(Debug)]
-pub struct Nothing {
-    /// The JSON object.
-    pub json: Bytes,
-    /// For the header.
-    pub cursor: Bytes,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::window::Position;
     use super::*;
     use crate::clock::Timestamp;
+    use crate::feed::Position;
 
     #[test]
     fn the_answer_without_news_is_the_one_with_empty_lists() {
@@ -222,8 +205,6 @@ mod tests {
             texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>()
         };
         let (none, one, two) = (pieces(&[]), pieces(&["{}"]), pieces(&["{\"a\":1}", "[2]"]));
-        assert_eq!(array(&none), "[]");
-        assert_eq!(array(&two), "[{\"a\":1},[2]]");
         let cursor = Cursor::new(Position { seq: u64::MAX, at: Timestamp::from_micros(1) }, 7);
         let updates = Updates {
             cursor,

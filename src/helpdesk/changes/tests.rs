@@ -5,12 +5,24 @@ mod since;
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::super::assembly::Assembly;
-use super::super::event::{Change, Piece};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::super::resource::{Conversation, Message};
-use super::super::run::{Run, encode};
-use super::super::shown::Shown;
-use super::*;
+use super::event::{Change, Kind};
+use super::item::{Class, Entry, Piece, QueueChange};
+use super::news::{Window, after, is_unchanged};
+use super::places::Places;
+use super::render::render;
+use super::shown::{Shown, Tells};
+use super::wire::{decode, encode};
+use crate::clock::Timestamp;
+use crate::feed::Position;
+use crate::feed::domain::After;
+use crate::feed::item::{Item, Payload as _};
+use crate::feed::run::{Group, Run};
+use crate::feed::window::{Limits, NEWS_BYTES_MAX, NEWS_MAX, REACH_MICROS, Since};
 use since::{SinceClient, reader};
 
 const USERS: std::ops::RangeInclusive<u64> = 1..=4;
@@ -29,7 +41,7 @@ struct Model {
     claims: HashMap<u64, u64>,
     posted_under: HashMap<u64, u64>,
     pending: Vec<Change>,
-    assembly: Assembly,
+    group: Group,
     window: Window,
 }
 
@@ -45,8 +57,8 @@ impl Model {
             claims: HashMap::new(),
             posted_under: HashMap::new(),
             pending: Vec::new(),
-            assembly: Assembly::default(),
-            window: Window::new(Position::default(), LIMITS),
+            group: Group::default(),
+            window: Window::new(Position::default(), LIMITS, Places::default()),
         }
     }
 
@@ -183,19 +195,20 @@ impl Model {
         }
         let rows: HashMap<u64, Conversation> =
             self.conversations.iter().map(|(&id, row)| (id, row.clone())).collect();
-        let rendered = self.assembly.render(first, &changes, &self.pending, &rows);
+        let places = self.window.projection();
+        let (header, entries) = render(places, &changes, &self.pending, &rows);
         let run = Run {
             last: Position { seq: self.seq, at: Timestamp::from_micros(self.last_at) },
             first,
             after_at: Timestamp::from_micros(before),
             bytes: 0,
-            body: encode(rendered.header, &rendered.entries, &HashMap::new()).into(),
+            body: encode(header, &changes, &entries).into(),
         };
-        let (header, batch) = run.decode(self.assembly.group(first)).unwrap();
-        assert_eq!(header, rendered.header);
-        self.assembly.apply(header, &batch);
-        assert_eq!(self.assembly.waiting(), batch.waiting);
-        self.window.apply(&batch);
+        let decoded = decode(&run.body).unwrap();
+        assert_eq!(decoded.is_cut, header.is_cut);
+        let group = self.group.next(first, header.is_cut);
+        self.window.apply(&run.items(decoded.items, group).unwrap());
+        assert_eq!(self.window.projection().count(), header.waiting);
     }
 
     fn is_party(&self, user: u64, conversation: u64) -> bool {
@@ -249,10 +262,11 @@ struct CursorClient {
 
 impl CursorClient {
     fn poll(&mut self, model: &Model, user: u64) {
-        match model.window.after(user, self.seq, TELLS) {
-            After::Unchanged => self.seq = model.window.seq(),
+        match after(&model.window, user, self.seq, TELLS) {
+            After::HeldBack => panic!("all is told"),
+            After::Unchanged(position) => self.seq = position.seq,
             After::TooOld => panic!("the window is large enough"),
-            After::News(news) => {
+            After::News(news, position) => {
                 for piece in &news.conversations {
                     let value = json(piece);
                     assert!(model.may_see(user, id(&value)), "user {user} is no party of {value}");
@@ -270,7 +284,7 @@ impl CursorClient {
                 for piece in &news.waiting {
                     self.waiting.insert(id(&json(piece)), json(piece));
                 }
-                (self.seq, self.total) = (news.position.seq, news.total);
+                (self.seq, self.total) = (position.seq, news.total);
                 if !news.positions.is_empty() {
                     let told = news.positions.iter().map(|place| (place.conversation, place.position));
                     self.positions = told.collect();
@@ -320,7 +334,7 @@ impl CursorClient {
         for (id, place) in &expected {
             assert_eq!(held(id), Some(*place), "user {user}, conversation {id}");
         }
-        assert_eq!(model.window.has_place(user), !expected.is_empty());
+        assert_eq!(model.window.projection().has(user), !expected.is_empty());
     }
 }
 
@@ -357,7 +371,7 @@ fn state_plus_events_is_a_fresh_state() {
         for (user, client) in &mut cursors {
             client.poll(&model, *user);
             client.check(&model, *user);
-            assert!(model.window.is_unchanged(*user, client.seq, TELLS));
+            assert!(is_unchanged(&model.window, *user, client.seq, TELLS));
         }
         for (user, client) in &mut since {
             client.poll(&model, *user);
@@ -369,7 +383,7 @@ fn state_plus_events_is_a_fresh_state() {
 #[test]
 fn a_quiet_user_is_forgotten_and_nothing_is_claimed_of_them() {
     let mut model = Model::new(1);
-    model.window.users_max = 2;
+    model.window.recipients_max = 2;
     for _ in 0..200 {
         model.act();
         model.tail(true);
@@ -396,21 +410,17 @@ fn what_was_evicted_is_never_passed_over() {
         assert!(model.window.size().0 <= 10);
     }
     for user in USERS {
-        assert_eq!(model.window.after(user, 0, TELLS), After::TooOld);
+        assert_eq!(after(&model.window, user, 0, TELLS), After::TooOld);
         let since = model.window.since(user, Class::Conversations, Timestamp::from_micros(2_000_000));
         assert_eq!(since, Since::Unknown);
     }
-    let seq = model.window.seq();
-    assert_eq!(model.window.after(1, seq, TELLS), After::Unchanged);
+    let end = model.window.position();
+    assert_eq!(after(&model.window, 1, end.seq, TELLS), After::Unchanged(end));
 }
 
 /// A message of user 1 in a conversation of its own.
-fn posted(seq: u64, at: i64, stamp: i64, bytes: usize) -> Arc<Entry> {
-    Arc::new(Entry {
-        seq,
-        id: seq,
-        at: Timestamp::from_micros(at),
-        group: seq,
+fn posted(seq: u64, at: i64, stamp: i64, bytes: usize) -> Arc<Item<Entry>> {
+    let payload = Entry {
         kind: Kind::Message,
         conversation_id: seq,
         initiator_id: 1,
@@ -423,7 +433,8 @@ fn posted(seq: u64, at: i64, stamp: i64, bytes: usize) -> Arc<Entry> {
             stamp: Timestamp::from_micros(stamp),
         }),
         queue: QueueChange::None,
-    })
+    };
+    Arc::new(Item { seq, id: seq, at: Timestamp::from_micros(at), group: seq, payload })
 }
 
 #[test]
@@ -431,10 +442,10 @@ fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() 
     let since = Timestamp::from_micros(200_000);
     for (floor, expected) in [(0, Some(vec![1, 3])), (250_000, None)] {
         let floor = Position { seq: 0, at: Timestamp::from_micros(floor) };
-        let mut window = Window::new(floor, LIMITS);
+        let mut window = Window::new(floor, LIMITS, Places::default());
         // An answer by times that was cut after the second one lacks the first and the third.
         for (seq, stamp) in [(1, 300_000), (2, 200_000), (3, 400_000)] {
-            window.take(&posted(seq, 500_000 + seq as i64, stamp, seq as usize));
+            window.apply(&[posted(seq, 500_000 + seq as i64, stamp, seq as usize)]);
         }
         let found = match window.since(1, Class::Messages, since) {
             Since::News(pieces, _) => Some(pieces.iter().map(Bytes::len).collect()),
@@ -447,9 +458,10 @@ fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() 
 
 #[test]
 fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
-    let mut window = Window::new(Position::default(), LIMITS);
+    let mut window = Window::new(Position::default(), LIMITS, Places::default());
     for seq in 1..=60 {
-        window.take(&posted(seq, 1_000_000 * seq as i64, 1_000_000 * seq as i64, 393_216 + seq as usize));
+        let at = 1_000_000 * seq as i64;
+        window.apply(&[posted(seq, at, at, 393_216 + seq as usize)]);
     }
     let (mut since, mut told) = (Timestamp::from_micros(500_000), 0);
     while let Since::News(pieces, seq) = window.since(1, Class::Messages, since) {
@@ -460,10 +472,10 @@ fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
     }
     assert_eq!(told, 60);
     let mut seq = 0;
-    while let After::News(news) = window.after(1, seq, TELLS) {
+    while let After::News(news, position) = after(&window, 1, seq, TELLS) {
         assert!(news.messages.iter().map(Bytes::len).sum::<usize>() <= NEWS_BYTES_MAX);
         seq += news.messages.len() as u64;
-        assert_eq!(seq, news.position.seq);
+        assert_eq!(seq, position.seq);
     }
     assert_eq!(seq, 60);
 }

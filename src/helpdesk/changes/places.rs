@@ -1,16 +1,19 @@
-//! The places of those who wait, and how long they may have to.
+//! The places of those who wait, and how long they may have to. Pure.
 //!
 //! A claim at the head of the queue moves everybody's place. So nothing is done for each who waits: the order is kept, and
 //! from where on places moved; whoever asks compares that with their own place. A change costs one place in a sorted
 //! list (its shorter side is moved, and a claim is at the head), a question two binary searches, however many wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::feed::item::{Item, Projection};
+use crate::feed::window::IdMap;
 
-use super::super::answer::Place;
-use super::super::event::{Entry, Kind, QueueChange};
-use super::IdMap;
+use super::answer::Place;
+use super::event::Kind;
+use super::item::{Entry, QueueChange};
 
 /// Claims whose distances count.
 const CLAIMS_MAX: usize = 20;
@@ -36,8 +39,8 @@ pub struct Waiting {
 }
 
 /// All who wait, in order.
-#[derive(Debug, Default)]
-pub(super) struct Places {
+#[derive(Clone, Debug, Default)]
+pub struct Places {
     order: VecDeque<Order>,
     known: IdMap<Waiting>,
     of_user: IdMap<Vec<u64>>,
@@ -53,8 +56,22 @@ pub(super) struct Places {
     claims: VecDeque<Timestamp>,
 }
 
+impl Projection<Entry> for Places {
+    const TOPICS: usize = 1;
+
+    fn apply(&mut self, entries: &[Arc<Item<Entry>>]) {
+        entries.iter().for_each(|entry| self.take(entry));
+        if let Some(newest) = entries.last()
+            && std::mem::take(&mut self.is_new)
+        {
+            (self.forgotten, self.last) = (newest.seq, newest.seq);
+        }
+    }
+}
+
 impl Places {
-    pub(super) fn new(waiting: &[Waiting]) -> Self {
+    /// Where these wait already: nothing else tells before the first change.
+    pub fn new(waiting: &[Waiting]) -> Self {
         let mut places = Self { is_new: true, ..Self::default() };
         let mut order: Vec<Order> = waiting.iter().map(|one| (one.opened_at, one.conversation)).collect();
         order.sort_unstable();
@@ -66,14 +83,17 @@ impl Places {
         places
     }
 
-    /// A batch was applied up to this change.
-    pub(super) fn applied(&mut self, seq: u64) {
-        if std::mem::take(&mut self.is_new) {
-            (self.forgotten, self.last) = (seq, seq);
-        }
+    /// How many wait.
+    pub fn count(&self) -> u64 {
+        self.known.len() as u64
     }
 
-    pub(super) fn take(&mut self, entry: &Entry) {
+    /// Whether a conversation does.
+    pub fn waits(&self, conversation: u64) -> bool {
+        self.known.contains_key(&conversation)
+    }
+
+    fn take(&mut self, entry: &Item<Entry>) {
         if entry.kind == Kind::Claimed {
             self.claims.push_back(entry.at);
             self.claims.drain(..self.claims.len().saturating_sub(CLAIMS_MAX));
@@ -134,12 +154,12 @@ impl Places {
     }
 
     /// Whether `user` has a conversation that waits.
-    pub(super) fn has(&self, user: u64) -> bool {
+    pub fn has(&self, user: u64) -> bool {
         self.of_user.contains_key(&user)
     }
 
     /// Whether a place of `user`'s moved after the change `seq`.
-    pub(super) fn moved_since(&self, user: u64, seq: u64) -> bool {
+    pub fn moved_since(&self, user: u64, seq: u64) -> bool {
         if self.last <= seq {
             return false;
         }
@@ -154,7 +174,7 @@ impl Places {
     }
 
     /// The places of `user`'s conversations that wait, the first first.
-    pub(super) fn of(&self, user: u64) -> Vec<Place> {
+    pub fn of(&self, user: u64) -> Vec<Place> {
         let Some(own) = self.of_user.get(&user) else { return Vec::new() };
         let mean = self.mean_micros();
         let mut places: Vec<Place> = own
@@ -184,13 +204,11 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::super::event::Rendered;
     use super::super::super::resource::Conversation;
+    use super::super::item::Rendered;
     use super::*;
 
-    fn entry(seq: u64, kind: Kind, conversation_id: u64, queue: QueueChange) -> Entry {
+    fn entry(seq: u64, kind: Kind, conversation_id: u64, queue: QueueChange) -> Item<Entry> {
         let at = Timestamp::from_micros(1_000_000 * conversation_id.cast_signed());
         let conversation = Conversation {
             id: conversation_id,
@@ -208,11 +226,7 @@ mod tests {
             unread_from_expert: 0,
             message_count: 0,
         };
-        Entry {
-            seq,
-            id: seq,
-            at: Timestamp::from_micros(10_000_000 * seq.cast_signed()),
-            group: seq,
+        let payload = Entry {
             kind,
             conversation_id,
             initiator_id: conversation_id,
@@ -221,13 +235,14 @@ mod tests {
             conversation: Some(Arc::new(Rendered::new(&conversation))),
             message: None,
             queue,
-        }
+        };
+        let at = Timestamp::from_micros(10_000_000 * seq.cast_signed());
+        Item { seq, id: seq, at, group: seq, payload }
     }
 
     /// Conversation n is of user n, and was opened before n + 1.
     fn waiting(count: u64) -> Places {
-        let mut places = Places::new(&[]);
-        places.applied(0);
+        let mut places = Places::default();
         for id in 1..=count {
             places.take(&entry(id, Kind::Opened, id, QueueChange::Waits));
         }
@@ -281,7 +296,7 @@ mod tests {
         // A list from a later moment than the window: whoever asks from before its first batch is told.
         let one = Waiting { conversation: 7, opened_at: Timestamp::from_micros(7), initiator: 7 };
         let mut places = Places::new(&[one]);
-        places.applied(100);
+        places.apply(&[Arc::new(entry(100, Kind::Message, 8, QueueChange::None))]);
         assert!(places.moved_since(7, 99) && !places.moved_since(7, 100));
         assert_eq!(place(&places, 7), (1, None));
     }

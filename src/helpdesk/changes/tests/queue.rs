@@ -1,5 +1,6 @@
 //! The queue by time: it is given whole, or nothing of it has changed.
 
+use super::super::item::QUEUE;
 use super::super::places::Waiting;
 use super::*;
 
@@ -28,14 +29,14 @@ impl Expert {
     fn poll(&mut self, model: &Model) -> bool {
         let answer = model.window.since(self.user, Class::Queue, self.since);
         match answer {
-            Since::Queue => {
+            Since::Whole => {
                 self.shown = queue(model, self.user);
                 self.since = self.shown.values().map(|(_, at)| *at).fold(self.since, Timestamp::max);
             }
             Since::Unchanged => assert_eq!(self.shown, queue(model, self.user), "user {}", self.user),
             other => panic!("{other:?}"),
         }
-        answer == Since::Queue
+        answer == Since::Whole
     }
 }
 
@@ -76,9 +77,9 @@ fn a_queue_that_is_shown_is_not_told_again() {
         }
     }
     // An echo of what is not the newest any more.
-    assert_eq!(model.window.queue_needs(4), (5, 0));
-    assert_eq!(model.window.queue_needs(1), (5, 5));
-    assert_eq!(model.window.queue_seq(), 5);
+    assert_eq!(model.window.own_seq(4), 0);
+    assert_eq!(model.window.own_seq(1), 5);
+    assert_eq!(model.window.topic_seq(QUEUE), 5);
     assert!(other.poll(&model) && !other.poll(&model));
     // A change of the expert's own, in no list of anybody else's.
     model.now += 1_000_000;
@@ -88,14 +89,14 @@ fn a_queue_that_is_shown_is_not_told_again() {
     model.event(Kind::Claimed, 2, Some(4), None);
     model.tail(true);
     assert!(expert.poll(&model) && !expert.poll(&model));
-    assert_eq!(model.window.queue_needs(4), (6, 6));
+    assert_eq!(model.window.own_seq(4), 6);
     model.now += 1_000_000;
     let now = Timestamp::from_micros(model.now);
     model.conversations.get_mut(&2).unwrap().updated_at = now;
     model.event(Kind::Message, 2, None, None);
     model.tail(true);
     assert!(expert.poll(&model) && !expert.poll(&model));
-    assert_eq!(model.window.queue_seq(), 6, "the waiting list is as it was");
+    assert_eq!(model.window.topic_seq(QUEUE), 6, "the waiting list is as it was");
     // It is taken from them.
     model.now += 1_000_000;
     let now = Timestamp::from_micros(model.now);
@@ -126,7 +127,7 @@ fn what_the_database_said_of_a_queue_stands_until_it_changes() {
     let now = Timestamp::from_micros(model.now);
     model.open(11, 1, now);
     model.tail(true);
-    assert_eq!(model.window.since(4, Class::Queue, old), Since::Queue);
+    assert_eq!(model.window.since(4, Class::Queue, old), Since::Whole);
     for conversation in 12..=16 {
         model.now += 1_000_000;
         let now = Timestamp::from_micros(model.now);
@@ -139,11 +140,11 @@ fn what_the_database_said_of_a_queue_stands_until_it_changes() {
 #[test]
 fn a_position_is_told_from_one_of_another_history() {
     let waiting = Waiting { conversation: 1, opened_at: Timestamp::from_micros(1), initiator: 1 };
-    let mut window =
-        Window::new(Position { seq: 7, at: Timestamp::from_micros(70) }, LIMITS).with_waiting(&[waiting; 3]);
-    assert_eq!(window.waiting(), 3);
+    let floor = Position { seq: 7, at: Timestamp::from_micros(70) };
+    let mut window = Window::new(floor, LIMITS, Places::new(&[waiting]));
+    assert_eq!(window.projection().count(), 1);
     for seq in 8..=9 {
-        window.take(&posted(seq, 10 * seq as i64, 0, 1));
+        window.apply(&[posted(seq, 10 * seq as i64, 0, 1)]);
     }
     let bytes = posted(8, 80, 0, 1).bytes() + posted(9, 90, 0, 1).bytes();
     assert_eq!(window.size(), (2, bytes, 1, Some(Timestamp::from_micros(80))));
@@ -161,12 +162,12 @@ fn a_position_is_told_from_one_of_another_history() {
 #[test]
 fn what_was_numbered_together_with_an_echo_is_new() {
     for (group, expected) in [(1, 1), (2, 0)] {
-        let mut window = Window::new(Position::default(), LIMITS);
+        let mut window = Window::new(Position::default(), LIMITS, Places::default());
         for seq in 1..=2 {
             let entry = posted(seq, 500_000 + seq as i64, 100_000 * seq as i64, 1);
             let mut entry = Arc::into_inner(entry).unwrap();
             entry.group = if seq == 2 { group } else { 1 };
-            window.take(&Arc::new(entry));
+            window.apply(&[Arc::new(entry)]);
         }
         let found = match window.since(1, Class::Messages, Timestamp::from_micros(200_000)) {
             Since::News(pieces, _) => pieces.len(),
@@ -177,15 +178,15 @@ fn what_was_numbered_together_with_an_echo_is_new() {
     }
 }
 
-fn changed(seq: u64, change: impl FnOnce(&mut Entry)) -> Arc<Entry> {
+fn changed(seq: u64, change: impl FnOnce(&mut Entry)) -> Arc<Item<Entry>> {
     let mut entry = Arc::into_inner(posted(seq, seq as i64, seq as i64, seq as usize)).unwrap();
-    change(&mut entry);
+    change(&mut entry.payload);
     Arc::new(entry)
 }
 
 fn told(window: &Window, user: u64, seq: u64) -> (usize, Vec<u64>) {
-    match window.after(user, seq, TELLS) {
-        After::News(news) => (news.messages.len(), news.left),
+    match after(window, user, seq, TELLS) {
+        After::News(news, _) => (news.messages.len(), news.left),
         other => panic!("{other:?}"),
     }
 }
@@ -195,21 +196,21 @@ fn as_much_is_evicted_as_must_be_and_nothing_else() {
     let entries: Vec<_> = (1..=4).map(|seq| posted(seq, seq as i64, seq as i64, seq as usize)).collect();
     let bytes: usize = entries[2..].iter().map(|entry| entry.bytes()).sum();
     for limits in [Limits { events_max: 2, ..LIMITS }, Limits { bytes_max: bytes, ..LIMITS }] {
-        let mut window = Window::new(Position::default(), limits);
-        entries.iter().for_each(|entry| window.take(entry));
-        window.shrink();
+        let mut window = Window::new(Position::default(), limits, Places::default());
+        window.apply(&entries);
         assert_eq!((window.size().0, window.size().1), (2, bytes), "{limits:?}");
-        assert_eq!((window.after(1, 1, TELLS), told(&window, 1, 2).0), (After::TooOld, 2));
+        assert_eq!((after(&window, 1, 1, TELLS), told(&window, 1, 2).0), (After::TooOld, 2));
     }
 
     // What is first in a list need not be what is evicted.
-    let mut window = Window::new(Position::default(), Limits { events_max: 3, ..LIMITS });
-    window.take(&changed(1, |entry| entry.expert_id = Some(2)));
-    window.take(&changed(2, |entry| entry.initiator_id = 2));
-    window.take(&changed(3, |entry| entry.queue = QueueChange::Waits));
+    let mut window = Window::new(Position::default(), Limits { events_max: 3, ..LIMITS }, Places::default());
+    window.apply(&[
+        changed(1, |entry| entry.expert_id = Some(2)),
+        changed(2, |entry| entry.initiator_id = 2),
+        changed(3, |entry| entry.queue = QueueChange::Waits),
+    ]);
     let unclaim = |entry: &mut Entry| (entry.conversation_id, entry.former_expert_id) = (1, Some(2));
-    window.take(&changed(4, unclaim));
-    window.shrink();
+    window.apply(&[changed(4, unclaim)]);
     assert_eq!(window.size().0, 3);
     assert_eq!(told(&window, 2, 1), (1, vec![3]), "the second is there, and the third, which left the queue");
     assert_eq!(told(&window, 9, 2), (0, vec![3]));
@@ -225,19 +226,17 @@ fn two_that_came_together_into_the_queue_are_told_to_who_echoes_one() {
     }
     let newest = Timestamp::from_micros(model.now);
     model.tail(true);
-    assert_eq!(model.window.since(4, Class::Queue, newest), Since::Queue);
+    assert_eq!(model.window.since(4, Class::Queue, newest), Since::Whole);
 }
 
 #[test]
 fn who_has_nothing_to_be_told_by_a_thousand_changes_is_told_by_the_next() {
-    let mut window = Window::new(Position::default(), LIMITS);
+    let mut window = Window::new(Position::default(), LIMITS, Places::default());
     let count = 2 * NEWS_MAX as u64 + 1;
     for seq in 1..count {
-        window.take(&changed(seq, |entry| entry.message = None));
+        window.apply(&[changed(seq, |entry| entry.message = None)]);
     }
-    assert!(
-        matches!(window.after(1, 0, TELLS), After::News(news) if news.is_empty() && news.position.seq == count - 1)
-    );
-    window.take(&posted(count, count as i64, count as i64, 1));
+    assert_eq!(after(&window, 1, 0, TELLS), After::Unchanged(window.position()));
+    window.apply(&[posted(count, count as i64, count as i64, 1)]);
     assert_eq!(told(&window, 1, 0), (1, vec![]));
 }

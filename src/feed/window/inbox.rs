@@ -1,0 +1,201 @@
+//! What a window remembers of one recipient or topic, and where in it an echoed time is.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+
+use super::super::item::{CLASSES_MAX, Item, Payload, PollClass as _};
+use super::{NEWS_BYTES_MAX, NEWS_MAX, Position};
+
+/// How far before a time its change is looked for. A change shows a time newer than its own only when the tail read it
+/// late.
+const ECHO_LAG_MICROS: i64 = 2_000_000;
+
+/// The newest change of one class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Newest {
+    pub(super) seq: u64,
+    /// The latest time of its class, shown or its own: a later `since` is no echo.
+    pub(super) latest: Timestamp,
+    /// The latest time that its class showed.
+    pub(super) shown: Timestamp,
+    /// The time that it shows.
+    pub(super) stamp: Timestamp,
+    /// Whether a client that echoes `stamp` certainly has everything, as far as that is seen at a glance.
+    pub(super) settled: bool,
+}
+
+impl Newest {
+    /// `alone` tells that nothing before it was numbered from the same snapshot.
+    pub(super) fn note<P>(&mut self, item: &Item<P>, stamp: Timestamp, alone: bool) {
+        let settled = alone && stamp > self.shown;
+        let (latest, shown) = (self.latest.max(item.at).max(stamp), self.shown.max(stamp));
+        *self = Self { seq: item.seq, latest, shown, stamp, settled };
+    }
+}
+
+/// The items of one recipient or topic.
+#[derive(Debug)]
+pub struct Inbox<P> {
+    pub(super) items: VecDeque<Arc<Item<P>>>,
+    /// What comes after this is complete: where the window began, or the newest change that was evicted.
+    pub(super) evicted: Position,
+    pub(super) newest: [Newest; CLASSES_MAX],
+    /// The newest change of any class, those included that no `since` poll is told of.
+    pub(super) seq: u64,
+    /// What the database said: nothing after this time had happened at that position.
+    pub(super) verified: [Option<(Timestamp, u64)>; CLASSES_MAX],
+}
+
+/// The oldest of these items that shows `since`.
+pub(super) fn echo<P: Payload>(
+    items: &VecDeque<Arc<Item<P>>>,
+    since: Timestamp,
+    stamp: impl Fn(&Item<P>) -> Option<Timestamp>,
+) -> Option<Echoed> {
+    let first = Timestamp::from_micros(since.micros().saturating_sub(ECHO_LAG_MICROS));
+    let recent = items.iter().rev().take_while(|item| item.at >= first);
+    let found = recent.filter(|item| item.is_told() && stamp(item) == Some(since)).last()?;
+    Some(Echoed { seq: found.seq, group: found.group, subject: found.subject() })
+}
+
+/// The change that an echoed time belongs to.
+pub(super) struct Echoed {
+    pub(super) seq: u64,
+    pub(super) group: u64,
+    pub(super) subject: u64,
+}
+
+/// From where on changes are new.
+pub(super) enum Start {
+    /// What shows a later time is new as well, wherever it stands: the client echoes the latest that it has. An answer
+    /// of the database's, which goes by times, may have ended between two that were numbered the other way round.
+    Echo(Echoed, Timestamp),
+    Time(Timestamp),
+    Seq(u64),
+}
+
+impl Start {
+    fn is_new<P: Payload>(&self, item: &Item<P>, stamp: Timestamp) -> bool {
+        match self {
+            Self::Echo(echoed, since) => {
+                item.seq > echoed.seq
+                    || stamp > *since
+                    || (item.group == echoed.group && item.subject() != echoed.subject)
+            }
+            Self::Time(reach) => item.at > *reach,
+            Self::Seq(seq) => item.seq > *seq,
+        }
+    }
+
+    /// Whether nothing before `item` can be new.
+    fn ends_at<P>(&self, item: &Item<P>) -> bool {
+        match self {
+            // No change shows a later time than its own.
+            Self::Echo(echoed, since) => item.seq < echoed.group && item.at <= *since,
+            Self::Time(reach) => item.at <= *reach,
+            Self::Seq(seq) => item.seq <= *seq,
+        }
+    }
+}
+
+/// The time that an item shows in a class, if `since` polls are told of it.
+pub(super) fn stamp_of<P: Payload>(item: &Item<P>, class: P::Class, recipient: u64) -> Option<Timestamp> {
+    item.is_told().then(|| item.shows(class, recipient)).flatten().map(|shows| shows.stamp)
+}
+
+impl<P: Payload> Inbox<P> {
+    /// A new one knows what comes after `floor`.
+    pub(super) fn new(floor: Position) -> Self {
+        let (newest, verified) = Default::default();
+        Self { items: VecDeque::new(), evicted: floor, newest, seq: floor.seq, verified }
+    }
+
+    /// Takes in an item; whether nothing before it here was numbered from the same snapshot.
+    pub(super) fn push(&mut self, item: &Arc<Item<P>>) -> bool {
+        let alone = self.items.back().is_none_or(|before| before.group != item.group);
+        self.items.push_back(item.clone());
+        self.seq = item.seq;
+        alone
+    }
+
+    /// Lets the oldest item go, if it is the one at `position`.
+    pub(super) fn evict(&mut self, position: Position) {
+        if self.items.front().is_some_and(|front| front.seq == position.seq) {
+            self.items.pop_front();
+            self.evicted = position;
+        }
+    }
+
+    /// How recently there was something to remember.
+    pub(super) fn rank(&self) -> u64 {
+        self.verified.iter().flatten().map(|(_, seq)| *seq).fold(self.seq, u64::max)
+    }
+
+    /// The position from which on the database said that nothing is newer than `since`.
+    pub(super) fn verified(&self, class: P::Class, since: Timestamp) -> Option<u64> {
+        self.verified[class.index()].filter(|(stamp, _)| since >= *stamp).map(|(_, seq)| seq)
+    }
+
+    pub(super) fn echo(&self, class: P::Class, recipient: u64, since: Timestamp) -> Option<Echoed> {
+        echo(&self.items, since, |item| stamp_of(item, class, recipient))
+    }
+
+    /// What is new after `start`, oldest first, and where it was cut. All is given as it is now, each thing once and not at
+    /// all where the client showed that it has it so.
+    pub(super) fn news(
+        &self,
+        class: P::Class,
+        recipient: u64,
+        start: &Start,
+        since: Timestamp,
+    ) -> (Vec<Bytes>, Option<u64>) {
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        let mut newest = HashMap::new();
+        for item in self.items.iter().rev() {
+            if start.ends_at(item) {
+                break;
+            }
+            let Some(shows) = item.shows(class, recipient) else { continue };
+            let text = *newest.entry(shows.thing).or_insert(shows.text);
+            if !item.is_told() {
+                continue;
+            }
+            let echoed = matches!(start, Start::Echo(echoed, _) if echoed.subject == item.subject())
+                && shows.stamp == since;
+            if seen.insert(shows.thing) && !echoed && start.is_new(item, shows.stamp) {
+                found.push((text, item.seq));
+            }
+        }
+        found.reverse();
+        let all = found.len();
+        let mut bytes = 0;
+        let fits = |(text, _): &(&Bytes, u64)| {
+            bytes += text.len() + 1;
+            bytes < NEWS_BYTES_MAX
+        };
+        let given: Vec<_> = found.into_iter().take(NEWS_MAX).take_while(fits).collect();
+        let cut = given.last().filter(|_| given.len() < all).map(|(_, seq)| *seq);
+        (given.into_iter().map(|(text, _)| text.clone()).collect(), cut)
+    }
+
+    /// The items after `seq`, at most [`NEWS_MAX`] and half of [`NEWS_BYTES_MAX`] (there are the recipient's and the
+    /// topic's), and where they were cut.
+    pub(super) fn after(&self, seq: u64) -> (Vec<&Item<P>>, Option<u64>) {
+        let first = self.items.partition_point(|item| item.seq <= seq);
+        let mut bytes = 0;
+        let fits = |item: &&Item<P>| {
+            bytes += item.bytes();
+            bytes <= NEWS_BYTES_MAX / 2
+        };
+        let found: Vec<_> =
+            self.items.range(first..).map(|item| &**item).take(NEWS_MAX).take_while(fits).collect();
+        let cut =
+            (self.items.len() - first > found.len()).then(|| found.last().map(|item| item.seq)).flatten();
+        (found, cut)
+    }
+}

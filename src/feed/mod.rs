@@ -82,6 +82,8 @@ pub const STALE_MS_MAX: u64 = 1_000;
 pub const WAIT_MS_MAX: u64 = 2_000;
 /// Oldest state that anybody is answered from, whatever is wrong: the contract's 5 s. Beyond it every poll is a 503.
 pub const SILENT_MS_MAX: u64 = 5_000;
+/// Longest time from the moment that a transaction writes as a change's time to its commit.
+pub const COMMIT_MS_MAX: u64 = 5_000;
 /// How often it is looked whether that is so, to tell those who are held.
 const SILENCE_CHECK_MS: u64 = 250;
 /// From this on a clock that differs from the database's is a warning: more than a slow reply makes it seem.

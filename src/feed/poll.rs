@@ -146,12 +146,13 @@ impl<D: Domain> Feed<D> {
         let cursor = Cursor::new(window.position(), user);
         // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
         let now = Timestamp::from_micros(at.micros().saturating_add(self.skew.load(Relaxed)));
-        let since = if since > now && since > cursor.at {
-            Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS))
+        let (since, found) = if since > now && since > cursor.at {
+            let ago = Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
+            (ago, window.since_a_while_ago(user, class, ago))
         } else {
-            since
+            (since, window.since(user, class, since))
         };
-        match window.since(user, class, since) {
+        match found {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // What only adds to what a client has takes nothing back, however old the answer is.
             Since::News(..) | Since::Whole if class.replaces() && !has_all => SincePoll::Later,

@@ -254,8 +254,18 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     /// which a snapshot that holds the change may lack. Of several changes that show this time the oldest
     /// counts. Any other time stands for the changes whose own time (`at`) is later, [`REACH_MICROS`] included.
     pub fn since(&self, recipient: u64, class: P::Class, since: Timestamp) -> Since {
+        self.since_time(recipient, class, since, false)
+    }
+
+    /// The same for a time that stands in for the client's own, because its clock is fast: a while ago. Every poll of such a
+    /// client is told what happened since then, so it lacks nothing that was committed before.
+    pub fn since_a_while_ago(&self, recipient: u64, class: P::Class, since: Timestamp) -> Since {
+        self.since_time(recipient, class, since, true)
+    }
+
+    fn since_time(&self, recipient: u64, class: P::Class, since: Timestamp, is_told_again: bool) -> Since {
         if let Some(topic) = class.topic() {
-            return self.whole_since(recipient, class, &self.topics[topic], since);
+            return self.whole_since(recipient, class, &self.topics[topic], since, is_told_again);
         }
         let reach = Timestamp::from_micros(since.micros().saturating_sub(REACH_MICROS));
         let Some(inbox) = self.inboxes.get(&recipient) else {
@@ -272,7 +282,8 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
             Start::Echo(echoed, since)
         } else if reach >= known.at {
             Start::Time(reach)
-        } else if let Some(seq) = inbox.verified(class, since).filter(|&seq| seq >= known.seq) {
+        } else if let Some(seq) = inbox.verified(class, since, is_told_again).filter(|&seq| seq >= known.seq)
+        {
             Start::Seq(seq)
         } else {
             return Since::Unknown;
@@ -285,7 +296,14 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         }
     }
 
-    fn whole_since(&self, recipient: u64, class: P::Class, topic: &Inbox<P>, since: Timestamp) -> Since {
+    fn whole_since(
+        &self,
+        recipient: u64,
+        class: P::Class,
+        topic: &Inbox<P>,
+        since: Timestamp,
+        is_told_again: bool,
+    ) -> Since {
         let reach = Timestamp::from_micros(since.micros().saturating_sub(REACH_MICROS));
         let inbox = self.inboxes.get(&recipient);
         let own = inbox.map_or(Newest::default(), |inbox| inbox.newest[class.index()]);
@@ -301,8 +319,10 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         let changed = match own_echo.into_iter().chain(topic_echo).min_by_key(|echoed| echoed.seq) {
             Some(echoed) => Self::moved_on((inbox, topic), recipient, class, &echoed, since),
             None if reach >= known.at => latest > reach,
-            None => match inbox.and_then(|inbox| inbox.verified(class, since)) {
-                Some(seq) if seq >= known.seq => newest.seq > seq,
+            None => match inbox.and_then(|inbox| inbox.verified(class, since, is_told_again)) {
+                Some(seq) if seq >= known.seq && (is_told_again || since > of_topic.overtaken) => {
+                    newest.seq > seq
+                }
                 _ => return Since::Unknown,
             },
         };

@@ -7,7 +7,7 @@
 //!   stand for both. Where more have one time than an answer holds, they are all given, up to
 //!   [`ONE_TIME_MAX`] and the bytes of an answer; beyond that the poll is refused with a text that says why.
 //! - **What is late does not use up the answer.** A transaction commits later than the time that it wrote, so the
-//!   database is asked for what has a time up to [`COMMIT_S_MAX`] before `since`, too. That part may take half of an
+//!   database is asked for what has a time up to [`COMMIT_MS_MAX`] before `since`, too. That part may take half of an
 //!   answer. Where so much happened in those seconds that it does not fit, it reaches back less far.
 //! - **A cut answer stands for nothing but itself**: the feed does not remember it, and it has no cursor.
 //! - Where the server knows that all up to the cut was committed when it answered, it remembers the cut
@@ -20,16 +20,15 @@ use crate::chassis::list::List;
 use crate::chassis::{ANSWER_BYTES_MAX, Error};
 use crate::clock::Timestamp;
 use crate::db::Connection;
-use crate::feed::window;
+use crate::feed::{COMMIT_MS_MAX, window};
 
 use super::changes::Class;
 use super::model::LIST_MAX;
 use super::timeline::{self, Texts};
 use super::{Helpdesk, conversations, store};
 
-/// The database is asked this much further back than `since`: a transaction commits later than the time it
-/// wrote, and none lasts longer.
-const COMMIT_S_MAX: i64 = 5;
+/// The database is asked this much further back than `since`: a transaction commits later than the time it wrote.
+const COMMIT_MICROS_MAX: i64 = COMMIT_MS_MAX.cast_signed() * 1_000;
 /// What is late takes this much of an answer, in rows and in bytes.
 const LATE_MAX: usize = LIST_MAX as usize / 2;
 const LATE_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;
@@ -85,14 +84,14 @@ pub(super) async fn since(
 ) -> Result<CaughtUp, Error> {
     let mut db = desk.db.heavy().await?;
     let moment = db.begin_snapshot().await?;
-    let reach = if desk.cuts.is_at(user, class, since) { 0 } else { COMMIT_S_MAX * 1_000_000 };
+    let reach = if desk.cuts.is_at(user, class, since) { 0 } else { COMMIT_MICROS_MAX };
     let found = match class {
         Class::Messages => messages(&mut db, user, since, reach).await?,
         _ => changed(&mut db, user, since, reach).await?,
     };
     db.end_snapshot().await?;
     if let Some(newest) = found.newest.filter(|_| found.is_cut)
-        && newest.micros() + COMMIT_S_MAX * 1_000_000 <= moment.micros()
+        && newest.micros() + COMMIT_MICROS_MAX <= moment.micros()
     {
         desk.cuts.note(user, class, newest);
     }

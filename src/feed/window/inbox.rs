@@ -7,12 +7,15 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
+use super::super::COMMIT_MS_MAX;
 use super::super::item::{CLASSES_MAX, Item, Payload, PollClass as _};
 use super::{NEWS_BYTES_MAX, NEWS_MAX, Position};
 
 /// How far before a time its change is looked for. A change shows a time newer than its own only when the tail read it
 /// late.
 const ECHO_LAG_MICROS: i64 = 2_000_000;
+
+const COMMIT_MICROS_MAX: i64 = COMMIT_MS_MAX.cast_signed() * 1_000;
 
 /// The newest change of one class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +29,9 @@ pub(super) struct Newest {
     pub(super) stamp: Timestamp,
     /// Whether a client that echoes `stamp` certainly has everything, as far as that is seen at a glance.
     pub(super) settled: bool,
+    /// The latest time that had been shown when a change came that shows an earlier one, because it was committed late. A
+    /// client that echoes this time or an earlier one may lack that change.
+    pub(super) overtaken: Timestamp,
 }
 
 impl Newest {
@@ -33,7 +39,8 @@ impl Newest {
     pub(super) fn note<P>(&mut self, item: &Item<P>, stamp: Timestamp, alone: bool) {
         let settled = alone && stamp > self.shown;
         let (latest, shown) = (self.latest.max(item.at).max(stamp), self.shown.max(stamp));
-        *self = Self { seq: item.seq, latest, shown, stamp, settled };
+        let overtaken = if stamp < self.shown { self.shown } else { self.overtaken };
+        *self = Self { seq: item.seq, latest, shown, stamp, settled, overtaken };
     }
 }
 
@@ -110,7 +117,9 @@ pub(super) fn stamp_of<P: Payload>(item: &Item<P>, class: P::Class, recipient: u
 impl<P: Payload> Inbox<P> {
     /// A new one knows what comes after `floor`.
     pub(super) fn new(floor: Position) -> Self {
-        let (newest, verified) = Default::default();
+        // What was shown before is not known: it may have been anything up to then.
+        let newest = Newest { shown: floor.at, ..Newest::default() };
+        let (newest, verified) = ([newest; CLASSES_MAX], Default::default());
         Self { items: VecDeque::new(), evicted: floor, newest, seq: floor.seq, verified }
     }
 
@@ -135,9 +144,18 @@ impl<P: Payload> Inbox<P> {
         self.verified.iter().flatten().map(|(_, seq)| *seq).fold(self.seq, u64::max)
     }
 
-    /// The position from which on the database said that nothing is newer than `since`.
-    pub(super) fn verified(&self, class: P::Class, since: Timestamp) -> Option<u64> {
-        self.verified[class.index()].filter(|(stamp, _)| since >= *stamp).map(|(_, seq)| seq)
+    /// The position up to which a client that asks by `since` has everything, by what the database said to another poll.
+    ///
+    /// That was that nothing had a later time than `stamp`. Who asks by a later time may still lack a change that wrote an
+    /// earlier one and was committed after they had been answered, until no such commit can come any more. Who asks by that
+    /// very time echoes it, and lacks such a change only where it was overtaken. (Of one that was overtaken before this
+    /// window began nothing is known. It is missed by a client that echoes the newest time, was away since, and is not the
+    /// only one of its user.) To whom such changes are told again and again, neither matters.
+    pub(super) fn verified(&self, class: P::Class, since: Timestamp, is_told_again: bool) -> Option<u64> {
+        let (stamp, seq) = self.verified[class.index()]?;
+        let is_settled = since.micros().saturating_sub(stamp.micros()) >= COMMIT_MICROS_MAX;
+        let has_all = (since == stamp || is_settled) && since > self.newest[class.index()].overtaken;
+        (has_all || is_told_again && since >= stamp).then_some(seq)
     }
 
     pub(super) fn echo(&self, class: P::Class, recipient: u64, since: Timestamp) -> Option<Echoed> {

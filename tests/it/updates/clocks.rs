@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyperdesk::clock::Timestamp;
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::helpdesk::{Desk, ask, claim, each, say};
@@ -138,4 +139,46 @@ async fn a_wrong_server_clock_hides_nothing_and_asks_nobody() {
         assert_eq!(each(&queue[0]["waitingConversations"], "id"), [&id]);
         assert_eq!(from_database(&desk).await, 0.0, "{server_clock} s");
     }
+}
+
+/// What the database told one client of a user's stands only for what another one of theirs must have been told as well.
+#[tokio::test]
+async fn a_message_that_is_committed_late_is_told_to_everybody_who_asked_before() {
+    let desk = Desk::start_with(&[("FEED_WINDOW_EVENTS", "16")]).await;
+    let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
+    let conversation = ask(&ann, "printer").await;
+    let before = desk.time("NOW(6) FROM DUAL").await;
+    let messages = async |since: &str| {
+        ann.get(&format!("/api/messages/updates?since={since}")).await.expect_status(200).json()
+    };
+    let mut writer = desk.schema.connect().await;
+    let insert = format!(
+        "INSERT INTO messages (conversation_id, sender_id, sender_role, content, created_at, updated_at)
+         VALUES ({conversation}, {}, 'initiator', 'late', NOW(6), NOW(6))",
+        ann.id
+    );
+    writer.query_drop("BEGIN").await.unwrap();
+    writer.query_drop(insert).await.unwrap();
+    let late: u64 = writer.query_first("SELECT LAST_INSERT_ID()").await.unwrap().unwrap();
+    let late = late.to_string();
+    let record = "INSERT INTO outbox (kind, conversation_id, message_id)";
+    writer.query_drop(format!("{record} VALUES ('message', {conversation}, {late})")).await.unwrap();
+    // What comes after it is told before it.
+    let next = say(&ann, &conversation, "next").await;
+    let asked = Timestamp::now().to_string();
+    let told = messages(&before).await;
+    assert_eq!(each(&told, "id"), [&*next], "the other one is not committed");
+    let echo = told[0]["timestamp"].as_str().unwrap();
+    writer.query_drop("COMMIT").await.unwrap();
+    // Memory holds neither any more.
+    for number in 0..20 {
+        ask(&bob, &format!("{number}")).await;
+    }
+    let both = [&*late, &*next];
+    assert_eq!(each(&messages(&before).await, "id"), both, "the database has them");
+    assert!(each(&messages(&asked).await, "id").contains(&&*late), "who asks by the clock lacks it");
+    assert!(
+        each(&messages(echo).await, "id").contains(&&*late),
+        "and so does who echoes what came before it"
+    );
 }

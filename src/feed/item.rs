@@ -58,7 +58,7 @@ pub trait Payload: Send + Sync + 'static {
 pub struct Shows<'a> {
     /// The id of the thing that is shown: the newest item that shows it has it as it is now.
     pub thing: u64,
-    /// Its text.
+    /// Its JSON, as it stands in an answer's list.
     pub text: &'a Bytes,
     /// The time in it that clients echo.
     pub stamp: Timestamp,

@@ -26,7 +26,7 @@ pub struct Run {
     pub after_at: Timestamp,
     /// Bytes of all runs' texts up to this one.
     pub bytes: u64,
-    /// Its text.
+    /// The column `runs.body`: what the domain encoded of the run's changes.
     pub body: Bytes,
 }
 

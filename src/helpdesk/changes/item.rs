@@ -110,7 +110,7 @@ pub struct Entry {
 /// What a change means to the waiting queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueChange {
-    /// Nothing.
+    /// It leaves the queue as it is.
     #[default]
     None,
     /// The conversation waits, newly or changed.

@@ -177,6 +177,16 @@ pub async fn flood(
             client(&target, manners, number, connection, first, pause, &tally).await;
         });
     }
+    if std::env::var_os("TRACE").is_some() {
+        let mut before = 0;
+        for second in 1..=length.as_secs() {
+            sleep_until(begun + Duration::from_secs(second)).await;
+            let good = tally.good.load(Relaxed);
+            eprint!(" {}", good - before);
+            before = good;
+        }
+        eprintln!();
+    }
     sleep_until(begun + length).await;
     // All of them leave, whatever they are waiting for.
     tasks.shutdown().await;

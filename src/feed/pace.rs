@@ -1,21 +1,23 @@
 //! When the tail looks again. Pure.
 //!
-//! Each look of each instance is the database's work, so looks come no more often than they find something: as far apart
-//! as [`CHANGES_PER_LOOK`] changes are at the present rate. That is bounded on both sides. Where changes are many, nobody
-//! is to be told of them late; where there are none, those who are held are to be told of the next one in time, and other
-//! instances' changes that nobody numbered are to be found.
+//! Each look of each instance is the database's work: about a third of what a write costs it. At a thousand changes a
+//! second looks must come each 10 ms, or changes are told later than 20 ms after their write; there the looks of nine
+//! instances are a small part of what the writes cost. Where changes are a few hundred a second the same looks would cost
+//! more than the writes. So looks get rarer with the square of the rate, until they come as rarely as those who are held
+//! are to be told of a change, and as changes that nobody numbered are to be found.
 //! A write of this instance, and a poll that cannot be answered yet or soon could not, wake the tail at once.
 
 use std::time::{Duration, Instant};
 
 use super::FRESH_MS_MAX;
 
-/// Changes that a look should find. Nine instances that follow a tenth are to cost its database a fifth of what the writes
-/// themselves do (`benches/RESULTS.md` says what they did).
-const CHANGES_PER_LOOK: f64 = 8.0;
 /// Shortest time from one look to the next of an instance that follows another: at a thousand changes a second they are to be
 /// seen within 20 ms.
 const SHORTEST_MS: u64 = 10;
+/// Changes a second from which on looks are [`SHORTEST_MS`] apart: a fifth less than a thousand, as the rate is an estimate.
+/// At 300 they are some 70 ms apart, and nine instances that follow a tenth cost its database less than a fifth of what
+/// the writes do (`benches/RESULTS.md`).
+const MANY_PER_S: f64 = 800.0;
 /// Longest time while somebody is held or listens to a stream: they are told of a change as soon as a poll is to see it.
 const HELD_MS: u64 = 80;
 /// Longest time else. Where polls are many they wake the tail before that, and a rare one waits for a look of its own
@@ -87,8 +89,8 @@ impl Pace {
         let shortest = Duration::from_millis(SHORTEST_MS);
         let longest = Duration::from_millis(if is_held { HELD_MS } else { IDLE_MS });
         // Without changes it is infinite, or no number.
-        let seconds = (CHANGES_PER_LOOK * self.apart / self.changes).min(longest.as_secs_f64());
-        let follows = Duration::from_secs_f64(seconds).max(shortest);
+        let rarer = (MANY_PER_S * self.apart / self.changes).powi(2);
+        let follows = shortest.mul_f64(rarer.min(longest.div_duration_f64(shortest))).max(shortest);
         // What is left to who leads is told to nobody before it is numbered.
         if leads { (follows / 2).min(shortest) } else { follows }
     }
@@ -114,12 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_as_far_apart_as_a_few_changes_within_bounds() {
+    fn looks_get_rarer_with_the_square_of_the_rate_within_bounds() {
         for (per_second, least, most) in [
             (0.0, 80.0, 80.0),
             (10.0, 80.0, 80.0),
-            (100.0, 72.0, 80.0),
-            (300.0, 24.0, 29.0),
+            (100.0, 80.0, 80.0),
+            (300.0, 67.0, 75.0),
+            (500.0, 24.0, 27.0),
             (1_000.0, 10.0, 10.0),
             (20_000.0, 26.0, 26.0),
         ] {

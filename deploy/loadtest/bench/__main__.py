@@ -18,6 +18,7 @@ def parse(arguments: list[str]):
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--seconds", type=float, help="length: of all for shapes (120), of each rate (8)")
     parser.add_argument("--users", type=int, default=200, help="shapes: at the most")
+    parser.add_argument("--crowd", type=float, default=0.0, help="shapes: idle polls each second beside the people")
     parser.add_argument("--steps", type=int, default=5, help="steps: how many")
     parser.add_argument("--p99-ms", type=float, default=20.0, help="what is good enough for polls")
     parser.add_argument("--posts", type=float, default=0.0, help="rates: percent that post a message")

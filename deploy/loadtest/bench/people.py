@@ -4,16 +4,53 @@ import csv
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from . import report
+from .desk import Desk
 from .processes import PROJECT, Yard, pids_of
+from .rates import openloop
 from .samples import Sampler
 
 STOP_SECONDS_MAX = 60
 PERCENTILES = ("50%", "95%", "99%")
 # Whose response times are drawn: those of all together have sign-ins and the time until something was told in them.
 DRAWN = "/api/messages/updates"
+# Length of one run of the generator for the crowd: so often its outcomes are added up, and its connections are new.
+CROWD_SECONDS = 30
+
+
+class Crowd(threading.Thread):
+    """Idle polls at a fixed rate beside the people, from as many prepared users as it takes: so a few hundred people that
+    one generator can play meet a server that is as busy as thousands would make it."""
+
+    def __init__(self, port: int, requests: Path, options):
+        super().__init__(daemon=True)
+        self.port, self.requests, self.options = port, requests, options
+        self.runs: list[dict] = []
+        self.pids: list[int] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """One run after another, until it is over."""
+        rate, connections = self.options.crowd, self.options.connections
+        while not self.over.is_set():
+            self.runs.append(openloop(self.port, rate, CROWD_SECONDS, connections, self.requests, self.pids))
+
+    def stop(self) -> dict:
+        """What all runs found together, a row like locust's; the percentiles are the worst run's."""
+        self.over.set()
+        self.join()
+        worst = {name: max(one["ms"][name] for one in self.runs) for name in ("p50", "p95", "p99")}
+        return {
+            "type": "GET",
+            "name": "the crowd's idle polls (worst run's percentiles)",
+            "requests": sum(one["requests"] for one in self.runs),
+            "failed": sum(one["failed"] for one in self.runs),
+            **{f"{name} ms": value for name, value in worst.items()},
+            "requests/s": sum(one["good_per_s"] for one in self.runs) / len(self.runs),
+        }
 
 
 def number(text: str) -> float | None:
@@ -40,7 +77,8 @@ def history(file: Path, begun: float) -> list[dict]:
 
 
 def run(shape: str, yard: Yard, out: Path, options) -> int:
-    """Locust's exit code."""
+    """Locust's exit code, or 1 if a request of the crowd failed."""
+    prepared = Desk() if options.crowd else None
     desk = yard.hyperdesk(loops=options.loops, percent=options.percent)
     command = [
         *(str(Path(sys.executable).parent / "locust"), "-f", "locustfile.py", "--headless", "--only-summary"),
@@ -51,23 +89,34 @@ def run(shape: str, yard: Yard, out: Path, options) -> int:
         *options.more,
     ]
     (out / "command.txt").write_text(" ".join(command) + "\n")
+    crowd = Crowd(desk.port, out / "requests.txt", options)
     generator: list[int] = []
-    sampler = Sampler([desk], options.database_pid, lambda: [pid for one in generator for pid in pids_of(one)])
+
+    def generators() -> list[int]:
+        return [pid for one in generator + crowd.pids for pid in pids_of(one)]
+
+    sampler = Sampler([desk], options.database_pid, generators)
     with (out / "locust.log").open("wb") as log:
         locust = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
         generator.append(locust.pid)
         sampler.start()
+        if prepared:
+            crowd.requests.write_text(prepared.requests(0))
+            crowd.start()
         try:
             code = locust.wait(options.seconds + STOP_SECONDS_MAX)
         finally:
             locust.kill()
     samples = sampler.stop()
+    told_of_crowd = [crowd.stop()] if prepared else []
+    crowd.requests.unlink(missing_ok=True)
     people = history(out / "locust_stats_history.csv", sampler.begun)
     report.write_csv(out / "samples.csv", samples)
     report.write_csv(out / "people.csv", people)
     verdict = json.loads((out / "verdict.json").read_text())
     facts = {
-        "scenario": f"{shape}, {options.users} users at the most, {options.seconds} s, all personas of the help desk",
+        "scenario": f"{shape}, {options.users} users at the most, {options.seconds} s, all personas of the help desk"
+        + (f", beside {options.crowd:g} idle polls/s" if options.crowd else ""),
         "configuration": options.configuration,
         **report.circumstances(),
         "command": f"deploy/loadtest/run {shape} {options.given}",
@@ -88,7 +137,8 @@ def run(shape: str, yard: Yard, out: Path, options) -> int:
                 "requests/s": number(line["Requests/s"]),
             }
             for line in csv.DictReader(text)
-        ]
+        ] + told_of_crowd
+    code = code or int(any(one["failed"] for one in told_of_crowd))
     words = report.table(lines) + f"\n{growth(samples)}\n"
     report.write_summary(out / "summary.md", f"People, {shape}", facts, rows, words)
     report.write_json(out / "result.json", {"facts": facts, "verdict": verdict, "requests": rows, "exit_code": code})

@@ -29,7 +29,7 @@ const WRITERS: usize = 16;
 const ROUNDS: usize = 5;
 const WRITES_PER_S: u64 = 1_000;
 /// Instances that tail, and writes a second, of which the database's CPU is taken.
-const INSTANCES: [usize; 2] = [1, 10];
+const INSTANCES: [usize; 3] = [1, 10, 20];
 const RATES: [u64; 2] = [100, 300];
 /// Kernel time is counted in these: `CLK_TCK`, which Linux has fixed.
 const TICK_MICROS: u64 = 10_000;
@@ -226,20 +226,22 @@ async fn cost(database: &Server, instances: usize, writes_per_s: u64, seconds: u
     post(conversations, writes_per_s, total).join_all().await;
     let took = cpu_micros(&pid) - before;
     let looks = looks(&desks).await - looks_before;
-    eprintln!("looks and reads {looks:.0} in {seconds} s, by {instances}");
     pollers.shutdown().await;
     println!(
-        "{instances} instances, {writes_per_s} writes/s: {} us of the database's CPU for each; idle {:.2} % of a core",
+        "{instances} instances, {writes_per_s} writes/s: {} us of the database's CPU for each, {:.0} looks/s; idle {:.2} % of a core",
         took / total,
+        looks / seconds.max(1) as f64,
         idle as f64 / (seconds / 2).max(1) as f64 / 10_000.0
     );
 }
 
+/// How often all instances read of the feed so far.
 async fn looks(desks: &[Hyperdesk]) -> f64 {
     let mut all = 0.0;
     for desk in desks {
-        all += desk.metric("feed_tail_looks_total").await.unwrap_or(0.0)
-            + desk.metric("feed_tail_reads_total").await.unwrap_or(0.0);
+        for series in ["feed_tail_looks_total", "feed_tail_reads_total"] {
+            all += desk.metric(series).await.expect("a counter");
+        }
     }
     all
 }

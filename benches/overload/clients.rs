@@ -38,13 +38,13 @@ pub struct Target {
 #[derive(Default)]
 pub struct Tally {
     pub asked: AtomicU64,
-    /// 200 while the client was there.
+    /// 200 or 201 while the client was there.
     pub good: AtomicU64,
     /// Gave up.
     pub gave_up: AtomicU64,
     /// Resets, and connections that ended without an answer.
     pub broken: AtomicU64,
-    /// Anything but 200, and 503 with `Retry-After`.
+    /// Anything but those, and 503 with `Retry-After`.
     pub odd: AtomicU64,
     /// From asking (and connecting, where that was needed) to having read the 503.
     pub refused: Mutex<Vec<Duration>>,
@@ -55,6 +55,13 @@ pub struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     closes: bool,
+}
+
+impl Answer {
+    /// What was asked for was given.
+    pub fn is_good(&self) -> bool {
+        matches!(self.status, 200 | 201)
+    }
 }
 
 /// One client's connection, if it has one.
@@ -145,9 +152,9 @@ pub async fn peak(
             let mut answered = 0_u64;
             while !share.is_empty() && Instant::now() < until {
                 let at = answered as usize % share.len();
-                let (address, request) = target.of(worker);
+                let (address, request) = target.of(worker + answered as usize);
                 let answer = share[at].ask(address, request).await.expect("an answer at the peak");
-                answered += u64::from(answer.status == 200);
+                answered += u64::from(answer.is_good());
                 if !kept {
                     share[at] = Connection::default();
                 }
@@ -177,16 +184,6 @@ pub async fn flood(
             client(&target, manners, number, connection, first, pause, &tally).await;
         });
     }
-    if std::env::var_os("TRACE").is_some() {
-        let mut before = 0;
-        for second in 1..=length.as_secs() {
-            sleep_until(begun + Duration::from_secs(second)).await;
-            let good = tally.good.load(Relaxed);
-            eprint!(" {}", good - before);
-            before = good;
-        }
-        eprintln!();
-    }
     sleep_until(begun + length).await;
     // All of them leave, whatever they are waiting for.
     tasks.shutdown().await;
@@ -211,7 +208,7 @@ async fn client(
         // Its next poll is due by its own clock, as if this one had been answered at once.
         due = (due + pause.mul_f64(0.5 + fastrand::f64())).max(Instant::now());
         match answer {
-            Ok(Ok(answer)) if answer.status == 200 => drop(tally.good.fetch_add(1, Relaxed)),
+            Ok(Ok(answer)) if answer.is_good() => drop(tally.good.fetch_add(1, Relaxed)),
             Ok(Ok(Answer { status: 503, retry_after: Some(pause), .. })) => {
                 tally.refused.lock().unwrap().push(begun.elapsed());
                 if manners.obeys {

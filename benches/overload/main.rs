@@ -5,7 +5,8 @@
 //! core is enough for its clients; needs MariaDB, 20,000 descriptors and 20 minutes). Options, as `name=value`:
 //! `seconds` of each run, `clients`, `percent` of a core, `program` (another server to measure), and `kind` (`kept`
 //! or `new`), `patience` and `times` to run only some; `obeys=yes` for clients who come again when
-//! `Retry-After` says so, not by their own clock. Under `cargo test` a few clients, nothing is measured.
+//! `Retry-After` says so, not by their own clock; `ask` (`polls`, `posts` or `both`: a post among ten) and `late=MS`, by
+//! which each reply of the database comes later. Under `cargo test` a few clients, nothing is measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,10 +24,15 @@ use clients::{Manners, Tally, Target};
 use hyperdesk::clock::Timestamp;
 use probes::Probe;
 use quota::Quota;
-use support::{Hyperdesk, Schema, User};
+use serde_json::json;
+use support::{Hyperdesk, Proxy, Schema, User};
 
-/// Users that poll; each has many clients.
+/// Users that poll, each with many clients, and as many others that post.
 const USERS: u64 = 16;
+/// Conversations of each of those: so many that two posts at a time hardly ever wait for the same one.
+const CONVERSATIONS: u64 = 16;
+/// Of `both`, one in so many posts.
+const POST_AMONG: u64 = 10;
 /// Loopback addresses of the server: each has 28,000 ports for clients.
 const ADDRESSES: u8 = 4;
 const PEAK_LENGTH: Duration = Duration::from_secs(8);
@@ -54,6 +60,23 @@ impl Options {
     fn some<T: ToString + Copy>(&self, name: &str, all: &[T]) -> Vec<T> {
         all.iter().copied().filter(|one| self.text(name).is_none_or(|text| text == one.to_string())).collect()
     }
+
+    fn asks(&self) -> Asks {
+        match self.text("ask") {
+            None | Some("polls") => Asks::Polls,
+            Some("posts") => Asks::Posts,
+            Some("both") => Asks::Both,
+            Some(other) => panic!("ask={other} is neither polls, posts nor both"),
+        }
+    }
+}
+
+/// What the clients want.
+#[derive(Clone, Copy)]
+enum Asks {
+    Polls,
+    Posts,
+    Both,
 }
 
 fn main() {
@@ -69,7 +92,8 @@ fn main() {
 
 /// A few clients and no quota, so that it does not rot.
 async fn try_out(schema: &Schema) {
-    let (desk, target) = start(schema, &requests(schema).await, None).await;
+    let requests = requests(schema, Asks::Both).await;
+    let (desk, target) = start(schema, &requests, None, None).await;
     let connections = clients::arrive(&target, true, 8).await;
     let (peak, connections) = clients::peak(&target, true, connections, Duration::from_millis(200)).await;
     assert!(peak > 0.0);
@@ -82,18 +106,42 @@ async fn try_out(schema: &Schema) {
 }
 
 /// The requests of all users, who register first.
-async fn requests(schema: &Schema) -> Vec<Vec<u8>> {
+async fn requests(schema: &Schema, asks: Asks) -> Vec<Vec<u8>> {
     let (desk, mut requests) = (Hyperdesk::builder(schema).start().await, Vec::new());
+    let (polls, posts) = match asks {
+        Asks::Polls => (1, false),
+        Asks::Posts => (0, true),
+        Asks::Both => (POST_AMONG - 1, true),
+    };
     for number in 0..USERS {
-        requests.push(request(&User::register(desk.addr(), &format!("user{number}")).await.token));
+        // Whoever polls has no news: others post.
+        let user = User::register(desk.addr(), &format!("user{number}")).await;
+        let poster = User::register(desk.addr(), &format!("poster{number}")).await;
+        for _ in 0..CONVERSATIONS {
+            requests.extend((0..polls).map(|_| poll(&user.token)));
+            if posts {
+                let opened = poster.post("/conversations", json!({ "title": "Printer" })).await;
+                let opened = opened.expect_status(201).json();
+                requests.push(post(&poster.token, opened["id"].as_str().expect("an id")));
+            }
+        }
     }
     requests
 }
 
-async fn start(schema: &Schema, requests: &[Vec<u8>], program: Option<&str>) -> (Hyperdesk, Arc<Target>) {
+/// The database's replies come so much later where there is a proxy.
+async fn start(
+    schema: &Schema,
+    requests: &[Vec<u8>],
+    program: Option<&str>,
+    proxy: Option<&Proxy>,
+) -> (Hyperdesk, Arc<Target>) {
     let mut builder = Hyperdesk::builder(schema).env("WEB_CONCURRENCY", 1).env("BIND_ADDRESS", "0.0.0.0");
     if let Some(program) = program {
         builder = builder.program(program);
+    }
+    if let Some(proxy) = proxy {
+        builder = builder.env("DATABASE_URL", schema.url_via(proxy.addr()));
     }
     let desk = builder.start().await;
     let port = desk.addr().port();
@@ -101,12 +149,12 @@ async fn start(schema: &Schema, requests: &[Vec<u8>], program: Option<&str>) -> 
     let target = Target { addresses, requests: requests.to_vec() };
     let mut first = clients::Connection::default();
     let answer = first.ask(target.addresses[0], &target.requests[0]).await.expect("an answer");
-    assert_eq!(answer.status, 200);
+    assert!(answer.is_good());
     (desk, Arc::new(target))
 }
 
 /// An idle poll as a browser sends it, from a time after everything.
-fn request(token: &str) -> Vec<u8> {
+fn poll(token: &str) -> Vec<u8> {
     let since = Timestamp::from_micros(Timestamp::now().micros() + 1_000_000);
     format!(
         "GET /api/conversations/updates?since={since} HTTP/1.1\r\nHost: localhost\r\n\
@@ -115,15 +163,26 @@ fn request(token: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+fn post(token: &str, conversation: &str) -> Vec<u8> {
+    let body = json!({ "conversationId": conversation, "content": "It is broken." }).to_string();
+    format!(
+        "POST /messages HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
+         Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 async fn measure(schema: &Schema, options: &Options) {
     println!(
         "| connections | patience | asked | peak/s | in time/s | of the peak | refused/s: p50, p99, max | \
-         broken, odd | gave up/s | `/health` kept | new | `/ready` | well after |"
+         broken, odd | gave up/s | MB before, at most | `/health` kept | new | `/ready` | well after |"
     );
-    let (requests, obeys) = (requests(schema).await, options.text("obeys") == Some("yes"));
+    let requests = requests(schema, options.asks()).await;
+    let obeys = options.text("obeys") == Some("yes");
     let this = i32::try_from(std::process::id()).unwrap();
     let _preferred = Quota::set(this, 100).expect("a group for the clients");
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
             for times in options.some("times", &[2_u64, 5, 10]) {
@@ -144,7 +203,12 @@ async fn run(
     manners: Manners,
     times: u64,
 ) -> String {
-    let (desk, target) = start(schema, requests, options.text("program")).await;
+    let late = Duration::from_millis(options.number("late", 0));
+    let proxy = (!late.is_zero()).then_some(schema.server_addr().await).map(Proxy::start);
+    let (desk, target) = start(schema, requests, options.text("program"), proxy.as_ref()).await;
+    if let Some(proxy) = &proxy {
+        proxy.delay_replies(late);
+    }
     let quota = Quota::set(desk.pid(), options.number("percent", 10)).expect("a share of a core");
     let length = Duration::from_secs(options.number("seconds", 60));
     let clients = options.number("clients", 14_000) as usize;
@@ -153,13 +217,20 @@ async fn run(
     let probes = [("/health", true), ("/health", false)]
         .map(|(path, kept)| Probe::start(([127, 0, 0, 1], desk.addr().port()).into(), path, kept));
     let ready = Probe::start(([127, 0, 0, 1], desk.admin_addr().port()).into(), "/ready", false);
+    let before = megabytes(desk.rss_bytes());
     let tally = clients::flood(&target, manners, connections, peak * times as f64, length).await;
+    let memory = format!("{before:.0}, {:.0}", megabytes(desk.peak_rss_bytes()));
     let seen = probes.map(Probe::stop).join(" | ");
-    let (seen, well) = (format!("{seen} | {}", ready.stop()), probes::time_until_well(&target).await);
+    let (seen, well) =
+        (format!("{memory} | {seen} | {}", ready.stop()), probes::time_until_well(&target).await);
     let well = well.map_or("never".to_owned(), |well| format!("{:.1} s", well.as_secs_f64()));
     drop(desk);
     drop(quota);
     format!("{peak:.0} | {} | {seen} | {well} |", told(&tally, peak, length.as_secs_f64()))
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn told(tally: &Tally, peak: f64, seconds: f64) -> String {

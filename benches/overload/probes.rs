@@ -37,7 +37,7 @@ impl Probe {
                 period.tick().await;
                 let begun = Instant::now();
                 let answer = timeout(PATIENCE, connection.ask(address, request.as_bytes())).await;
-                let is_well = matches!(answer, Ok(Ok(answer)) if answer.status == 200);
+                let is_well = matches!(answer, Ok(Ok(answer)) if answer.is_good());
                 noted.lock().unwrap().push(is_well.then(|| begun.elapsed()));
                 if !kept || !is_well {
                     connection = Connection::default();
@@ -64,7 +64,7 @@ pub async fn time_until_well(target: &Target) -> Option<Duration> {
     while begun.elapsed() < WELL_MAX {
         let asked = Instant::now();
         let answer = timeout(SOON, Connection::default().ask(target.addresses[0], &target.requests[0])).await;
-        let is_well = matches!(answer, Ok(Ok(answer)) if answer.status == 200);
+        let is_well = matches!(answer, Ok(Ok(answer)) if answer.is_good());
         well = if is_well { well + 1 } else { 0 };
         if well == 1 {
             since = asked;

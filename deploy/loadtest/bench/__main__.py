@@ -26,6 +26,7 @@ def parse(arguments: list[str]):
     parser.add_argument("--connections", type=int, default=100, help="rates: kept connections of the generator")
     parser.add_argument("--unit", type=int, default=20, help="configurations: percent of a core for a vCPU")
     parser.add_argument("--percent", type=int, help="share of a core for the server, else none is set")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a setting of the servers")
     parser.add_argument("--loops", type=int, default=1, help="event loops (WEB_CONCURRENCY)")
     parser.add_argument("--requests", type=int, default=10_000, help="ab: requests of each command")
     parser.add_argument("more", nargs="*", help="shapes: more arguments for locust, after --")
@@ -49,6 +50,7 @@ def main() -> int:
     out = Path(os.environ["OUT"])
     settings = {"APP_ENV": "development", "LOG_FORMAT": "text", "ADDRESS_ATTEMPTS_MAX": "1000000"}
     settings |= {"BIND_ADDRESS": "127.0.0.1", "SERVICES": "helpdesk", "DB_POOL_SIZE": "10"}
+    settings |= dict(one.split("=", 1) for one in options.env)
     with Yard(out, settings) as yard:
         if options.scenario in SHAPES:
             code = people.run(options.scenario, yard, out, options)

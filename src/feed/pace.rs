@@ -3,7 +3,7 @@
 //! Each look of each instance is the database's work: about a third of what a write costs it. At a thousand changes a
 //! second looks must come each 10 ms, or changes are told later than 20 ms after their write; there the looks of nine
 //! instances are a small part of what the writes cost. Where changes are a few hundred a second the same looks would cost
-//! more than the writes. So looks get rarer with the square of the rate, until they come as rarely as those who are held
+//! more than the writes. So looks get rarer with the cube of the rate, until they come as rarely as those who are held
 //! are to be told of a change, and as changes that nobody numbered are to be found.
 //! A write of this instance, and a poll that cannot be answered yet or soon could not, wake the tail at once.
 
@@ -14,10 +14,10 @@ use super::FRESH_MS_MAX;
 /// Shortest time from one look to the next of an instance that follows another: at a thousand changes a second they are to be
 /// seen within 20 ms.
 const SHORTEST_MS: u64 = 10;
-/// Changes a second from which on looks are [`SHORTEST_MS`] apart: a fifth less than a thousand, as the rate is an estimate.
-/// At 300 they are some 70 ms apart, and nine instances that follow a tenth cost its database less than a fifth of what
-/// the writes do (`benches/RESULTS.md`).
-const MANY_PER_S: f64 = 800.0;
+/// Changes a second from which on looks are [`SHORTEST_MS`] apart. Far below a thousand, as changes come in runs and the rate
+/// is an average over few looks. At 300 they are [`HELD_MS`] apart, and nine instances that follow a tenth cost its
+/// database less than a fifth of what the writes do (`benches/RESULTS.md`).
+const MANY_PER_S: f64 = 600.0;
 /// Longest time while somebody is held or listens to a stream: they are told of a change as soon as a poll is to see it.
 const HELD_MS: u64 = 80;
 /// Longest time else. Where polls are many they wake the tail before that, and a rare one waits for a look of its own
@@ -89,7 +89,7 @@ impl Pace {
         let shortest = Duration::from_millis(SHORTEST_MS);
         let longest = Duration::from_millis(if is_held { HELD_MS } else { IDLE_MS });
         // Without changes it is infinite, or no number.
-        let rarer = (MANY_PER_S * self.apart / self.changes).powi(2);
+        let rarer = (MANY_PER_S * self.apart / self.changes).powi(3);
         let follows = shortest.mul_f64(rarer.min(longest.div_duration_f64(shortest))).max(shortest);
         // What is left to who leads is told to nobody before it is numbered.
         if leads { (follows / 2).min(shortest) } else { follows }
@@ -116,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn looks_get_rarer_with_the_square_of_the_rate_within_bounds() {
+    fn looks_get_rarer_with_the_cube_of_the_rate_within_bounds() {
         for (per_second, least, most) in [
             (0.0, 80.0, 80.0),
             (10.0, 80.0, 80.0),
             (100.0, 80.0, 80.0),
-            (300.0, 67.0, 75.0),
-            (500.0, 24.0, 27.0),
+            (300.0, 72.0, 80.0),
+            (500.0, 14.0, 20.0),
             (1_000.0, 10.0, 10.0),
             (20_000.0, 26.0, 26.0),
         ] {

@@ -9,7 +9,7 @@ from . import ab, peers, people, rates
 from .processes import Yard
 
 SHAPES = ("ramp", "steps", "spike", "soak")
-SCENARIOS = (*SHAPES, "rate", "configurations", "peers", "ab")
+SCENARIOS = (*SHAPES, "rate", "configurations", "scaling", "peers", "ab")
 
 
 def parse(arguments: list[str]):
@@ -24,7 +24,7 @@ def parse(arguments: list[str]):
     parser.add_argument("--posts", type=float, default=0.0, help="rates: percent that post a message")
     parser.add_argument("--first", type=float, default=500.0, help="rates: where they begin, each then 1.5 times")
     parser.add_argument("--connections", type=int, default=100, help="rates: kept connections of the generator")
-    parser.add_argument("--unit", type=int, default=20, help="configurations: percent of a core for a vCPU")
+    parser.add_argument("--unit", type=int, default=20, help="configurations, scaling: percent of a core for a vCPU")
     parser.add_argument("--percent", type=int, help="share of a core for the server, else none is set")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a setting of the servers")
     parser.add_argument("--loops", type=int, default=1, help="event loops (WEB_CONCURRENCY)")
@@ -55,7 +55,8 @@ def main() -> int:
         if options.scenario in SHAPES:
             code = people.run(options.scenario, yard, out, options)
         else:
-            scenario = {"rate": rates.run, "configurations": rates.configurations, "peers": peers.run, "ab": ab.run}
+            scenario = {"rate": rates.run, "configurations": rates.configurations, "scaling": rates.scaling}
+            scenario |= {"peers": peers.run, "ab": ab.run}
             code = scenario[options.scenario](yard, out, options)
     print(f"==> {out / 'summary.md'}", flush=True)
     return code

@@ -1,12 +1,14 @@
 """hyperdesk beside what one would write instead (benches/peers), in one run."""
 
+import http.client
 import os
 import shutil
 from pathlib import Path
 
 from . import rates
 from .desk import Desk
-from .processes import PROJECT, Yard, free_port
+from .processes import PROJECT, Started, Yard, free_port, pids_of
+from .samples import resident_mb
 
 NGINX = """
 worker_processes 1;
@@ -24,6 +26,32 @@ http {{
 """
 # Where each begins: the slow ones would spend the whole time saturated.
 FIRST = {"hyperdesk": 2_000, "axum + sqlx": 300, "Rails + Puma": 20, "nginx, a constant": 4_000}
+
+# Whose memory is measured, and those before: what a server loads for its first clients is no other client's.
+CLIENTS, CLIENTS_BEFORE = 1_000, 50
+
+
+def kept_clients(server: Started, lines: list[str], count: int) -> list[http.client.HTTPConnection]:
+    """Connections that are open after a poll each."""
+    clients = []
+    for number in range(count):
+        method, path, token = lines[number % len(lines)].split(" ")
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        client.request(method, path, headers={"Authorization": f"Bearer {token}"})
+        client.getresponse().read()
+        clients.append(client)
+    return clients
+
+
+def kb_per_client(server: Started, lines: list[str]) -> float:
+    """Resident memory that a connection takes which is kept between polls."""
+    first = kept_clients(server, lines, CLIENTS_BEFORE)
+    before = resident_mb(pids_of(server.pid))
+    clients = kept_clients(server, lines, CLIENTS)
+    more = resident_mb(pids_of(server.pid)) - before
+    for client in first + clients:
+        client.close()
+    return more * 1_000 / CLIENTS
 
 
 def start(name: str, yard: Yard, out: Path, options):
@@ -54,7 +82,7 @@ def start(name: str, yard: Yard, out: Path, options):
 def run(yard: Yard, out: Path, options) -> int:
     """Polls at fixed rates, one after the other; then the same with posts only."""
     for kind, share in (("polls", 0.0), ("posts", 1.0)):
-        groups, hold = {}, []
+        groups, hold, more = {}, [], {}
         for name, first in FIRST.items():
             if share and name.startswith("nginx"):
                 continue
@@ -64,6 +92,9 @@ def run(yard: Yard, out: Path, options) -> int:
             if server is None:
                 print(f"  {name}: not installed, left out (benches/peers/README.md)", flush=True)
                 continue
+            if not share:
+                lines = requests.read_text().splitlines()
+                more[name] = {"KB of memory a kept connection": kb_per_client(server, lines)}
             begin = first if not share else min(first, 100)
             groups[name] = rates.measure(name, server.port, [server], requests, options, begin, hold)
             yard.stop()
@@ -72,5 +103,5 @@ def run(yard: Yard, out: Path, options) -> int:
         folder.mkdir(exist_ok=True)
         what = f"{'idle polls' if not share else 'POST /messages'} at fixed rates, {options.seconds:g} s each"
         facts = rates.facts_of("peers", what, options, options.configuration)
-        rates.write(folder, f"hyperdesk and its peers: {kind}", facts, groups, options)
+        rates.write(folder, f"hyperdesk and its peers: {kind}", facts, groups, options, more)
     return 0

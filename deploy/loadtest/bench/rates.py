@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import report
@@ -18,6 +20,8 @@ GOOD_SHARE = 0.97
 PAST = 2
 STEPS_MAX = 24
 SPARE_SECONDS_MAX = 60
+# An instance that is to be killed dies so long after the load began.
+KILL_SECONDS = 1.0
 
 
 def openloop(port: int, rate: float, seconds: float, connections: int, requests: Path, hold: list[int]) -> dict:
@@ -31,6 +35,12 @@ def openloop(port: int, rate: float, seconds: float, connections: int, requests:
     return json.loads(text)
 
 
+def statements(servers: list[Started]) -> dict[str, float]:
+    """How many SQL statements each of those that are alive has run."""
+    alive = [one for one in servers if one.admin and one.process.poll() is None]
+    return {one.name: metrics(one.admin)["db_statement_duration_seconds_count"] for one in alive}
+
+
 def measure(
     name: str, port: int, servers: list[Started], requests: Path, options, first: float, hold: list[int]
 ) -> list[dict]:
@@ -39,13 +49,13 @@ def measure(
     openloop(port, first, 1, options.connections, requests, hold)
     while past < PAST and len(rows) < STEPS_MAX:
         pids = [pid for one in servers for pid in pids_of(one.pid)]
-        sql = sum(metrics(one.admin)["db_statement_duration_seconds_count"] for one in servers if one.admin)
+        sql = statements(servers)
         before = cpu_seconds(pids), cpu_seconds([options.database_pid]), os.times()
         found = openloop(port, rate, options.seconds, options.connections, requests, hold)
         server, database = cpu_seconds(pids) - before[0], cpu_seconds([options.database_pid]) - before[1]
         after = os.times()
         generator = after.children_user + after.children_system - before[2].children_user - before[2].children_system
-        more_sql = sum(metrics(one.admin)["db_statement_duration_seconds_count"] for one in servers if one.admin) - sql
+        more_sql = sum(count - sql.get(name, 0) for name, count in statements(servers).items())
         took, answered = found["took_s"], max(1, found["requests"] - found["statuses"].get("0", 0))
         rows.append(
             {
@@ -119,8 +129,8 @@ def plot(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], p99_
     figure.save(out / "plot.png")
 
 
-def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], options) -> None:
-    """All files of such a scenario."""
+def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], options, more: dict | None = None) -> None:
+    """All files of such a scenario; `more` has further cells of the table by name."""
     rows = [row for group in groups.values() for row in group]
     best = []
     for name, group in groups.items():
@@ -137,6 +147,7 @@ def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], opt
                 "cores at the peak": peak["cores server"],
                 "requests per core at the peak, 1/s": peak["good/s"] / max(peak["cores server"], 0.001),
                 "SQL a request at the peak": peak["SQL"] if peak["SQL"] is not None else "not counted",
+                **(more or {}).get(name, {}),
             }
         )
     report.write_csv(out / "rates.csv", rows)
@@ -172,31 +183,66 @@ def run(yard: Yard, out: Path, options) -> int:
     return 0
 
 
-def configurations(yard: Yard, out: Path, options) -> int:
-    """The four deployments, with `--unit` percent of a core for each of a real one's vCPUs."""
-    unit, groups, hold = options.unit, {}, []
-    plans = [
-        ("1 × 1 vCPU", [(unit, 1)], 2 * unit),
-        ("1 × 2 vCPU", [(2 * unit, 2)], 2 * unit),
-        ("4 × 1/4 vCPU", [(max(1, unit // 4), 1)] * 4, 2 * unit),
-        ("4 × 1/4 vCPU, database twice", [(max(1, unit // 4), 1)] * 4, 4 * unit),
-    ]
-    for name, instances, database in plans:
+@dataclass
+class Plan:
+    """A deployment: each instance's percent of a core and event loops, and the database's percent."""
+
+    name: str
+    instances: list[tuple[int, int]]
+    database: int
+    # The last instance is killed while the load is on.
+    one_dies: bool = False
+    # A single instance has a balancer before it, too.
+    always_balanced: bool = False
+
+
+def deployments(plans: list[Plan], title: str, words: str, yard: Yard, out: Path, options) -> int:
+    """The same load for each plan, on fresh data."""
+    groups, hold = {}, []
+    for plan in plans:
         desk, requests = Desk(), out / "requests.txt"
         requests.write_text(desk.requests(options.posts / 100))
-        quota = Quota("database", database, [options.database_pid])
+        quota = Quota("database", plan.database, [options.database_pid])
         try:
             servers = [
                 yard.hyperdesk(f"instance{number}", loops=loops, percent=percent)
-                for number, (percent, loops) in enumerate(instances, 1)
+                for number, (percent, loops) in enumerate(plan.instances, 1)
             ]
-            port = yard.balancer(servers).port if len(servers) > 1 else servers[0].port
-            groups[name] = measure(name, port, servers, requests, options, options.first, hold)
+            balanced = len(servers) > 1 or plan.always_balanced
+            port = yard.balancer(servers).port if balanced else servers[0].port
+            if plan.one_dies:
+                threading.Timer(KILL_SECONDS, servers[-1].process.kill).start()
+            groups[plan.name] = measure(plan.name, port, servers, requests, options, options.first, hold)
         finally:
             yard.stop()
             quota.remove()
         requests.unlink()
     what = f"fixed rates, {options.seconds:g} s each, {options.posts:g} % POST /messages, the rest idle polls"
-    words = f"a vCPU is {unit} % of a core here; the database has 2 vCPUs, in the last 4"
-    write(out, "Four configurations", facts_of("configurations", what, options, words), groups, options)
+    write(out, title, facts_of(options.scenario, what, options, words), groups, options)
     return 0
+
+
+def configurations(yard: Yard, out: Path, options) -> int:
+    """The four deployments, with `--unit` percent of a core for each of a real one's vCPUs."""
+    unit = options.unit
+    quarters = [(max(1, unit // 4), 1)] * 4
+    plans = [
+        Plan("1 × 1 vCPU", [(unit, 1)], 2 * unit),
+        Plan("1 × 2 vCPU", [(2 * unit, 2)], 2 * unit),
+        Plan("4 × 1/4 vCPU", quarters, 2 * unit),
+        Plan("4 × 1/4 vCPU, database twice", quarters, 4 * unit),
+    ]
+    words = f"a vCPU is {unit} % of a core here; the database has 2 vCPUs, in the last 4"
+    return deployments(plans, "Four configurations", words, yard, out, options)
+
+
+def scaling(yard: Yard, out: Path, options) -> int:
+    """One, two and three instances behind a balancer, and three of which one is killed under load."""
+    unit = options.unit
+    database = 8 * unit
+    plans = [
+        Plan(f"{count} × 1 vCPU", [(unit, 1)] * count, database, always_balanced=True) for count in (1, 2, 3)
+    ]
+    plans.append(Plan("3 × 1 vCPU, one killed", [(unit, 1)] * 3, database, one_dies=True))
+    words = f"a vCPU is {unit} % of a core here; haproxy before all of them; the database has 8 vCPUs"
+    return deployments(plans, "One, two and three instances", words, yard, out, options)

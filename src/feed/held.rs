@@ -16,8 +16,8 @@ use super::poll::{CursorPoll, Unavailable};
 pub const MINOR_EVERY: Duration = Duration::from_secs(5);
 
 impl<D: Domain> Feed<D> {
-    /// Waits until something is new after `cursor`, until `until`, or until the process stops. Never
-    /// [`CursorPoll::Later`]. For held polls, and each piece of a stream.
+    /// Waits until something is new after `cursor`, until `until`, or until the process stops. For held polls, and each
+    /// piece of a stream.
     ///
     /// # Errors
     /// When as many wait as may, and as soon as nobody can say any more that nothing is new.
@@ -37,10 +37,7 @@ impl<D: Domain> Feed<D> {
             // At the end they are told as well: nobody is woken by that.
             let minor = is_over || Instant::now() >= minor_at;
             let ask = CursorAsk { cursor, ask: asked.with_minor(minor) };
-            let answer = match self.cursor_poll(event_loop, user, ask, Instant::now()) {
-                CursorPoll::Later => self.cursor_later(event_loop, user, ask).await?,
-                answer => answer,
-            };
+            let answer = self.cursor_later(event_loop, user, ask).await?;
             if minor {
                 minor_at = Instant::now() + MINOR_EVERY;
             }
@@ -135,14 +132,14 @@ mod tests {
         let position = |seq, micros| Position { seq, at: Timestamp::from_micros(micros) };
         feed.restart(position(5, 1_000), &Nothing);
         feed.away.store(true, Relaxed);
-        let poll = |seq, micros| {
+        let poll = async |seq, micros| {
             feed.watermark.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
-            feed.cursor_poll(0, 7, Cursor::new(position(seq, micros), 7), Instant::now())
+            feed.cursor_later(0, 7, Cursor::new(position(seq, micros), 7)).await.unwrap()
         };
-        assert!(matches!(poll(5, 1_000), CursorPoll::Unchanged(_)), "the same");
-        assert!(matches!(poll(7, 1_001), CursorPoll::Unchanged(same) if same.seq == 7), "ahead");
-        assert!(matches!(poll(7, 999), CursorPoll::Reset), "lost");
-        assert!(matches!(poll(5, 999), CursorPoll::Reset), "lost");
+        assert!(matches!(poll(5, 1_000).await, CursorPoll::Unchanged(_)), "the same");
+        assert!(matches!(poll(7, 1_001).await, CursorPoll::Unchanged(same) if same.seq == 7), "ahead");
+        assert!(matches!(poll(7, 999).await, CursorPoll::Reset), "lost");
+        assert!(matches!(poll(5, 999).await, CursorPoll::Reset), "lost");
     }
 
     /// Each look has to wait for the tail, and each time the tail comes it has woken the waiter as well: so it has at

@@ -16,7 +16,7 @@ use super::cursor::{Cursor, TEXT_BYTES};
 use super::domain::{After, CursorAsk, Domain, Unwritten};
 use super::item::{Payload, PollClass as _};
 use super::shard::Shard;
-use super::window::Since;
+use super::window::{Since, SinceTime};
 use super::{FRESH_MS_MAX, Feed, SILENT_MS_MAX, STALE_MS_MAX, WAIT_MS_MAX};
 
 /// What a client whose clock is fast is told each time: what changed of late. Nobody can say what of it it has.
@@ -83,8 +83,6 @@ pub enum CursorPoll {
     Changed(Bytes, Cursor),
     /// 410: too old, from the future, of another user or of another history.
     Reset,
-    /// Await [`Feed::cursor_later`].
-    Later,
 }
 
 /// The answer to a cursor poll that finds nothing, and its cursor's text: no allocation of their own.
@@ -94,16 +92,6 @@ pub struct Unchanged {
     pub json: Bytes,
     /// For the header.
     pub cursor: Bytes,
-}
-
-/// How a cursor poll may be answered.
-enum Readiness {
-    /// From memory.
-    Ready,
-    /// Not before the tail's next read.
-    Wait,
-    /// From memory, without a move of the cursor, as the database does not answer: nothing better is to be had.
-    Unread,
 }
 
 impl<D: Domain> Feed<D> {
@@ -146,13 +134,13 @@ impl<D: Domain> Feed<D> {
         let cursor = Cursor::new(window.position(), user);
         // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
         let now = Timestamp::from_micros(at.micros().saturating_add(self.skew.load(Relaxed)));
-        let (since, found) = if since > now && since > cursor.at {
-            let ago = Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
-            (ago, window.since_a_while_ago(user, class, ago))
+        let since = if since > now && since > cursor.at {
+            let time = Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
+            SinceTime { time, is_told_again: true }
         } else {
-            (since, window.since(user, class, since))
+            since.into()
         };
-        match found {
+        match window.since(user, class, since) {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // What only adds to what a client has takes nothing back, however old the answer is.
             Since::News(..) | Since::Whole if class.replaces() && !has_all => SincePoll::Later,
@@ -160,7 +148,7 @@ impl<D: Domain> Feed<D> {
             Since::Whole => SincePoll::Whole,
             Since::Unknown => {
                 self.metrics.asked_database.inc();
-                SincePoll::AskDatabase(BeyondMemory { user, class, since, cursor })
+                SincePoll::AskDatabase(BeyondMemory { user, class, since: since.time, cursor })
             }
         }
     }
@@ -259,19 +247,19 @@ impl<D: Domain> Feed<D> {
     /// Answers a cursor poll of the caller `user` on event loop `event_loop`, which came `now`, under one lock.
     ///
     /// # Errors
-    /// Anything but [`CursorPoll::Unchanged`].
+    /// Anything but [`CursorPoll::Unchanged`]; `None` where it has to wait: await [`Feed::cursor_later`].
     pub fn poll(
         &self,
         event_loop: usize,
         user: u64,
         ask: CursorAsk<D::Ask>,
         now: Instant,
-    ) -> Result<Unchanged, CursorPoll> {
+    ) -> Result<Unchanged, Option<CursorPoll>> {
         let mut shard = self.shard(event_loop);
-        match self.cursor_poll_in(&mut shard, user, ask, now) {
-            CursorPoll::Unchanged(cursor) => {
+        match self.cursor_poll(&mut shard, user, ask, (now, now)) {
+            Some(CursorPoll::Unchanged(cursor)) => {
                 let json = self.write(&mut shard, cursor, ask.ask, None);
-                json.map(unchanged::<D>).ok_or(CursorPoll::Later)
+                json.map(unchanged::<D>).ok_or(None)
             }
             found => Err(found),
         }
@@ -300,50 +288,33 @@ impl<D: Domain> Feed<D> {
         Some(D::write(Unwritten { cursor, ask, news, window, next_poll_ms }, &mut shard.block))
     }
 
-    /// Answers a cursor poll of the caller `user` on event loop `event_loop`. It came `now`.
-    pub fn cursor_poll(
-        &self,
-        event_loop: usize,
-        user: u64,
-        ask: impl Into<CursorAsk<D::Ask>>,
-        now: Instant,
-    ) -> CursorPoll {
-        self.cursor_poll_in(&mut self.shard(event_loop), user, ask.into(), now)
-    }
-
-    fn cursor_poll_in(
+    /// The answer to a poll that was received at `received_at`; `None` where it has to wait: while what is here is older than
+    /// it may be, while its user's own write is not here, and while its cursor is ahead: another instance was faster, or there
+    /// is no such change; only a read that began after the poll was received can tell.
+    fn cursor_poll(
         &self,
         shard: &mut Shard<D>,
         user: u64,
         ask: CursorAsk<D::Ask>,
-        now: Instant,
-    ) -> CursorPoll {
-        if ask.cursor.user != user {
-            return CursorPoll::Reset;
+        (received_at, now): (Instant, Instant),
+    ) -> Option<CursorPoll> {
+        let CursorAsk { cursor, .. } = ask;
+        if cursor.user != user {
+            return Some(CursorPoll::Reset);
         }
-        let came = self.micros_since_born(now);
-        match self.readiness(shard, ask.cursor, came, now) {
-            Readiness::Ready => self.cursor_now(shard, ask),
-            Readiness::Unread => self.cursor_unread(shard, ask),
-            Readiness::Wait => CursorPoll::Later,
-        }
-    }
-
-    /// A poll that came at `came` (microseconds since the feed was born) waits while what is here is older than it may
-    /// be, while its user's own write is not here, and while its cursor is ahead: another instance was faster, or there
-    /// is no such change; only a read that began after the poll came can tell.
-    fn readiness(&self, shard: &Shard<D>, cursor: Cursor, came: u64, now: Instant) -> Readiness {
-        let Some(window) = &shard.window else { return Readiness::Wait };
+        let window = shard.window.as_ref()?;
+        let received_at = self.micros_since_born(received_at);
         let fresh = self.watermark.load(Relaxed);
-        if fresh == 0 || shard.lacks_writes_of(cursor.user, now) {
-            return Readiness::Wait;
+        if fresh == 0 || shard.lacks_writes_of(user, now) {
+            return None;
         }
-        let is_ahead = cursor.seq > window.seq() && fresh <= came;
-        if !is_ahead && fresh + STALE_MS_MAX * 1_000 >= came {
-            return Readiness::Ready;
+        let is_ahead = cursor.seq > window.position().seq && fresh <= received_at;
+        if !is_ahead && fresh + STALE_MS_MAX * 1_000 >= received_at {
+            return self.cursor_now(shard, ask);
         }
         // While the database is away it is not waited for, as long as memory may be answered from.
-        if self.away.load(Relaxed) && !self.is_silent(now) { Readiness::Unread } else { Readiness::Wait }
+        let may_be_unread = self.away.load(Relaxed) && !self.is_silent(now);
+        may_be_unread.then(|| self.cursor_unread(shard, ask)).flatten()
     }
 
     /// Whether what is here is so old that "nothing new" must not be said any more, by nobody.
@@ -352,40 +323,43 @@ impl<D: Domain> Feed<D> {
         fresh == 0 || fresh + SILENT_MS_MAX * 1_000 < self.micros_since_born(now)
     }
 
-    fn cursor_now(&self, shard: &mut Shard<D>, CursorAsk { cursor, ask }: CursorAsk<D::Ask>) -> CursorPoll {
-        let Some(window) = &shard.window else { return CursorPoll::Later };
+    fn cursor_now(
+        &self,
+        shard: &mut Shard<D>,
+        CursorAsk { cursor, ask }: CursorAsk<D::Ask>,
+    ) -> Option<CursorPoll> {
+        let window = shard.window.as_ref()?;
         if !window.holds(cursor.position()) {
-            return CursorPoll::Reset;
+            return Some(CursorPoll::Reset);
         }
-        match D::after(window, cursor.user, cursor.seq, ask) {
+        Some(match D::after(window, cursor.user, cursor.seq, ask) {
             After::Unchanged(position) => CursorPoll::Unchanged(Cursor::new(position, cursor.user)),
             After::TooOld => CursorPoll::Reset,
             After::HeldBack => CursorPoll::Unchanged(cursor),
             After::News(news, position) => {
                 let cursor = Cursor::new(position, cursor.user);
-                let json = self.write(shard, cursor, ask, Some(news));
-                json.map_or(CursorPoll::Later, |json| CursorPoll::Changed(json, cursor))
+                CursorPoll::Changed(self.write(shard, cursor, ask, Some(news))?, cursor)
             }
-        }
+        })
     }
 
     /// The same while the database cannot be read: what memory has is told, and beyond that the cursor stays. One that
     /// is ahead by its number and not by its time is of a history that is no more (times never come again), and lacks
     /// what memory has of the one that took its place.
-    fn cursor_unread(&self, shard: &mut Shard<D>, ask: CursorAsk<D::Ask>) -> CursorPoll {
+    fn cursor_unread(&self, shard: &mut Shard<D>, ask: CursorAsk<D::Ask>) -> Option<CursorPoll> {
         let cursor = ask.cursor;
-        match shard.window.as_ref().map(super::window::Window::position) {
-            Some(end) if cursor.seq <= end.seq => {}
-            Some(end) if cursor.position().at < end.at => return CursorPoll::Reset,
-            _ => return CursorPoll::Unchanged(cursor),
+        let end = shard.window.as_ref()?.position();
+        if cursor.seq > end.seq {
+            let is_lost = cursor.at < end.at;
+            return Some(if is_lost { CursorPoll::Reset } else { CursorPoll::Unchanged(cursor) });
         }
-        match self.cursor_now(shard, ask) {
-            CursorPoll::Unchanged(_) => CursorPoll::Unchanged(cursor),
-            found => found,
+        match self.cursor_now(shard, ask)? {
+            CursorPoll::Unchanged(_) => Some(CursorPoll::Unchanged(cursor)),
+            found => Some(found),
         }
     }
 
-    /// The same, when it has to wait. Never [`CursorPoll::Later`].
+    /// The same as [`Feed::poll`], when it may have to wait.
     ///
     /// # Errors
     /// [`Unavailable::Stale`] when what is in memory is older than [`SILENT_MS_MAX`], or lacks what `user` wrote here.
@@ -395,28 +369,15 @@ impl<D: Domain> Feed<D> {
         user: u64,
         ask: impl Into<CursorAsk<D::Ask>>,
     ) -> Result<CursorPoll, Unavailable> {
-        let ask = ask.into();
-        if ask.cursor.user != user {
-            return Ok(CursorPoll::Reset);
-        }
-        let now = Instant::now();
-        let came = self.micros_since_born(now);
-        let look = || {
-            let mut shard = self.shard(event_loop);
-            match self.readiness(&shard, ask.cursor, came, Instant::now()) {
-                Readiness::Ready => Some(self.cursor_now(&mut shard, ask)),
-                Readiness::Unread => Some(self.cursor_unread(&mut shard, ask)),
-                Readiness::Wait => None,
-            }
-        };
-        if let Some(found) = self.once(event_loop, now, look).await.or_else(look) {
+        let (ask, received_at) = (ask.into(), Instant::now());
+        let look = || self.cursor_poll(&mut self.shard(event_loop), user, ask, (received_at, Instant::now()));
+        if let Some(found) = self.once(event_loop, received_at, look).await.or_else(look) {
             return Ok(found);
         }
         let (mut shard, now) = (self.shard(event_loop), Instant::now());
-        if self.is_silent(now) || shard.lacks_writes_of(user, now) {
-            return Err(self.stale());
-        }
-        Ok(self.cursor_unread(&mut shard, ask))
+        let is_refused = self.is_silent(now) || shard.lacks_writes_of(user, now);
+        let found = if is_refused { None } else { self.cursor_unread(&mut shard, ask) };
+        found.ok_or_else(|| self.stale())
     }
 
     /// Counts a poll that is refused because what is here is too old.

@@ -52,6 +52,22 @@ pub enum Since {
     Unknown,
 }
 
+/// The time that a `since` poll asks by.
+#[derive(Clone, Copy, Debug)]
+pub struct SinceTime {
+    /// The client's own, or what stands for it.
+    pub time: Timestamp,
+    /// It stands in for the client's own, because its clock is fast: a while ago. Every poll of such a client is told what
+    /// happened since then, so it lacks nothing that was committed before.
+    pub is_told_again: bool,
+}
+
+impl From<Timestamp> for SinceTime {
+    fn from(time: Timestamp) -> Self {
+        Self { time, is_told_again: false }
+    }
+}
+
 /// How much a window keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -126,11 +142,6 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     }
 
     /// Everything up to here was applied.
-    pub fn seq(&self) -> u64 {
-        self.position.seq
-    }
-
-    /// The same, with its time.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -253,80 +264,52 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     /// so everything after it is new, and also what was numbered together with it of other subjects,
     /// which a snapshot that holds the change may lack. Of several changes that show this time the oldest
     /// counts. Any other time stands for the changes whose own time (`at`) is later, [`REACH_MICROS`] included.
-    pub fn since(&self, recipient: u64, class: P::Class, since: Timestamp) -> Since {
-        self.since_time(recipient, class, since, false)
-    }
-
-    /// The same for a time that stands in for the client's own, because its clock is fast: a while ago. Every poll of such a
-    /// client is told what happened since then, so it lacks nothing that was committed before.
-    pub fn since_a_while_ago(&self, recipient: u64, class: P::Class, since: Timestamp) -> Since {
-        self.since_time(recipient, class, since, true)
-    }
-
-    fn since_time(&self, recipient: u64, class: P::Class, since: Timestamp, is_told_again: bool) -> Since {
-        if let Some(topic) = class.topic() {
-            return self.whole_since(recipient, class, &self.topics[topic], since, is_told_again);
-        }
-        let reach = Timestamp::from_micros(since.micros().saturating_sub(REACH_MICROS));
-        let Some(inbox) = self.inboxes.get(&recipient) else {
-            return if reach >= self.floor.at { Since::Unchanged } else { Since::Unknown };
+    pub fn since(&self, recipient: u64, class: P::Class, since: impl Into<SinceTime>) -> Since {
+        let since = since.into();
+        let reach = Timestamp::from_micros(since.time.micros().saturating_sub(REACH_MICROS));
+        let inbox = self.inboxes.get(&recipient);
+        let own = inbox.map_or(Newest::default(), |inbox| inbox.newest[class.index()]);
+        let known = inbox.map_or(self.floor, |inbox| inbox.evicted);
+        let topic = class.topic().map(|topic| &self.topics[topic]);
+        let (newest, known) = match topic {
+            Some(topic) => (own.with(topic.newest[class.index()]), known.max(topic.evicted)),
+            None => (own, known),
         };
-        let newest = inbox.newest[class.index()];
-        let known = inbox.evicted;
-        if newest.settled && newest.stamp == since || reach >= newest.latest.max(known.at) {
+        if newest.settled && newest.stamp == since.time || reach >= newest.latest.max(known.at) {
             return Since::Unchanged;
         }
+        let verified = || inbox?.verified(class, since, newest.overtaken).filter(|&seq| seq >= known.seq);
+        if let Some(topic) = topic {
+            let own_echo = inbox.and_then(|inbox| inbox.echo(class, recipient, since.time));
+            let topic_echo = echo(&topic.items, since.time, |item| item.topic_stamp());
+            let changed = match own_echo.into_iter().chain(topic_echo).min_by_key(|echoed| echoed.seq) {
+                Some(echoed) => Self::moved_on((inbox, topic), recipient, class, &echoed, since.time),
+                None if reach >= known.at => newest.latest > reach,
+                None => match verified() {
+                    Some(seq) => newest.seq > seq,
+                    None => return Since::Unknown,
+                },
+            };
+            return if changed { Since::Whole } else { Since::Unchanged };
+        }
+        let Some(inbox) = inbox else { return Since::Unknown };
         // All that shows a later time is known only if none of that was evicted.
-        let echo = if since >= known.at { inbox.echo(class, recipient, since) } else { None };
+        let echo = if since.time >= known.at { inbox.echo(class, recipient, since.time) } else { None };
         let start = if let Some(echoed) = echo {
-            Start::Echo(echoed, since)
+            Start::Echo(echoed, since.time)
         } else if reach >= known.at {
             Start::Time(reach)
-        } else if let Some(seq) = inbox.verified(class, since, is_told_again).filter(|&seq| seq >= known.seq)
-        {
+        } else if let Some(seq) = verified() {
             Start::Seq(seq)
         } else {
             return Since::Unknown;
         };
-        let (pieces, cut) = inbox.news(class, recipient, &start, since);
+        let (pieces, cut) = inbox.news(class, recipient, &start, since.time);
         if pieces.is_empty() {
             Since::Unchanged
         } else {
-            Since::News(pieces, self.position_of(cut.unwrap_or(self.seq())))
+            Since::News(pieces, self.position_of(cut.unwrap_or(self.position.seq)))
         }
-    }
-
-    fn whole_since(
-        &self,
-        recipient: u64,
-        class: P::Class,
-        topic: &Inbox<P>,
-        since: Timestamp,
-        is_told_again: bool,
-    ) -> Since {
-        let reach = Timestamp::from_micros(since.micros().saturating_sub(REACH_MICROS));
-        let inbox = self.inboxes.get(&recipient);
-        let own = inbox.map_or(Newest::default(), |inbox| inbox.newest[class.index()]);
-        let of_topic = topic.newest[class.index()];
-        let newest = if own.seq > of_topic.seq { own } else { of_topic };
-        let latest = own.latest.max(of_topic.latest);
-        let known = inbox.map_or(self.floor, |inbox| inbox.evicted).max(topic.evicted);
-        if newest.settled && newest.stamp == since || reach >= latest.max(known.at) {
-            return Since::Unchanged;
-        }
-        let own_echo = inbox.and_then(|inbox| inbox.echo(class, recipient, since));
-        let topic_echo = echo(&topic.items, since, |item| item.topic_stamp());
-        let changed = match own_echo.into_iter().chain(topic_echo).min_by_key(|echoed| echoed.seq) {
-            Some(echoed) => Self::moved_on((inbox, topic), recipient, class, &echoed, since),
-            None if reach >= known.at => latest > reach,
-            None => match inbox.and_then(|inbox| inbox.verified(class, since, is_told_again)) {
-                Some(seq) if seq >= known.seq && (is_told_again || since > of_topic.overtaken) => {
-                    newest.seq > seq
-                }
-                _ => return Since::Unknown,
-            },
-        };
-        if changed { Since::Whole } else { Since::Unchanged }
     }
 
     /// Whether what is told whole changed after the echoed change, or together with it, other than by what shows the same
@@ -388,7 +371,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         let items =
             |inbox: Option<_>| inbox.map_or_else(Default::default, |inbox: &Inbox<P>| inbox.after(seq));
         let ((mut own, own_cut), (mut topic, topic_cut)) = (items(inbox), items(topic));
-        let cut = own_cut.unwrap_or(self.seq()).min(topic_cut.unwrap_or(self.seq()));
+        let cut = [own_cut, topic_cut].into_iter().flatten().fold(self.position.seq, u64::min);
         for items in [&mut own, &mut topic] {
             items.truncate(items.partition_point(|item| item.seq <= cut));
         }

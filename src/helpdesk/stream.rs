@@ -139,7 +139,7 @@ impl Listener {
                 self.ask.cursor = cursor;
                 Some(HEARTBEAT_TEXT)
             }
-            Ok(CursorPoll::Reset | CursorPoll::Later) => {
+            Ok(CursorPoll::Reset) => {
                 self.is_over = true;
                 Some(RESET_TEXT)
             }

@@ -240,7 +240,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
             Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
         }
-        Err(CursorPoll::Later) => {
+        Err(None) => {
             let desk = desk.clone();
             Answer::held(async move {
                 let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
@@ -249,7 +249,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
                 )
             })
         }
-        Err(found) => Answer::now(by_cursor(desk, event_loop, found, ask)),
+        Err(Some(found)) => Answer::now(by_cursor(desk, event_loop, found, ask)),
     })
 }
 
@@ -314,7 +314,7 @@ pub(super) fn by_cursor(
             mark(response.headers_mut(), unchanged.cursor);
             response
         }
-        CursorPoll::Reset | CursorPoll::Later => {
+        CursorPoll::Reset => {
             response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
         }
     })

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 
 use super::super::COMMIT_MS_MAX;
 use super::super::item::{CLASSES_MAX, Item, Payload, PollClass as _};
-use super::{NEWS_BYTES_MAX, NEWS_MAX, Position};
+use super::{NEWS_BYTES_MAX, NEWS_MAX, Position, SinceTime};
 
 /// How far before a time its change is looked for. A change shows a time newer than its own only when the tail read it
 /// late.
@@ -41,6 +41,12 @@ impl Newest {
         let (latest, shown) = (self.latest.max(item.at).max(stamp), self.shown.max(stamp));
         let overtaken = if stamp < self.shown { self.shown } else { self.overtaken };
         *self = Self { seq: item.seq, latest, shown, stamp, settled, overtaken };
+    }
+
+    /// That of both, where they are shown as one.
+    pub(super) fn with(self, other: Self) -> Self {
+        let (latest, overtaken) = (self.latest.max(other.latest), self.overtaken.max(other.overtaken));
+        Self { latest, overtaken, ..if self.seq > other.seq { self } else { other } }
     }
 }
 
@@ -151,11 +157,12 @@ impl<P: Payload> Inbox<P> {
     /// very time echoes it, and lacks such a change only where it was overtaken. (Of one that was overtaken before this
     /// window began nothing is known. It is missed by a client that echoes the newest time, was away since, and is not the
     /// only one of its user.) To whom such changes are told again and again, neither matters.
-    pub(super) fn verified(&self, class: P::Class, since: Timestamp, is_told_again: bool) -> Option<u64> {
+    pub(super) fn verified(&self, class: P::Class, since: SinceTime, overtaken: Timestamp) -> Option<u64> {
+        let SinceTime { time, is_told_again } = since;
         let (stamp, seq) = self.verified[class.index()]?;
-        let is_settled = since.micros().saturating_sub(stamp.micros()) >= COMMIT_MICROS_MAX;
-        let has_all = (since == stamp || is_settled) && since > self.newest[class.index()].overtaken;
-        (has_all || is_told_again && since >= stamp).then_some(seq)
+        let is_settled = time.micros().saturating_sub(stamp.micros()) >= COMMIT_MICROS_MAX;
+        let has_all = (time == stamp || is_settled) && time > overtaken;
+        (has_all || is_told_again && time >= stamp).then_some(seq)
     }
 
     pub(super) fn echo(&self, class: P::Class, recipient: u64, since: Timestamp) -> Option<Echoed> {

@@ -62,7 +62,7 @@ fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News>
     loop {
         match part_after(window, user, from, tells) {
             // As many changes as one answer takes, and nothing to tell by any of them: whoever waits would go on waiting.
-            After::Unchanged(position) if position.seq < window.seq() => from = position.seq,
+            After::Unchanged(position) if position.seq < window.position().seq => from = position.seq,
             found => return found,
         }
     }

@@ -396,7 +396,7 @@ fn a_quiet_user_is_forgotten_and_nothing_is_claimed_of_them() {
         assert_eq!(model.window.since(user, Class::Messages, now), Since::Unchanged);
     }
     assert_eq!(model.window.since(99, Class::Messages, old), Since::Unknown);
-    model.window.verify(99, Class::Messages, old, model.window.seq());
+    model.window.verify(99, Class::Messages, old, model.window.position().seq);
     assert_eq!(model.window.since(99, Class::Messages, old), Since::Unchanged);
 }
 

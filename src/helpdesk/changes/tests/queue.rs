@@ -119,7 +119,7 @@ fn what_the_database_said_of_a_queue_stands_until_it_changes() {
     }
     let old = Timestamp::from_micros(1_000_000_000);
     assert_eq!(model.window.since(4, Class::Queue, old), Since::Unknown);
-    model.window.verify(4, Class::Queue, old, model.window.seq());
+    model.window.verify(4, Class::Queue, old, model.window.position().seq);
     assert_eq!(model.window.since(4, Class::Queue, old), Since::Unchanged);
     let earlier = Timestamp::from_micros(999_999_999);
     assert_eq!(model.window.since(4, Class::Queue, earlier), Since::Unknown, "it did not speak of that");

@@ -1,6 +1,6 @@
 //! The board's SQL: one function for each statement, one statement for each file in `sql/board/`.
 
-use crate::db::{Columns, Connection, Error, Record};
+use crate::db::{Connection, Error};
 
 use super::model::{NEWEST, Post};
 
@@ -16,11 +16,7 @@ crate::statements! { "board":
 
 type Outcome<T> = Result<T, Error>;
 
-impl Record for Post {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self { id: row.take()?, message: row.take()?, picture: row.take()?, created_at: row.take()? })
-    }
-}
+crate::records! { Post { id, message, picture, created_at } }
 
 /// Makes a post.
 pub async fn post_insert(db: &mut Connection, message: &str, picture: &str) -> Outcome<()> {

@@ -29,42 +29,17 @@ crate::statements! { "bookstore":
 type Outcome<T> = Result<T, Error>;
 
 /// A DECIMAL comes as its text.
-fn money(row: &mut Columns) -> Outcome<Money> {
-    let text: String = row.take()?;
-    Money::parse(&text).ok_or_else(|| Error::Internal(format!("{text} is no amount of money")))
-}
-
-impl Record for Book {
+impl Record for Money {
     fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: row.take()?,
-            title: row.take()?,
-            author: row.take()?,
-            description: row.take()?,
-            price: money(row)?,
-            stock: row.take()?,
-            seller_id: row.take()?,
-        })
+        let text: String = row.take()?;
+        Self::parse(&text).ok_or_else(|| Error::Internal(format!("{text} is no amount of money")))
     }
 }
 
-impl Record for Purchase {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: row.take()?,
-            book_id: row.take()?,
-            quantity: row.take()?,
-            total_price: money(row)?,
-            status: row.take()?,
-            created_at: row.take()?,
-        })
-    }
-}
-
-impl Record for Provider {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self { id: row.take()?, name: row.take()?, coverage_area: row.take()?, cost: money(row)? })
-    }
+crate::records! {
+    Book { id, title, author, description, price, stock, seller_id }
+    Purchase { id, book_id, quantity, total_price, status, created_at }
+    Provider { id, name, coverage_area, cost }
 }
 
 /// Adds a book; its id.

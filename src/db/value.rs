@@ -63,7 +63,28 @@ macro_rules! scalar_records {
     };
 }
 
-scalar_records! { u32, u64, i64, bool, String, Vec<u8>, Timestamp, Option<u64> }
+scalar_records! { u32, u64, i64, bool, String, Vec<u8>, Timestamp }
+
+impl<T> Record for Option<T>
+where
+    Self: FromValue,
+{
+    fn read(columns: &mut Columns) -> Result<Self, Error> {
+        columns.take()
+    }
+}
+
+/// Reads structs from rows, the fields in the order of the columns: `records! { Post { id, message, picture } }`.
+#[macro_export]
+macro_rules! records {
+    ($($Record:ident { $($field:ident),+ $(,)? })+) => {
+        $(impl $crate::db::Record for $Record {
+            fn read(columns: &mut $crate::db::Columns) -> Result<Self, $crate::db::Error> {
+                Ok(Self { $($field: $crate::db::Record::read(columns)?),+ })
+            }
+        })+
+    };
+}
 
 macro_rules! tuple_records {
     ($(($($column:ident),+);)+) => {

@@ -45,11 +45,13 @@ pub struct Look {
     pub runs: Vec<Run>,
 }
 
+crate::records! { Position { seq, at } }
+
 struct LookRow(Position, Timestamp, bool, Option<Open>, Option<Run>);
 
 impl Record for LookRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
-        let head = Position { seq: columns.take()?, at: columns.take()? };
+        let head = Position::read(columns)?;
         let (clock, is_read_only) = (columns.take()?, columns.take()?);
         let (oldest, newest): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
         let open = oldest.zip(newest).map(|(oldest, newest)| Open { oldest, newest });

@@ -3,7 +3,6 @@
 //! What is told of changes and the answers to GETs write them here, so that both are the same to the byte.
 
 use crate::clock::Timestamp;
-use crate::db::{Columns, Error, Record};
 
 /// A conversation with what its JSON needs of other tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,26 +84,13 @@ impl Conversation {
     }
 }
 
-/// The columns of `sql/helpdesk/_conversation.sql`, in that order.
-impl Record for Conversation {
-    fn read(columns: &mut Columns) -> Result<Self, Error> {
-        Ok(Self {
-            id: columns.take()?,
-            title: columns.take()?,
-            status: columns.take()?,
-            initiator_id: columns.take()?,
-            initiator_username: columns.take()?,
-            expert_id: columns.take()?,
-            expert_username: columns.take()?,
-            created_at: columns.take()?,
-            updated_at: columns.take()?,
-            last_message_at: columns.take()?,
-            unread: columns.take()?,
-            unread_from_initiator: columns.take()?,
-            unread_from_expert: columns.take()?,
-            message_count: columns.take()?,
-        })
+// The columns of `sql/helpdesk/_conversation.sql`, in that order.
+crate::records! {
+    Conversation {
+        id, title, status, initiator_id, initiator_username, expert_id, expert_username, created_at, updated_at,
+        last_message_at, unread, unread_from_initiator, unread_from_expert, message_count,
     }
+    Message { id, conversation_id, sender_id, sender_username, sender_role, content, created_at, is_read }
 }
 
 /// A message with its sender's name.
@@ -121,21 +107,6 @@ pub struct Message {
     pub created_at: Timestamp,
     /// Whether the other side has read it.
     pub is_read: bool,
-}
-
-impl Record for Message {
-    fn read(columns: &mut Columns) -> Result<Self, Error> {
-        Ok(Self {
-            id: columns.take()?,
-            conversation_id: columns.take()?,
-            sender_id: columns.take()?,
-            sender_username: columns.take()?,
-            sender_role: columns.take()?,
-            content: columns.take()?,
-            created_at: columns.take()?,
-            is_read: columns.take()?,
-        })
-    }
 }
 
 impl Message {

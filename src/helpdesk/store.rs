@@ -4,7 +4,7 @@ pub mod changes;
 mod records;
 
 use crate::clock::Timestamp;
-use crate::db::{Columns, Connection, Error, Literal, Record};
+use crate::db::{Connection, Error, Literal};
 
 use super::merge::{End, Key, Read};
 use super::model::{Assignment, LIST_MAX, Profile, User};
@@ -183,11 +183,7 @@ pub async fn conversation_list_since(
     Ok(list)
 }
 
-impl Record for Key {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self { id: row.take()?, at: row.take()? })
-    }
-}
+crate::records! { Key { id, at } }
 
 /// The viewer's conversations that were updated after `since`, by when they were opened, those after `last`.
 pub async fn conversation_keys_changed(
@@ -223,19 +219,18 @@ pub async fn conversation_keys_newest(
 }
 
 /// A line of an expert's queue: whether it is assigned to them, else it waits.
-struct Queued(bool, Conversation);
-
-impl Record for Queued {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self(row.take()?, Conversation::read(row)?))
-    }
+struct QueueRow {
+    is_assigned: bool,
+    conversation: Conversation,
 }
+
+crate::records! { QueueRow { is_assigned, conversation } }
 
 /// The longest waiting conversations, and what the expert is assigned to, newest change first. Of one snapshot:
 /// an echo of the newest time in both must stand for both.
 pub async fn queue_list(db: &mut Connection, expert: u64) -> Outcome<(Vec<Conversation>, Vec<Conversation>)> {
     let (mut waiting, mut assigned) = (Vec::new(), Vec::new());
-    for Queued(is_assigned, conversation) in db.rows(&QUEUE_LIST, (expert, LIST_MAX)).await? {
+    for QueueRow { is_assigned, conversation } in db.rows(&QUEUE_LIST, (expert, LIST_MAX)).await? {
         if is_assigned { &mut assigned } else { &mut waiting }.push(conversation);
     }
     waiting.sort_by_key(|one: &Conversation| (one.created_at, one.id));

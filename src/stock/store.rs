@@ -1,7 +1,6 @@
 //! The stock's SQL: one function for each statement, one statement for each file in `sql/stock/`.
 
-use crate::clock::Timestamp;
-use crate::db::{Columns, Connection, Error, Record};
+use crate::db::{Connection, Error};
 
 use super::model::Client;
 
@@ -28,22 +27,9 @@ pub struct Credentials {
     pub is_revoked: bool,
 }
 
-impl Record for Credentials {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self { secret_hash: row.take()?, scope: row.take()?, is_revoked: row.take()? })
-    }
-}
-
-impl Record for Client {
-    fn read(row: &mut Columns) -> Outcome<Self> {
-        Ok(Self {
-            id: row.take()?,
-            name: row.take()?,
-            scope: row.take()?,
-            created_at: row.take()?,
-            revoked_at: row.take::<Option<Timestamp>>()?,
-        })
-    }
+crate::records! {
+    Credentials { secret_hash, scope, is_revoked }
+    Client { id, name, scope, created_at, revoked_at }
 }
 
 /// How much there is; 0 when it was never set.

@@ -42,7 +42,7 @@ struct OutboxRow(Position, Timestamp, Option<(Change, Option<Conversation>)>);
 
 impl Record for OutboxRow {
     fn read(columns: &mut Columns) -> Outcome<Self> {
-        let head = Position { seq: columns.take()?, at: columns.take()? };
+        let head = Position::read(columns)?;
         let (clock, id): (Timestamp, Option<u64>) = (columns.take()?, columns.take()?);
         let Some(id) = id else { return Ok(Self(head, clock, None)) };
         let kind: String = columns.take()?;
@@ -73,16 +73,9 @@ pub struct Current {
     pub is_ahead: bool,
 }
 
-impl Record for Current {
-    fn read(columns: &mut Columns) -> Outcome<Self> {
-        Ok(Self { conversation: Conversation::read(columns)?, is_ahead: columns.take()? })
-    }
-}
-
-impl Record for Waiting {
-    fn read(columns: &mut Columns) -> Outcome<Self> {
-        Ok(Self { conversation: columns.take()?, opened_at: columns.take()?, initiator: columns.take()? })
-    }
+crate::records! {
+    Current { conversation, is_ahead }
+    Waiting { conversation, opened_at, initiator }
 }
 
 /// What it takes to number the first [`RUN_ITEMS_MAX`] changes. They are sorted here: to sort rows that hold a

@@ -62,12 +62,12 @@ pub(super) fn check(
     match access {
         Access::Public => return Ok(Identity::Known(None)),
         Access::Client(scope) => {
-            let caller = bearer::check(auth, scope, headers, &request.uri, request.at)?;
+            let caller = bearer::check(auth, scope, headers, &request.uri, request.wall_time)?;
             return Ok(caller.map_or(Identity::Unknown, |caller| Identity::Known(Some(caller))));
         }
         Access::Optional | Access::Session | Access::User => {}
     }
-    let mut verify = |token: &[u8]| match tokens.verify(auth, token, request.at, since) {
+    let mut verify = |token: &[u8]| match tokens.verify(auth, token, request.wall_time, since) {
         Ok(claims) => Some(Identity::Known(Some(Caller {
             user_id: claims.user_id,
             session: claims.session,

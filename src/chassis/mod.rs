@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Method;
 use prometheus::{IntCounter, Registry};
 use tokio::runtime::Handle;
@@ -93,13 +94,19 @@ impl Answer {
     }
 
     /// An answer to wait for on the event loop; the wait must not touch a database.
-    pub fn held(waiting: impl Future<Output = Answer> + Send + 'static) -> Self {
-        Self::Held(Box::pin(waiting))
+    pub fn held(waiting: impl Future<Output: Into<Self>> + Send + 'static) -> Self {
+        Self::Held(Box::pin(waiting.map(Into::into)))
     }
 
     /// An answer by work on the background runtime.
     pub fn detached(work: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
         Self::Detached(Box::pin(work))
+    }
+}
+
+impl From<Result<Response, Error>> for Answer {
+    fn from(result: Result<Response, Error>) -> Self {
+        Self::now(result)
     }
 }
 

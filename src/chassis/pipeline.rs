@@ -129,8 +129,8 @@ fn receive<A: Application>(event_loop: &EventLoop<A>, peer: IpAddr, parts: http:
         caller: None,
         body: Bytes::new(),
         event_loop: event_loop.index,
-        came: Instant::now(),
-        at: Timestamp::now(),
+        received_at: Instant::now(),
+        wall_time: Timestamp::now(),
     }
 }
 
@@ -160,7 +160,7 @@ fn exchange<A: Application>(
         is_foreign: is_foreign(&chassis.cors, head, origin.as_ref(), &request.headers),
         origin,
         is_head,
-        received_at: request.came,
+        received_at: request.received_at,
         slot: found.map_or_else(|_| chassis.unmatched_slot(), A::Route::ordinal),
     }
 }
@@ -262,7 +262,7 @@ fn admit<A: Application>(
     }
     head.check(version, &request.uri)?;
     let route = route.map_err(|miss| missed(&event_loop.chassis, request, miss))?;
-    Ok((route, identify(event_loop, route, request, head.authorization, request.came)?))
+    Ok((route, identify(event_loop, route, request, head.authorization, request.received_at)?))
 }
 
 /// Tells who calls a route, see [`identity::check`].

@@ -46,9 +46,9 @@ pub struct Request {
     /// The index of the event loop that serves it.
     pub event_loop: usize,
     /// When its head was there.
-    pub came: Instant,
+    pub received_at: Instant,
     /// The same by the calendar.
-    pub at: Timestamp,
+    pub wall_time: Timestamp,
 }
 
 impl Request {
@@ -485,8 +485,8 @@ mod tests {
             body: Bytes::from_static(br#"{"book":{"title":"t"}}"#),
             client: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             event_loop: 0,
-            came: Instant::now(),
-            at: Timestamp::from_micros(0),
+            received_at: Instant::now(),
+            wall_time: Timestamp::from_micros(0),
         };
         assert_eq!(request.query("q").as_deref(), Some("x y"));
         assert_eq!((request.query("p").as_deref(), request.query("x")), (Some(""), None));

@@ -103,22 +103,22 @@ impl<D: Domain> Feed<D> {
         user: u64,
         class: ClassOf<D>,
         since: Timestamp,
-        (came, now, at): (Instant, Instant, Timestamp),
+        (received_at, now, wall_time): (Instant, Instant, Timestamp),
     ) -> SincePoll<ClassOf<D>> {
         let now_micros = self.micros_since_born(now);
         let mut shard = self.shard(event_loop);
         // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
         // Nearly every poll is answered when it comes.
-        let came = if came == now { now_micros } else { self.micros_since_born(came) };
+        let received_at = if received_at == now { now_micros } else { self.micros_since_born(received_at) };
         let fresh = self.watermark.load(Relaxed);
-        let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= came;
-        if fresh + WORN_MS_MIN * 1_000 < came {
+        let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= received_at;
+        if fresh + WORN_MS_MIN * 1_000 < received_at {
             self.wake.notify_one();
         }
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return SincePoll::Later;
         }
-        self.since_now(&mut shard, user, class, since, (fresh >= came, at))
+        self.since_now(&mut shard, user, class, since, (fresh >= received_at, wall_time))
     }
 
     /// `has_all` tells whether all that was committed before the poll came is in the window.
@@ -128,12 +128,12 @@ impl<D: Domain> Feed<D> {
         user: u64,
         class: ClassOf<D>,
         since: Timestamp,
-        (has_all, at): (bool, Timestamp),
+        (has_all, wall_time): (bool, Timestamp),
     ) -> SincePoll<ClassOf<D>> {
         let Some(window) = &shard.window else { return SincePoll::Later };
         let cursor = Cursor::new(window.position(), user);
         // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
-        let now = Timestamp::from_micros(at.micros().saturating_add(self.skew.load(Relaxed)));
+        let now = Timestamp::from_micros(wall_time.micros().saturating_add(self.skew.load(Relaxed)));
         let since = if since > now && since > cursor.at {
             let time = Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
             SinceTime { time, is_told_again: true }
@@ -164,32 +164,37 @@ impl<D: Domain> Feed<D> {
         class: ClassOf<D>,
         since: Timestamp,
     ) -> Result<SincePoll<ClassOf<D>>, Unavailable> {
-        let came = Instant::now();
+        let received_at = Instant::now();
         let look = || {
-            let times = (came, Instant::now(), Timestamp::now());
+            let times = (received_at, Instant::now(), Timestamp::now());
             match self.since_poll(event_loop, user, class, since, times) {
                 SincePoll::Later => None,
                 answer => Some(answer),
             }
         };
-        self.once(event_loop, came, look).await.ok_or_else(|| self.stale())
+        self.once(event_loop, received_at, look).await.ok_or_else(|| self.stale())
     }
 
     /// Waits until all that was committed before this call is here, at most [`WAIT_MS_MAX`].
     pub async fn caught_up(&self, event_loop: usize) -> Result<(), Unavailable> {
-        let came = Instant::now();
-        let has_all = || self.has_all_before(came).then_some(());
-        self.once(event_loop, came, has_all).await.ok_or(Unavailable::Stale)
+        let received_at = Instant::now();
+        let has_all = || self.has_all_before(received_at).then_some(());
+        self.once(event_loop, received_at, has_all).await.ok_or(Unavailable::Stale)
     }
 
-    /// Whether all that was committed before `came` is here.
-    pub fn has_all_before(&self, came: Instant) -> bool {
-        self.watermark.load(Relaxed) >= self.micros_since_born(came)
+    /// Whether all that was committed before `time` is here.
+    pub fn has_all_before(&self, time: Instant) -> bool {
+        self.watermark.load(Relaxed) >= self.micros_since_born(time)
     }
 
     /// Looks after each read of the tail, until there is something or [`WAIT_MS_MAX`] are over.
-    async fn once<T>(&self, event_loop: usize, came: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
-        let deadline = tokio::time::Instant::from_std(came) + Duration::from_millis(WAIT_MS_MAX);
+    async fn once<T>(
+        &self,
+        event_loop: usize,
+        received_at: Instant,
+        look: impl Fn() -> Option<T>,
+    ) -> Option<T> {
+        let deadline = tokio::time::Instant::from_std(received_at) + Duration::from_millis(WAIT_MS_MAX);
         loop {
             let ticked = self.ticked(event_loop);
             if let Some(found) = look() {

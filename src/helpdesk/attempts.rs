@@ -25,6 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::{IntCounterVec, Registry};
+use strum::VariantArray as _;
 use tokio::sync::Notify;
 
 use crate::metrics;
@@ -37,24 +38,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// have as many in one window. Beyond it the older half is forgotten.
 const COUNTS_MAX: usize = 65_536;
 
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is limited; the metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 enum Limit {
     Account,
     Address,
     Registrations,
-}
-
-impl Limit {
-    const ALL: [Self; 3] = [Self::Account, Self::Address, Self::Registrations];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::Address => "address",
-            Self::Registrations => "registrations",
-        }
-    }
 }
 
 /// What counts as one address.
@@ -137,8 +127,8 @@ impl Attempts {
     pub fn new(address_max: u32, registry: &Registry) -> Result<Self, prometheus::Error> {
         let about = "Sign-ins and registrations answered by 429, by limit.";
         let refused = metrics::counters(registry, "auth_attempts_refused_total", about, &["limit"])?;
-        for limit in Limit::ALL {
-            refused.with_label_values(&[limit.label()]);
+        for limit in Limit::VARIANTS {
+            refused.with_label_values(&[<&str>::from(limit)]);
         }
         Ok(Self {
             hasher: RandomState::new(),
@@ -193,7 +183,7 @@ impl Attempts {
     }
 
     fn refuse(&self, limit: Limit, wait: Duration) -> Duration {
-        self.refused.with_label_values(&[limit.label()]).inc();
+        self.refused.with_label_values(&[<&str>::from(limit)]).inc();
         wait
     }
 
@@ -266,7 +256,7 @@ impl Counts {
 
     /// Forgets what no longer counts, now and then, and makes room where there is too much.
     fn sweep(&mut self, now: Instant) {
-        let is_full = self.by_key.len() + Limit::ALL.len() > COUNTS_MAX;
+        let is_full = self.by_key.len() + Limit::VARIANTS.len() > COUNTS_MAX;
         if !is_full && now.saturating_duration_since(self.swept) < WINDOW {
             return;
         }
@@ -296,7 +286,7 @@ mod tests {
     }
 
     fn refused(attempts: &Attempts, limit: Limit) -> u64 {
-        attempts.refused.with_label_values(&[limit.label()]).get()
+        attempts.refused.with_label_values(&[<&str>::from(limit)]).get()
     }
 
     #[tokio::test]

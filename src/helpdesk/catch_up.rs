@@ -25,7 +25,7 @@ use crate::feed::{COMMIT_MS_MAX, window};
 use super::changes::Class;
 use super::model::LIST_MAX;
 use super::timeline::{self, Texts};
-use super::{Helpdesk, conversations, store};
+use super::{Helpdesk, store};
 
 /// The database is asked this much further back than `since`: a transaction commits later than the time it wrote.
 const COMMIT_MICROS_MAX: i64 = COMMIT_MS_MAX.cast_signed() * 1_000;
@@ -109,13 +109,9 @@ async fn messages(db: &mut Connection, user: u64, since: Timestamp, reach: i64) 
     };
     let mut answer = Writing::new(part);
     let mut texts = Texts::of(&keys[..answer.part.count]);
-    loop {
-        let page = texts.next(db).await?;
-        if page.is_empty() {
-            break;
-        }
+    while let Some(page) = texts.next(db).await? {
         for message in &page {
-            if !answer.add(timeline::json(message))? {
+            if !answer.add(message.json())? {
                 return Ok(answer.end(List::json));
             }
         }
@@ -134,7 +130,7 @@ async fn changed(db: &mut Connection, user: u64, since: Timestamp, reach: i64) -
     };
     let mut answer = Writing::new(part);
     for conversation in &found[..answer.part.count] {
-        if !answer.add(conversations::one(conversation, user))? {
+        if !answer.add(conversation.json(conversation.unread_count(user)))? {
             break;
         }
     }

@@ -23,8 +23,9 @@ pub async fn list(desk: Arc<Helpdesk>, caller: u64) -> Result<Response, Error> {
 
 /// One conversation of the caller's, or as an expert one that waits.
 pub async fn show(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response, Error> {
-    let conversation = store::conversation_by_id(&mut desk.db.writer().await?, id, caller).await?;
-    Ok(response::json_text(StatusCode::OK, one(&conversation.ok_or(NOT_FOUND)?, caller)))
+    let found = store::conversation_by_id(&mut desk.db.writer().await?, id, caller).await?;
+    let conversation = found.ok_or(NOT_FOUND)?;
+    Ok(response::json_text(StatusCode::OK, conversation.json(conversation.unread_count(caller))))
 }
 
 /// Asks a question.
@@ -41,19 +42,12 @@ pub async fn open(
         let id = store::conversation_insert(db, &title, caller).await?;
         // It was made this moment: only its initiator can be missing.
         let conversation = store::conversation_by_id(db, id, caller).await?.ok_or(Error::unauthenticated())?;
-        let text = idempotency::finish(db, once.as_ref(), one(&conversation, caller)).await?;
+        let text = idempotency::finish(db, once.as_ref(), conversation.json(conversation.unread_count(caller))).await?;
         let event = changes::record_and_commit(db, &NewEvent::opened(id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
     desk.wrote(caller, event);
     Ok(response::json_text(StatusCode::CREATED, text))
-}
-
-/// One conversation as `viewer` sees it.
-pub(super) fn one(conversation: &Conversation, viewer: u64) -> Vec<u8> {
-    let mut json = Vec::with_capacity(512);
-    conversation.write_json(conversation.unread_count(viewer), &mut json);
-    json
 }
 
 /// An array of them, as far as they fit.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use ring::digest::{Context, SHA256};
+use ring::digest::{Digest, SHA256, digest};
 
 use crate::chassis::Error;
 use crate::db::{self, Connection, Db};
@@ -31,8 +31,8 @@ const FORGET_STEPS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct Once {
     user: u64,
-    key: [u8; 32],
-    request: [u8; 32],
+    key: Digest,
+    request: Digest,
 }
 
 impl Once {
@@ -45,34 +45,21 @@ impl Once {
         if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
             return Err(Error::bad_request("Idempotency-Key must have 1 to 255 characters"));
         }
-        Ok(Some(Self {
-            user,
-            key: sha256(&[route.as_bytes(), b"\0", key.as_bytes()]),
-            request: sha256(&[body]),
-        }))
+        let key = [route.as_bytes(), b"\0", key.as_bytes()].concat();
+        Ok(Some(Self { user, key: digest(&SHA256, &key), request: digest(&SHA256, body) }))
     }
-}
-
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
 }
 
 /// Takes the key; the first answer when it was taken before.
 pub(super) async fn begin(db: &mut Connection, once: Option<&Once>) -> Result<Option<String>, Error> {
     let Some(once) = once else { return Ok(None) };
-    match store::idempotency_claim(db, once.user, &once.key, &once.request).await {
+    match store::idempotency_claim(db, once.user, once.key.as_ref(), once.request.as_ref()).await {
         Ok(()) => return Ok(None),
         Err(db::Error::Duplicate(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    match store::idempotency_find(db, once.user, &once.key).await? {
-        Some((request, Some(answer))) if request == once.request => Ok(Some(answer)),
+    match store::idempotency_find(db, once.user, once.key.as_ref()).await? {
+        Some((request, Some(answer))) if request == once.request.as_ref() => Ok(Some(answer)),
         Some(_) => Err(Error::conflict("Idempotency-Key was used for another request")),
         // Forgotten between the two statements, or undone: the client may simply try again.
         None => Err(Error::busy("an idempotency key that is being forgotten")),
@@ -83,7 +70,7 @@ pub(super) async fn begin(db: &mut Connection, once: Option<&Once>) -> Result<Op
 pub(super) async fn finish(db: &mut Connection, once: Option<&Once>, json: Vec<u8>) -> Result<String, Error> {
     let text = String::from_utf8(json).map_err(|error| Error::Internal(error.to_string()))?;
     if let Some(once) = once {
-        store::idempotency_answer(db, once.user, &once.key, &text).await?;
+        store::idempotency_answer(db, once.user, once.key.as_ref(), &text).await?;
     }
     Ok(text)
 }

@@ -21,6 +21,7 @@ use super::conversations::NOT_FOUND;
 use super::idempotency::{self, Once};
 use super::merge::Key;
 use super::model::{LAST_SEEN_UNKNOWN, Reply};
+use super::resource::Message;
 use super::timeline::Texts;
 use super::{Helpdesk, refusal, store, timeline};
 
@@ -77,7 +78,7 @@ pub async fn post(
             return Err(Error::Answer(Box::new(newer)));
         }
         let message = store::message_insert(db, posting, content).await?;
-        let text = idempotency::finish(db, once.as_ref(), timeline::json(&message)).await?;
+        let text = idempotency::finish(db, once.as_ref(), message.json()).await?;
         let event = changes::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
@@ -103,12 +104,8 @@ async fn newer(
         return Ok(None);
     }
     let (mut list, mut texts) = (List::default(), Texts::of(&keys));
-    'full: loop {
-        let page = texts.next(db).await?;
-        if page.is_empty() {
-            break;
-        }
-        for json in page.iter().map(timeline::json) {
+    'full: while let Some(page) = texts.next(db).await? {
+        for json in page.iter().map(Message::json) {
             let fits = list.is_empty() || list.bytes() + json.len() <= NEWER_BYTES_MAX;
             if !fits || !list.push_back(json) {
                 break 'full;

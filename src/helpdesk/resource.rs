@@ -50,7 +50,14 @@ impl Conversation {
         self.status == "waiting"
     }
 
-    /// Appends its JSON, as somebody with this many unread messages sees it.
+    /// Its JSON, as somebody with this many unread messages sees it.
+    pub fn json(&self, unread_count: u64) -> Vec<u8> {
+        let mut json = Vec::with_capacity(512);
+        self.write_json(unread_count, &mut json);
+        json
+    }
+
+    /// Appends that.
     pub fn write_json(&self, unread_count: u64, out: &mut Vec<u8>) {
         field(out, b"{\"id\":\"", self.id);
         out.extend_from_slice(b"\",\"title\":");
@@ -113,8 +120,10 @@ impl Message {
     /// How many columns it has.
     pub const COLUMNS: usize = 8;
 
-    /// Appends its JSON, which is the same for everyone.
-    pub fn write_json(&self, out: &mut Vec<u8>) {
+    /// Its JSON, which is the same for everyone.
+    pub fn json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(self.content.len() + 256);
+        let out = &mut json;
         field(out, b"{\"id\":\"", self.id);
         field(out, b"\",\"conversationId\":\"", self.conversation_id);
         field(out, b"\",\"senderId\":\"", self.sender_id);
@@ -126,6 +135,7 @@ impl Message {
         text(out, &self.content);
         time(out, b",\"timestamp\":\"", self.created_at);
         out.extend_from_slice(if self.is_read { b",\"isRead\":true}" } else { b",\"isRead\":false}" });
+        json
     }
 }
 
@@ -168,9 +178,7 @@ mod tests {
             message_count: 6,
         };
         let json = |conversation: &Conversation, viewer| {
-            let mut out = Vec::new();
-            conversation.write_json(conversation.unread_count(viewer), &mut out);
-            String::from_utf8(out).unwrap()
+            String::from_utf8(conversation.json(conversation.unread_count(viewer))).unwrap()
         };
         assert_eq!(
             json(&conversation, 7),
@@ -205,10 +213,8 @@ mod tests {
             created_at: Timestamp::from_micros(0),
             is_read: false,
         };
-        let mut out = Vec::new();
-        message.write_json(&mut out);
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            String::from_utf8(message.json()).unwrap(),
             "{\"id\":\"3\",\"conversationId\":\"1\",\"senderId\":\"2\",\"senderUsername\":\"bob\",\
              \"senderRole\":\"expert\",\"content\":\"hi\\t</script>\",\
              \"timestamp\":\"1970-01-01T00:00:00.000000Z\",\"isRead\":false}"

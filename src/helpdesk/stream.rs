@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::chassis::request::{Caller, QUERY_VALUE_BYTES};
+use crate::chassis::request::QUERY_VALUE_BYTES;
 use crate::chassis::response::{Body, Pieces};
 use crate::chassis::{Answer, Error, Request, Response};
 use crate::feed::Cursor;
@@ -16,8 +16,8 @@ use crate::feed::poll::CursorPoll;
 
 use super::changes::CursorAsk;
 use super::lease::Presence;
-use super::updates::{BAD_CURSOR, by_cursor, read_state, shown};
-use super::{Helpdesk, profiles, updates};
+use super::updates::{BAD_CURSOR, Poller, shown};
+use super::{Helpdesk, profiles};
 
 /// Silence after which a heartbeat is sent: below the 30 s after which some proxies close. A sign-out ends the
 /// stream at the latest with it.
@@ -26,7 +26,7 @@ const HEARTBEAT_TEXT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 /// Tells a client to take the full state anew.
 const RESET_TEXT: Bytes = Bytes::from_static(b"event: reset\ndata: {\"reset\":true}\n\n");
 
-/// `GET /api/updates/stream`: what [`updates::poll`] tells, as server-sent events.
+/// `GET /api/updates/stream`: what [`super::updates::poll`] tells, as server-sent events.
 pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let caller = request.caller()?;
@@ -38,40 +38,32 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
     let given = given.filter(|text| !text.is_empty());
     let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
-    desk.asks(event_loop, caller.user_id, request.came);
-    let desk = desk.clone();
+    let user = caller.user_id;
+    desk.asks(event_loop, user, request.received_at);
+    let poller = Poller { desk: desk.clone(), caller, event_loop };
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {
-            let (state, cursor) = read_state(&desk, event_loop, caller.user_id, shown).await?;
-            let is_expert = shown.queue && profiles::look(&desk, caller.user_id).await?;
+            let (state, cursor) = poller.read_state(shown).await?;
+            let is_expert = shown.queue && profiles::look(&poller.desk, user).await?;
             let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert);
-            let first = event(&state, cursor);
-            Ok(events(begin(desk, caller, event_loop, ask, Some(first))))
+            Ok(events(begin(poller, ask, Some(event(&state, cursor)))))
         }));
     };
     let ask = CursorAsk { cursor, ask: shown.into() };
-    Ok(match desk.profiles.known(caller.user_id) {
+    Ok(match desk.profiles.known(user) {
         None if shown.queue => Answer::detached(async move {
-            let ask = ask.with_queue(profiles::look(&desk, caller.user_id).await?);
-            resumed_stream(desk, caller, event_loop, ask).await
+            let ask = ask.with_queue(profiles::look(&poller.desk, user).await?);
+            resume(poller, ask).await
         }),
-        known => {
-            let ask = ask.with_queue(known == Some(true));
-            Answer::held(async move { Answer::now(resumed_stream(desk, caller, event_loop, ask).await) })
-        }
+        known => Answer::held(resume(poller, ask.with_queue(known == Some(true)))),
     })
 }
 
 /// A cursor that is no good is told as a status, not inside a stream that seemed to begin well.
-async fn resumed_stream(
-    desk: Arc<Helpdesk>,
-    caller: Caller,
-    event_loop: usize,
-    ask: CursorAsk,
-) -> Result<Response, Error> {
-    match desk.feed.cursor_later(event_loop, caller.user_id, ask).await? {
-        CursorPoll::Reset => by_cursor(&desk, event_loop, CursorPoll::Reset, ask),
-        _ => Ok(events(begin(desk, caller, event_loop, ask, None))),
+async fn resume(poller: Poller, ask: CursorAsk) -> Result<Response, Error> {
+    match poller.desk.feed.cursor_later(poller.event_loop, poller.caller.user_id, ask).await? {
+        CursorPoll::Reset => poller.by_cursor(CursorPoll::Reset, ask),
+        _ => Ok(events(begin(poller, ask, None))),
     }
 }
 
@@ -88,9 +80,7 @@ fn events(pieces: Pieces) -> Response {
 
 /// Where a stream is.
 struct Listener {
-    desk: Arc<Helpdesk>,
-    caller: Caller,
-    event_loop: usize,
+    poller: Poller,
     ask: CursorAsk,
     first: Option<Bytes>,
     is_over: bool,
@@ -99,15 +89,9 @@ struct Listener {
 }
 
 /// A stream from the cursor of `ask` on, with a `first` piece before everything else.
-fn begin(
-    desk: Arc<Helpdesk>,
-    caller: Caller,
-    event_loop: usize,
-    ask: CursorAsk,
-    first: Option<Bytes>,
-) -> Pieces {
-    let _present = desk.holds(event_loop, caller.user_id);
-    let listener = Listener { desk, caller, event_loop, ask, first, is_over: false, _present };
+fn begin(poller: Poller, ask: CursorAsk, first: Option<Bytes>) -> Pieces {
+    let _present = poller.desk.holds(poller.event_loop, poller.caller.user_id);
+    let listener = Listener { poller, ask, first, is_over: false, _present };
     Box::pin(stream::unfold(listener, |mut listener| async move {
         let piece = listener.next().await?;
         Some((piece, listener))
@@ -120,14 +104,14 @@ impl Listener {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        if self.is_over || self.desk.feed.is_released() {
+        if self.is_over || self.poller.desk.feed.is_released() {
             return None;
         }
         let until = Instant::now() + HEARTBEAT;
-        let feed = &self.desk.feed;
-        let found = feed.held_poll(self.event_loop, self.caller.user_id, self.ask, until).await;
+        let Poller { desk, caller, event_loop } = &self.poller;
+        let found = desk.feed.held_poll(*event_loop, caller.user_id, self.ask, until).await;
         self.ask = self.ask.patient();
-        if !matches!(updates::is_over(&self.desk, &self.caller).await, Ok(false)) {
+        if !matches!(self.poller.is_over().await, Ok(false)) {
             return None;
         }
         match found {

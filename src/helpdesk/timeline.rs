@@ -126,12 +126,12 @@ impl<'a> Texts<'a> {
         Self { keys, page: TEXTS_PAGE, names: HashMap::new() }
     }
 
-    /// The next page; empty after the last.
-    pub async fn next(&mut self, db: &mut Connection) -> Result<Vec<Message>, Error> {
+    /// The next page, if there is one.
+    pub async fn next(&mut self, db: &mut Connection) -> Result<Option<Vec<Message>>, Error> {
         let (page, rest) = self.keys.split_at(self.page.min(self.keys.len()));
         (self.keys, self.page) = (rest, 4 * TEXTS_PAGE);
         if page.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let ids: Vec<u64> = page.iter().map(|key| key.id).collect();
         let found = store::message_list_by_ids(db, &ids).await?;
@@ -147,7 +147,7 @@ impl<'a> Texts<'a> {
             message.sender_username.clone_from(self.names.get(&message.sender_id)?);
             Some(message)
         };
-        Ok(ids.iter().filter_map(|id| found.remove(id).and_then(named)).collect())
+        Ok(Some(ids.iter().filter_map(|id| found.remove(id).and_then(named)).collect()))
     }
 }
 
@@ -158,22 +158,12 @@ pub async fn list(
     is_shown: impl Fn(&Message) -> bool,
 ) -> Result<List, Error> {
     let (mut list, mut texts) = (List::default(), Texts::of(newest_first));
-    loop {
-        let page = texts.next(db).await?;
-        if page.is_empty() {
-            return Ok(list);
-        }
+    while let Some(page) = texts.next(db).await? {
         for message in page.iter().filter(|&message| is_shown(message)) {
-            if !list.push_front(json(message)) {
+            if !list.push_front(message.json()) {
                 return Ok(list);
             }
         }
     }
-}
-
-/// One message.
-pub fn json(message: &Message) -> Vec<u8> {
-    let mut json = Vec::with_capacity(message.content.len() + 256);
-    message.write_json(&mut json);
-    json
+    Ok(list)
 }

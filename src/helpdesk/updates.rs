@@ -60,46 +60,46 @@ pub fn since(
             .map(Some)
             .ok_or_else(|| Error::bad_request("Invalid timestamp format"))?,
     };
-    let (event_loop, user, now) = (request.event_loop, caller.user_id, (request.came, request.at));
-    desk.asks(event_loop, user, request.came);
-    let poll = || Poll { desk: desk.clone(), caller: user, event_loop, class };
+    let (event_loop, user, times) =
+        (request.event_loop, caller.user_id, (request.received_at, request.wall_time));
+    desk.asks(event_loop, user, request.received_at);
+    let poller = || Poller { desk: desk.clone(), caller, event_loop };
     let is_stranger = || class == Class::Queue && desk.profiles.known(user) != Some(true);
     let Some(since) = since else {
         return Ok(if is_stranger() {
-            Answer::detached(poll().queue_if_expert(None))
+            Answer::detached(poller().queue_if_expert(None))
         } else {
-            poll().everything()
+            poller().everything(class)
         });
     };
-    Ok(match desk.feed.since(event_loop, user, class, since, now) {
+    Ok(match desk.feed.since(event_loop, user, class, since, times) {
         SincePoll::Unchanged(cursor) => {
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
         }
-        _ if is_stranger() => Answer::detached(poll().queue_if_expert(Some(since))),
+        _ if is_stranger() => Answer::detached(poller().queue_if_expert(Some(since))),
         SincePoll::Later => {
-            let poll = poll();
+            let poller = poller();
             Answer::held(async move {
-                match poll.desk.feed.since_waiting(event_loop, user, class, since).await {
-                    Ok(found) => poll.answer(found, HeaderMap::new()),
+                match poller.desk.feed.since_waiting(event_loop, user, class, since).await {
+                    Ok(found) => poller.since(found, class, HeaderMap::new()),
                     Err(error) => Answer::now(Err(error.into())),
                 }
             })
         }
-        found => poll().answer(found, std::mem::take(&mut request.headers)),
+        found => poller().since(found, class, std::mem::take(&mut request.headers)),
     })
 }
 
-/// One `since` poll.
-struct Poll {
-    desk: Arc<Helpdesk>,
-    caller: u64,
-    event_loop: usize,
-    class: Class,
+/// Who asks for updates, and on which event loop.
+pub(super) struct Poller {
+    pub desk: Arc<Helpdesk>,
+    pub caller: Caller,
+    pub event_loop: usize,
 }
 
-impl Poll {
-    fn answer(self, found: SincePoll<Class>, headers: HeaderMap) -> Answer {
+impl Poller {
+    fn since(self, found: SincePoll<Class>, class: Class, headers: HeaderMap) -> Answer {
         match found {
             SincePoll::Unchanged(cursor) => {
                 let mut nothing = response::reusing(headers, NOTHING);
@@ -107,77 +107,167 @@ impl Poll {
                 Answer::now(Ok(nothing))
             }
             SincePoll::Changed(json, cursor) => {
-                let found = response::reusing(headers, list::joined(&json));
-                Answer::now(Ok(marked(&self.desk, self.event_loop, found, cursor)))
+                Answer::now(Ok(self.marked(response::reusing(headers, list::joined(&json)), cursor)))
             }
-            SincePoll::AskDatabase(asked) if self.class == Class::Queue => self.whole_queue(asked.cursor),
-            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked)),
+            SincePoll::AskDatabase(asked) if class == Class::Queue => {
+                Answer::held(self.whole_queue(asked.cursor))
+            }
+            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, class)),
             SincePoll::Later | SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
         }
     }
 
     /// Without `since`: all there is.
-    fn everything(self) -> Answer {
-        let cursor = match self.desk.feed.cursor(self.event_loop, self.caller) {
+    fn everything(self, class: Class) -> Answer {
+        let user = self.caller.user_id;
+        let cursor = match self.desk.feed.cursor(self.event_loop, user) {
             Ok(cursor) => cursor,
             Err(error) => return Answer::now(Err(error.into())),
         };
-        if self.class == Class::Queue {
-            return self.whole_queue(cursor);
+        match class {
+            Class::Queue => Answer::held(self.whole_queue(cursor)),
+            Class::Messages => {
+                Answer::detached(
+                    async move { Ok(self.marked(messages::newest(&self.desk, user).await?, cursor)) },
+                )
+            }
+            Class::Conversations => Answer::detached(async move {
+                Ok(self.marked(conversations::list(self.desk.clone(), user).await?, cursor))
+            }),
         }
-        Answer::detached(async move {
-            let all = match self.class {
-                Class::Messages => messages::newest(&self.desk, self.caller).await?,
-                _ => conversations::list(self.desk.clone(), self.caller).await?,
-            };
-            Ok(marked(&self.desk, self.event_loop, all, cursor))
-        })
     }
 
     /// The queue of somebody who may be no expert.
     async fn queue_if_expert(self, since: Option<Timestamp>) -> Result<Response, Error> {
-        let Self { desk, caller, event_loop, class } = self;
+        let (feed, user) = (&self.desk.feed, self.caller.user_id);
         // From before the queue is read.
-        let mut cursor = desk.feed.cursor(event_loop, caller)?;
-        let mut json = NOTHING;
-        if profiles::look(&desk, caller).await? {
-            let found = match since {
-                Some(since) => Some(desk.feed.since_waiting(event_loop, caller, class, since).await?),
-                None => None,
-            };
-            match found {
-                Some(SincePoll::Unchanged(_)) => {}
-                Some(SincePoll::Changed(queue, position)) => {
-                    (json, cursor) = (list::joined(&queue), position)
-                }
-                _ => json = list::joined(&[desk.feed.queue(event_loop, caller).await?.json()]),
+        let cursor = feed.cursor(self.event_loop, user)?;
+        if !profiles::look(&self.desk, user).await? {
+            return Ok(self.json(NOTHING, cursor));
+        }
+        if let Some(since) = since {
+            match feed.since_waiting(self.event_loop, user, Class::Queue, since).await? {
+                SincePoll::Unchanged(_) => return Ok(self.json(NOTHING, cursor)),
+                SincePoll::Changed(queue, cursor) => return Ok(self.json(list::joined(&queue), cursor)),
+                _ => {}
             }
         }
-        Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
+        self.whole_queue(cursor).await
     }
 
-    fn whole_queue(self, cursor: Cursor) -> Answer {
-        Answer::held(async move {
-            let queue = self.desk.feed.queue(self.event_loop, self.caller).await;
-            Answer::now(queue.map_err(Error::from).map(|queue| {
-                let json = response::json_text(StatusCode::OK, list::joined(&[queue.json()]));
-                marked(&self.desk, self.event_loop, json, cursor)
-            }))
-        })
+    async fn whole_queue(self, cursor: Cursor) -> Result<Response, Error> {
+        let queue = self.desk.feed.queue(self.event_loop, self.caller.user_id).await?;
+        Ok(self.json(list::joined(&[queue.json()]), cursor))
     }
 
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
-    async fn ask_database(self, asked: BeyondMemory<Class>) -> Result<Response, Error> {
+    async fn ask_database(self, asked: BeyondMemory<Class>, class: Class) -> Result<Response, Error> {
         let since = asked.since;
-        let found = catch_up::since(&self.desk, self.caller, self.class, since).await?;
-        let answer = response::json_text(StatusCode::OK, found.json);
+        let found = catch_up::since(&self.desk, self.caller.user_id, class, since).await?;
         if found.is_cut {
-            return Ok(answer);
+            return Ok(response::json_text(StatusCode::OK, found.json));
         }
         self.desk.feed.answered(&asked, found.newest.map_or(since, |newest| newest.max(since)));
-        Ok(marked(&self.desk, self.event_loop, answer, asked.cursor))
+        Ok(self.json(found.json, asked.cursor))
+    }
+
+    /// Answers when there is news, or at `until`.
+    async fn hold(self, ask: CursorAsk, until: Instant) -> Result<Response, Error> {
+        let _present = self.desk.holds(self.event_loop, self.caller.user_id);
+        let found = self.desk.feed.held_poll(self.event_loop, self.caller.user_id, ask, until).await;
+        let is_over = self.is_over().await;
+        if matches!(is_over, Ok(true)) {
+            return Err(Error::unauthenticated());
+        }
+        match (found?, is_over?) {
+            (CursorPoll::Unchanged(cursor), _) => {
+                Ok(self.marked(response::empty(StatusCode::NO_CONTENT), cursor))
+            }
+            (found, _) => self.by_cursor(found, ask),
+        }
+    }
+
+    /// Answers once the feed can tell.
+    async fn later(self, ask: CursorAsk) -> Result<Response, Error> {
+        let found = self.desk.feed.cursor_later(self.event_loop, self.caller.user_id, ask).await?;
+        self.by_cursor(found, ask)
+    }
+
+    /// The same to somebody who may be no expert.
+    async fn later_if_expert(self, ask: CursorAsk) -> Result<Response, Error> {
+        let is_expert = profiles::look(&self.desk, self.caller.user_id).await?;
+        self.later(ask.with_queue(is_expert)).await
+    }
+
+    /// The answer to a cursor poll.
+    pub(super) fn by_cursor(&self, found: CursorPoll, ask: CursorAsk) -> Result<Response, Error> {
+        Ok(match found {
+            CursorPoll::Changed(json, cursor) => self.json(json, cursor),
+            CursorPoll::Unchanged(cursor) => {
+                let unchanged = self.desk.feed.unchanged(self.event_loop, CursorAsk { cursor, ..ask })?;
+                let mut response = response::json_text(StatusCode::OK, unchanged.json);
+                mark(response.headers_mut(), unchanged.cursor);
+                response
+            }
+            CursorPoll::Reset => {
+                response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
+            }
+        })
+    }
+
+    /// Everything of the caller's, and a cursor from before it was read.
+    async fn full_state(self, shown: Shown) -> Result<Response, Error> {
+        let (json, cursor) = self.read_state(shown).await?;
+        Ok(self.json(json, cursor))
+    }
+
+    pub(super) async fn read_state(&self, shown: Shown) -> Result<(Bytes, Cursor), Error> {
+        let (feed, event_loop, user) = (&self.desk.feed, self.event_loop, self.caller.user_id);
+        let tells_queue = shown.queue && profiles::look(&self.desk, user).await?;
+        if tells_queue {
+            feed.want_queue(event_loop, user)?;
+        }
+        let cursor = feed.cursor_after_own_writes(event_loop, user).await?;
+        let (own, mut posted) = read_own(&self.desk, user, shown).await?;
+        let waiting = if tells_queue { feed.queue(event_loop, user).await?.waiting } else { NOTHING };
+        // All of it is one answer. The newest message fits beside the longest lists of the others.
+        posted.shrink_front(ANSWER_BYTES_MAX.saturating_sub(own.len() + waiting.len()));
+        let positions = if shown.conversations { feed.positions(event_loop, user) } else { Vec::new() };
+        let state = Updates {
+            conversations: List::Array(&own),
+            messages: List::Array(&posted.json()),
+            waiting: List::Array(&waiting),
+            total: feed.waiting_total(event_loop),
+            positions: &positions,
+            ..Updates::empty(cursor, shown, feed.next_poll_ms(event_loop))
+        };
+        Ok((state.json(), cursor))
+    }
+
+    /// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.
+    ///
+    /// # Errors
+    /// Where what is known of that is too old, and the next look does not come in time.
+    pub(super) async fn is_over(&self) -> Result<bool, Error> {
+        let (auth, caller) = (&self.desk.auth, &self.caller);
+        if !auth.registrations.looks.become_current().await {
+            return Err(Error::Unavailable("who may come in could not be looked up".to_owned()));
+        }
+        Ok(auth.revocations.is_revoked(&caller.session)
+            || !auth.registrations.still_knows(caller.user_id, caller.user_created_at)
+            || caller.expires_at <= Timestamp::now().unix_seconds())
+    }
+
+    fn json(&self, json: impl Into<Bytes>, cursor: Cursor) -> Response {
+        self.marked(response::json_text(StatusCode::OK, json), cursor)
+    }
+
+    /// The same answer with the cursor.
+    fn marked(&self, mut response: Response, cursor: Cursor) -> Response {
+        mark(response.headers_mut(), self.desk.feed.cursor_text(self.event_loop, cursor));
+        response
     }
 }
 
@@ -186,12 +276,6 @@ fn mark(headers: &mut HeaderMap, cursor: Bytes) {
     if let Ok(text) = HeaderValue::from_maybe_shared(cursor) {
         headers.append(CURSOR, text);
     }
-}
-
-/// The same answer with the cursor.
-fn marked(desk: &Helpdesk, event_loop: usize, mut response: Response, cursor: Cursor) -> Response {
-    mark(response.headers_mut(), desk.feed.cursor_text(event_loop, cursor));
-    response
 }
 
 /// `GET /api/updates`: all three in one answer, held on request until there is news.
@@ -208,82 +292,37 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             seconds.ok_or(Error::bad_request("wait must be a number of seconds"))?.min(WAIT_S_MAX)
         }
     };
-    desk.asks(event_loop, caller.user_id, request.came);
+    let user = caller.user_id;
+    desk.asks(event_loop, user, request.received_at);
+    let poller = || Poller { desk: desk.clone(), caller, event_loop };
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
-        return Ok(Answer::detached(full_state(desk.clone(), event_loop, caller.user_id, shown)));
+        return Ok(Answer::detached(poller().full_state(shown)));
     };
     let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
     let ask = CursorAsk { cursor, ask: shown.into() };
-    let user = caller.user_id;
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);
         let is_expert = if shown.queue { desk.profiles.known(user) } else { Some(false) };
-        let desk = desk.clone();
+        let poller = poller();
         return Ok(Answer::held(async move {
             let is_expert = match is_expert {
-                Some(known) => Ok(known),
-                None => profiles::look_apart(&desk, user).await,
+                Some(known) => known,
+                None => profiles::look_apart(&poller.desk, user).await?,
             };
-            match is_expert {
-                Ok(is_expert) => {
-                    hold(desk, event_loop, caller, ask.with_queue(is_expert).patient(), until).await
-                }
-                Err(error) => Answer::now(Err(error)),
-            }
+            poller.hold(ask.with_queue(is_expert).patient(), until).await
         }));
     }
-    Ok(match desk.feed.poll(event_loop, user, ask, request.came) {
+    Ok(match desk.feed.poll(event_loop, user, ask, request.received_at) {
         Ok(unchanged) => {
             mark(request.reused(), unchanged.cursor);
             Answer::Reused(unchanged.json)
         }
         _ if shown.queue && desk.profiles.known(user) != Some(true) => {
-            Answer::detached(cursor_if_expert(desk.clone(), event_loop, user, ask))
+            Answer::detached(poller().later_if_expert(ask))
         }
-        Err(None) => {
-            let desk = desk.clone();
-            Answer::held(async move {
-                let found = desk.feed.cursor_later(event_loop, caller.user_id, ask).await;
-                Answer::now(
-                    found.map_err(Error::from).and_then(|found| by_cursor(&desk, event_loop, found, ask)),
-                )
-            })
-        }
-        Err(Some(found)) => Answer::now(by_cursor(desk, event_loop, found, ask)),
+        Err(None) => Answer::held(poller().later(ask)),
+        Err(Some(found)) => Answer::now(poller().by_cursor(found, ask)),
     })
-}
-
-/// Answers when there is news, or at `until`.
-async fn hold(
-    desk: Arc<Helpdesk>,
-    event_loop: usize,
-    caller: Caller,
-    ask: CursorAsk,
-    until: Instant,
-) -> Answer {
-    let _present = desk.holds(event_loop, caller.user_id);
-    let found = desk.feed.held_poll(event_loop, caller.user_id, ask, until).await;
-    Answer::now(match (found, is_over(&desk, &caller).await) {
-        (_, Ok(true)) => Err(Error::unauthenticated()),
-        (Err(error), _) => Err(error.into()),
-        (_, Err(error)) => Err(error),
-        (Ok(CursorPoll::Unchanged(cursor)), _) => {
-            Ok(marked(&desk, event_loop, response::empty(StatusCode::NO_CONTENT), cursor))
-        }
-        (Ok(found), _) => by_cursor(&desk, event_loop, found, ask),
-    })
-}
-
-/// The answer to a cursor of somebody who may be no expert.
-async fn cursor_if_expert(
-    desk: Arc<Helpdesk>,
-    event_loop: usize,
-    user: u64,
-    ask: CursorAsk,
-) -> Result<Response, Error> {
-    let ask = ask.with_queue(profiles::look(&desk, user).await?);
-    let found = desk.feed.cursor_later(event_loop, user, ask).await?;
-    by_cursor(&desk, event_loop, found, ask)
 }
 
 /// What the client shows, as it says.
@@ -295,72 +334,6 @@ pub(super) fn shown(
         None | Some(b"") => Ok(Shown::ALL),
         Some(text) => Shown::parse(text).ok_or(BAD_PARTS),
     }
-}
-
-/// The answer to a cursor poll.
-pub(super) fn by_cursor(
-    desk: &Helpdesk,
-    event_loop: usize,
-    found: CursorPoll,
-    ask: CursorAsk,
-) -> Result<Response, Error> {
-    Ok(match found {
-        CursorPoll::Changed(json, cursor) => {
-            marked(desk, event_loop, response::json_text(StatusCode::OK, json), cursor)
-        }
-        CursorPoll::Unchanged(cursor) => {
-            let unchanged = desk.feed.unchanged(event_loop, CursorAsk { cursor, ..ask })?;
-            let mut response = response::json_text(StatusCode::OK, unchanged.json);
-            mark(response.headers_mut(), unchanged.cursor);
-            response
-        }
-        CursorPoll::Reset => {
-            response::json_text(StatusCode::GONE, r#"{"error":"Cursor is no longer valid","reset":true}"#)
-        }
-    })
-}
-
-/// Everything of the caller's, and a cursor from before it was read.
-async fn full_state(
-    desk: Arc<Helpdesk>,
-    event_loop: usize,
-    caller: u64,
-    shown: Shown,
-) -> Result<Response, Error> {
-    let (json, cursor) = read_state(&desk, event_loop, caller, shown).await?;
-    Ok(marked(&desk, event_loop, response::json_text(StatusCode::OK, json), cursor))
-}
-
-pub(super) async fn read_state(
-    desk: &Arc<Helpdesk>,
-    event_loop: usize,
-    caller: u64,
-    shown: Shown,
-) -> Result<(Bytes, Cursor), Error> {
-    let tells_queue = shown.queue && profiles::look(desk, caller).await?;
-    if tells_queue {
-        desk.feed.want_queue(event_loop, caller)?;
-    }
-    let cursor = desk.feed.cursor_after_own_writes(event_loop, caller).await?;
-    let (own, mut posted) = read_own(desk, caller, shown).await?;
-    let waiting = if tells_queue {
-        desk.feed.queue(event_loop, caller).await?.waiting
-    } else {
-        Bytes::from_static(b"[]")
-    };
-    // All of it is one answer. The newest message fits beside the longest lists of the others.
-    posted.shrink_front(ANSWER_BYTES_MAX.saturating_sub(own.len() + waiting.len()));
-    let posted = posted.json();
-    let positions = if shown.conversations { desk.feed.positions(event_loop, caller) } else { Vec::new() };
-    let state = Updates {
-        conversations: List::Array(&own),
-        messages: List::Array(&posted),
-        waiting: List::Array(&waiting),
-        total: desk.feed.waiting_total(event_loop),
-        positions: &positions,
-        ..Updates::empty(cursor, shown, desk.feed.next_poll_ms(event_loop))
-    };
-    Ok((state.json(), cursor))
 }
 
 /// The caller's conversations as JSON, and the messages of those that are there: what is beyond the list's end is left
@@ -380,17 +353,4 @@ async fn read_own(desk: &Helpdesk, caller: u64, shown: Shown) -> Result<(Vec<u8>
     }
     db.end_snapshot().await?;
     Ok((conversations::json(&own, caller), posted))
-}
-
-/// Whether the caller was signed out, their token ran out, or the database forgot them, while they waited.
-///
-/// # Errors
-/// Where what is known of that is too old, and the next look does not come in time.
-pub(super) async fn is_over(desk: &Helpdesk, caller: &Caller) -> Result<bool, Error> {
-    if !desk.auth.registrations.looks.become_current().await {
-        return Err(Error::Unavailable("who may come in could not be looked up".to_owned()));
-    }
-    Ok(desk.auth.revocations.is_revoked(&caller.session)
-        || !desk.auth.registrations.still_knows(caller.user_id, caller.user_created_at)
-        || caller.expires_at <= Timestamp::now().unix_seconds())
 }

@@ -52,8 +52,8 @@ fn request(uri: Uri, headers: HeaderMap, body: &[u8]) -> Request {
         body: Bytes::copy_from_slice(body),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         event_loop: 0,
-        came: Instant::now(),
-        at: Timestamp::from_micros(0),
+        received_at: Instant::now(),
+        wall_time: Timestamp::from_micros(0),
     }
 }
 

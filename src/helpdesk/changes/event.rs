@@ -2,8 +2,9 @@
 
 use super::super::resource::Message;
 
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happened: in lower case, as the column `kind` has it. A kind that only another version knows is not parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Kind {
     /// A conversation was opened; it waits.
     Opened,
@@ -17,27 +18,6 @@ pub enum Kind {
     Unclaimed,
     /// It is done.
     Resolved,
-}
-
-const KINDS: [(Kind, &str); 6] = [
-    (Kind::Opened, "opened"),
-    (Kind::Message, "message"),
-    (Kind::Read, "read"),
-    (Kind::Claimed, "claimed"),
-    (Kind::Unclaimed, "unclaimed"),
-    (Kind::Resolved, "resolved"),
-];
-
-impl Kind {
-    /// As the column `kind` has it.
-    pub fn as_str(self) -> &'static str {
-        KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, text)| text)
-    }
-
-    /// `None` for a kind that only another version knows.
-    pub fn parse(text: &str) -> Option<Self> {
-        KINDS.iter().find(|(_, known)| *known == text).map(|(kind, _)| *kind)
-    }
 }
 
 /// A change about to be committed: see [`super::record_and_commit`]. Who takes part is read with it, from the

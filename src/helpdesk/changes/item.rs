@@ -60,11 +60,7 @@ pub struct Rendered {
 impl Rendered {
     /// Writes both views.
     pub fn new(conversation: &Conversation) -> Self {
-        let write = |unread| {
-            let mut json = Vec::with_capacity(384);
-            conversation.write_json(unread, &mut json);
-            Bytes::from(json)
-        };
+        let write = |unread| Bytes::from(conversation.json(unread));
         Self {
             stamp: conversation.updated_at,
             opened_at: conversation.created_at,
@@ -108,7 +104,8 @@ pub struct Entry {
 }
 
 /// What a change means to the waiting queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum QueueChange {
     /// It leaves the queue as it is.
     #[default]

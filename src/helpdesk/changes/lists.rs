@@ -21,6 +21,7 @@ use bytes::Bytes;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::sync::Notify;
 
+use crate::chassis::list;
 use crate::db::{Backoff, Db, Dedicated, Error};
 use crate::feed::window::IdMap;
 use crate::feed::{Position, WAIT_MS_MAX};
@@ -248,7 +249,7 @@ async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &Wanted) -> Resul
     let list = |json| List { position, load: wanted.load, json };
     if wanted.waiting {
         let page = store::waiting_page(connection, position.seq).await?;
-        let page = list(array(page.iter(), position, Conversation::unread_by_others));
+        let page = list(array(&page, position, Conversation::unread_by_others));
         feed.domain.lists.put(wanted, |state| state.waiting = Some(page));
         feed.domain.lists.metrics.loads.inc();
     }
@@ -267,23 +268,18 @@ async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &Wanted) -> Resul
 
 /// The list's JSON, as of `position`.
 fn array<'a>(
-    list: impl Iterator<Item = &'a Current>,
+    list: impl IntoIterator<Item = &'a Current>,
     position: Position,
     unread: impl Fn(&Conversation) -> u64,
 ) -> Bytes {
-    let mut json = vec![b'['];
-    for Current { conversation, is_ahead } in list {
-        if json.len() > 1 {
-            json.push(b',');
-        }
+    let json = list::array(list, |Current { conversation, is_ahead }, json| {
         if *is_ahead {
             let shown = Conversation { updated_at: position.at, ..conversation.clone() };
-            shown.write_json(unread(&shown), &mut json);
+            shown.write_json(unread(&shown), json);
         } else {
-            conversation.write_json(unread(conversation), &mut json);
+            conversation.write_json(unread(conversation), json);
         }
-    }
-    json.push(b']');
+    });
     Bytes::from(json)
 }
 

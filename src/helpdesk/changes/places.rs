@@ -38,12 +38,18 @@ pub struct Waiting {
     pub initiator: u64,
 }
 
+impl Waiting {
+    fn order(&self) -> Order {
+        (self.opened_at, self.conversation)
+    }
+}
+
 /// All who wait, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     order: VecDeque<Order>,
     known: IdMap<Waiting>,
-    of_user: IdMap<Vec<u64>>,
+    of_user: IdMap<Vec<Order>>,
     /// After which change the places from where on moved: the newest last, each further back than the one before, as a
     /// later move further in front stands for both.
     moves: VecDeque<(u64, Order)>,
@@ -73,12 +79,12 @@ impl Places {
     /// Where these wait already: nothing else tells before the first change.
     pub fn new(waiting: &[Waiting]) -> Self {
         let mut places = Self { is_new: true, ..Self::default() };
-        let mut order: Vec<Order> = waiting.iter().map(|one| (one.opened_at, one.conversation)).collect();
+        let mut order: Vec<Order> = waiting.iter().map(Waiting::order).collect();
         order.sort_unstable();
         places.order = order.into();
         for one in waiting {
             places.known.insert(one.conversation, *one);
-            places.of_user.entry(one.initiator).or_default().push(one.conversation);
+            places.of_user.entry(one.initiator).or_default().push(one.order());
         }
         places
     }
@@ -102,18 +108,17 @@ impl Places {
         if matches!(entry.kind, Kind::Opened | Kind::Unclaimed | Kind::Claimed)
             && let Some(waiting) = self.known.get(&entry.conversation_id)
         {
-            self.moved(entry.seq, (waiting.opened_at, waiting.conversation));
+            self.moved(entry.seq, waiting.order());
         }
         match (entry.queue, &entry.conversation) {
             (QueueChange::Waits, Some(rendered)) => {
                 let (conversation, initiator) = (entry.conversation_id, entry.initiator_id);
                 let waiting = Waiting { conversation, opened_at: rendered.opened_at, initiator };
-                let is_there = self.known.insert(conversation, waiting).is_some();
-                let place = (waiting.opened_at, conversation);
-                if !is_there {
+                if self.known.insert(conversation, waiting).is_none() {
+                    let place = waiting.order();
                     let at = self.order.partition_point(|other| *other < place);
                     self.order.insert(at, place);
-                    self.of_user.entry(initiator).or_default().push(conversation);
+                    self.of_user.entry(initiator).or_default().push(place);
                     self.moved(entry.seq, place);
                 }
             }
@@ -127,12 +132,12 @@ impl Places {
             // It had left before all this was read.
             return self.moved(seq, Order::default());
         };
-        let place = (waiting.opened_at, conversation);
+        let place = waiting.order();
         if let Ok(at) = self.order.binary_search(&place) {
             self.order.remove(at);
         }
         if let Some(own) = self.of_user.get_mut(&waiting.initiator) {
-            own.retain(|&other| other != conversation);
+            own.retain(|&other| other != place);
             if own.is_empty() {
                 self.of_user.remove(&waiting.initiator);
             }
@@ -168,9 +173,7 @@ impl Places {
             return true;
         }
         let first = self.moves.partition_point(|(at, _)| *at <= seq);
-        let Some((_, from)) = self.moves.get(first) else { return false };
-        let places = own.iter().filter_map(|conversation| self.known.get(conversation));
-        places.map(|waiting| (waiting.opened_at, waiting.conversation)).any(|place| place >= *from)
+        self.moves.get(first).is_some_and(|(_, from)| own.iter().any(|place| place >= from))
     }
 
     /// The places of `user`'s conversations that wait, the first first.
@@ -179,12 +182,10 @@ impl Places {
         let mean = self.mean_micros();
         let mut places: Vec<Place> = own
             .iter()
-            .filter_map(|conversation| {
-                let waiting = self.known.get(conversation)?;
-                let before = self.order.binary_search(&(waiting.opened_at, *conversation)).ok()?;
-                let position = before as u64 + 1;
+            .filter_map(|place| {
+                let position = self.order.binary_search(place).ok()? as u64 + 1;
                 let expected_wait_seconds = mean.map(|mean| (position * mean + 500_000) / 1_000_000);
-                Some(Place { conversation: *conversation, position, expected_wait_seconds })
+                Some(Place { conversation: place.1, position, expected_wait_seconds })
             })
             .collect();
         places.sort_unstable_by_key(|place| place.position);

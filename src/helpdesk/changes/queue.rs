@@ -50,9 +50,9 @@ impl Feed {
         user: u64,
         class: Class,
         since: Timestamp,
-        (now, at): (Instant, Timestamp),
+        (received_at, wall_time): (Instant, Timestamp),
     ) -> SincePoll<Class> {
-        let found = self.since_poll(event_loop, user, class, since, (now, now, at));
+        let found = self.since_poll(event_loop, user, class, since, (received_at, received_at, wall_time));
         if matches!(found, SincePoll::Whole) {
             return self.queue_changed(event_loop, user, None).unwrap_or(SincePoll::Later);
         }
@@ -70,8 +70,8 @@ impl Feed {
         if class != Class::Queue {
             return self.since_later(event_loop, user, class, since).await;
         }
-        let look = |came, least| {
-            let times = (came, Instant::now(), Timestamp::now());
+        let look = |received_at, least| {
+            let times = (received_at, Instant::now(), Timestamp::now());
             match self.since_poll(event_loop, user, class, since, times) {
                 SincePoll::Later => None,
                 SincePoll::Whole => self.queue_changed(event_loop, user, least),
@@ -95,18 +95,18 @@ impl Feed {
         user: u64,
         look: impl Fn(Instant, Option<u64>) -> Option<T>,
     ) -> Result<T, Unavailable> {
-        let came = Instant::now();
+        let received_at = Instant::now();
         let until = || tokio::time::Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let (mut deadline, mut least) = (until(), None);
         loop {
             let ticked = self.ticked(event_loop);
             let loaded = self.domain.lists.loaded.notified();
-            if least.is_none() && self.has_all_before(came) {
+            if least.is_none() && self.has_all_before(received_at) {
                 least = self.ask_window(event_loop, |window| window.topic_seq(QUEUE));
                 // The lists have their own time: they can only be loaded when it is known what they must have.
                 deadline = least.map_or(deadline, |_| until());
             }
-            if let Some(found) = look(came, least) {
+            if let Some(found) = look(received_at, least) {
                 return Ok(found);
             }
             // Not one after the other: where replies are slow, there is time for both only at once. A list that is there is

@@ -13,8 +13,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::feed::run::RUN_BYTES_MAX;
 
 use super::super::resource::Conversation;
@@ -153,10 +151,10 @@ fn entry(
     (initiator_id, expert_id): (Option<u64>, Option<u64>),
     shows: Option<&Seen>,
 ) -> Entry {
-    let message = change.message.as_ref().map(|message| {
-        let mut json = Vec::with_capacity(192 + message.content.len());
-        message.write_json(&mut json);
-        Piece { id: message.id, stamp: message.created_at, json: Bytes::from(json) }
+    let message = change.message.as_ref().map(|message| Piece {
+        id: message.id,
+        stamp: message.created_at,
+        json: message.json().into(),
     });
     Entry {
         // What another version records reads as a change of its conversation.

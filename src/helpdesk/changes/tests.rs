@@ -295,11 +295,7 @@ impl CursorClient {
 
     fn check(&self, model: &Model, user: u64) {
         for row in model.conversations.values() {
-            let write = |unread| {
-                let mut out = Vec::new();
-                row.write_json(unread, &mut out);
-                json(&Bytes::from(out))
-            };
+            let write = |unread| json(&row.json(unread).into());
             if model.is_party(user, row.id) {
                 let held = self.conversations.get(&row.id);
                 assert_eq!(held, Some(&write(row.unread_count(user))), "user {user}");
@@ -315,9 +311,8 @@ impl CursorClient {
         let waiting = model.conversations.values().filter(|row| row.is_waiting()).count();
         assert!(self.waiting.is_empty() && self.total == 0 || self.total == waiting as u64);
         for message in model.due_messages(user) {
-            let mut out = Vec::new();
-            model.messages[&message].write_json(&mut out);
-            assert_eq!(self.messages.get(&message), Some(&json(&Bytes::from(out))), "user {user}");
+            let sent = json(&model.messages[&message].json().into());
+            assert_eq!(self.messages.get(&message), Some(&sent), "user {user}");
         }
     }
 }

@@ -97,17 +97,13 @@ fn wire_item<'a>(change: &Change, entry: &'a Entry) -> WireItem<'a> {
     let raw = |json| serde_json::from_slice(json).unwrap_or(RawValue::NULL);
     WireItem {
         id: change.id,
-        kind: entry.kind.as_str(),
+        kind: entry.kind.into(),
         conversation: some(entry.conversation_id),
         initiator: some(entry.initiator_id),
         expert: entry.expert_id,
         former: entry.former_expert_id,
         by: change.expert_id,
-        queue: match entry.queue {
-            QueueChange::None => None,
-            QueueChange::Waits => Some("waits"),
-            QueueChange::Left => Some("left"),
-        },
+        queue: (entry.queue != QueueChange::None).then(|| entry.queue.into()),
         message: entry.message.as_ref().map(|message| WireMessage {
             id: message.id,
             at: message.stamp.micros(),
@@ -151,18 +147,14 @@ fn entry(body: &Bytes, item: WireItem<'_>) -> Entry {
     });
     Entry {
         // What a newer version records reads as a change of its conversation.
-        kind: Kind::parse(item.kind).unwrap_or(Kind::Resolved),
+        kind: item.kind.parse().unwrap_or(Kind::Resolved),
         conversation_id: item.conversation.unwrap_or(0),
         initiator_id: item.initiator.unwrap_or(0),
         expert_id: item.expert,
         former_expert_id: item.former,
         conversation,
         message,
-        queue: match item.queue {
-            Some("waits") => QueueChange::Waits,
-            Some("left") => QueueChange::Left,
-            _ => QueueChange::None,
-        },
+        queue: item.queue.and_then(|queue| queue.parse().ok()).unwrap_or_default(),
     }
 }
 

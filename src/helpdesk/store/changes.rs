@@ -7,7 +7,7 @@ use crate::db::{Columns, Connection, Dedicated, Error, Literal, Record};
 use crate::feed::Position;
 use crate::feed::run::{Outbox, RUN_ITEMS_MAX};
 
-use super::super::changes::event::{Change, Kind, NewEvent};
+use super::super::changes::event::{Change, NewEvent};
 use super::super::changes::places::Waiting;
 use super::super::resource::{Conversation, Message};
 use super::{ASSIGNED_64, OUTBOX, OUTBOX_REST, Outcome, RECORD, WAITING_IDS, WAITING_PAGE};
@@ -24,7 +24,7 @@ pub const ASSIGNED_AT_ONCE: usize = 64;
 /// shorter the row waits for its commit, the sooner it is seen.
 pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) -> Outcome<u64> {
     let NewEvent { kind, conversation, message, expert } = *event;
-    let kind = Literal::Word(kind.as_str());
+    let kind = Literal::Word(kind.into());
     let parameters = [kind, conversation.into(), Literal::Number(message), Literal::Number(expert)];
     Ok(connection.run_and_commit(&RECORD, &parameters).await?.last_id)
 }
@@ -49,7 +49,7 @@ impl Record for OutboxRow {
         let (conversation_id, expert_id) = (columns.take()?, columns.take()?);
         let message = read_if_any(columns, Message::COLUMNS)?;
         let conversation = read_if_any(columns, 0)?;
-        let change = Change { id, kind: Kind::parse(&kind), conversation_id, expert_id, message };
+        let change = Change { id, kind: kind.parse().ok(), conversation_id, expert_id, message };
         Ok(Self(head, clock, Some((change, conversation))))
     }
 }
@@ -101,7 +101,7 @@ pub async fn outbox_rest(db: &mut Dedicated, id: u64) -> Outcome<Vec<Change>> {
     let rest: Vec<(u64, String, Option<u64>, Option<u64>)> = db.rows(&OUTBOX_REST, (id,)).await?;
     let change = |(id, kind, conversation_id, expert_id): (u64, String, _, _)| Change {
         id,
-        kind: Kind::parse(&kind),
+        kind: kind.parse().ok(),
         conversation_id,
         expert_id,
         message: None,

@@ -12,15 +12,6 @@ FROM (
 JOIN conversations c ON c.id = ranked.id
 JOIN users i ON i.id = c.initiator_id
 LEFT JOIN users x ON x.id = c.assigned_expert_id
-LEFT JOIN (
-    SELECT conversation_id FROM outbox WHERE kind <> 'read'
-    UNION
-    SELECT item.conversation_id
-    FROM runs
-    JOIN JSON_TABLE(runs.body, '$.items[*]' COLUMNS (
-        kind VARCHAR(20) PATH '$.kind', conversation_id BIGINT PATH '$.conversation'
-    )) item
-    WHERE runs.seq > ? AND item.kind <> 'read'
-) ahead ON ahead.conversation_id = c.id
+{ahead}
 WHERE ranked.place <= 1000
 ORDER BY c.updated_at DESC, c.id DESC

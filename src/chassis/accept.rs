@@ -194,24 +194,32 @@ pub fn start<A: Application>(
     count: usize,
     tasks: &Tasks,
 ) -> io::Result<()> {
-    let name = |index: usize| format!("loop-{index}");
     let mut senders = Vec::new();
     for index in 1..count {
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         senders.push(sender);
-        let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
-        tasks.thread(name(index), move || async move {
-            match Ticks::new(event_loop.lag.clone()) {
-                Ok(ticks) => serve_handed(&event_loop, ticks, receiver).await,
-                Err(error) => tracing::error!(%error, "a loop cannot measure its lag"),
-            }
-        })?;
+        begin(chassis, index, tasks, |event_loop, ticks| serve_handed(event_loop, ticks, receiver))?;
     }
-    let event_loop = Arc::new(EventLoop::new(0, chassis.clone()));
-    tasks.thread(name(0), move || async move {
-        match (TcpListener::from_std(listener), Ticks::new(event_loop.lag.clone())) {
-            (Ok(listener), Ok(ticks)) => serve_accepted(&event_loop, ticks, listener, &senders).await,
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the listener cannot be used"),
+    begin(chassis, 0, tasks, |event_loop, ticks| async move {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => serve_accepted(&event_loop, ticks, listener, &senders).await,
+            Err(error) => tracing::error!(%error, "the listener cannot be used"),
+        }
+    })
+}
+
+/// Starts one loop, whose ticks measure its lag.
+fn begin<A: Application, F: Future<Output = ()>>(
+    chassis: &Arc<Chassis<A>>,
+    index: usize,
+    tasks: &Tasks,
+    serve: impl FnOnce(Arc<EventLoop<A>>, Ticks) -> F + Send + 'static,
+) -> io::Result<()> {
+    let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
+    tasks.thread(format!("loop-{index}"), move || async move {
+        match Ticks::new(event_loop.lag.clone()) {
+            Ok(ticks) => serve(event_loop, ticks).await,
+            Err(error) => tracing::error!(%error, "a loop cannot measure its lag"),
         }
     })
 }
@@ -260,7 +268,7 @@ fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>],
 
 /// The other loops: serve what they are handed.
 async fn serve_handed<A: Application>(
-    event_loop: &Arc<EventLoop<A>>,
+    event_loop: Arc<EventLoop<A>>,
     mut ticks: Ticks,
     mut handed: mpsc::Receiver<Accepted<A>>,
 ) {

@@ -19,40 +19,40 @@ pub struct Statement {
 /// prepares them.
 ///
 /// `statements! { "helpdesk": MESSAGE_INSERT = "message_insert"; }` includes `sql/helpdesk/message_insert.sql`. What several
-/// of them have in common may stand in a file of its own: with `"helpdesk" and "conversation":` the text of
-/// `sql/helpdesk/_conversation.sql` takes the place of `{conversation}` in the others, when this is compiled.
+/// of them have in common may stand in files of its own: with `"helpdesk" with "conversation", "ahead":` the text of
+/// `sql/helpdesk/_conversation.sql` takes the place of `{conversation}` in the others, and so on, when this is compiled.
 #[macro_export]
 macro_rules! statements {
-    ($folder:literal and $shared:literal: $($files:tt)+) => {
+    ($folder:literal with $($shared:literal),+: $($files:tt)+) => {
         $crate::sql_files! {
             Statement STATEMENTS $folder
-            concat!("{", $shared, "}"),
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/_", $shared, ".sql"));
+            [$((
+                concat!("{", $shared, "}"),
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/_", $shared, ".sql")),
+            )),+];
             $($files)+
         }
     };
-    ($folder:literal: $($files:tt)+) => {
-        $crate::sql_files! { Statement STATEMENTS $folder "", ""; $($files)+ }
-    };
+    ($folder:literal: $($files:tt)+) => { $crate::sql_files! { Statement STATEMENTS $folder []; $($files)+ } };
 }
 
 /// Declares the packets of one `store.rs` in the same way, all of them as `PACKETS`.
 #[macro_export]
 macro_rules! packets {
-    ($folder:literal: $($files:tt)+) => { $crate::sql_files! { Packet PACKETS $folder "", ""; $($files)+ } };
+    ($folder:literal: $($files:tt)+) => { $crate::sql_files! { Packet PACKETS $folder []; $($files)+ } };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! sql_files {
     (
-        $kind:ident $all:ident $folder:literal $mark:expr, $shared:expr;
+        $kind:ident $all:ident $folder:literal $marks:expr;
         $($constant:ident = $file:literal;)+
     ) => {
         $(const $constant: $crate::db::$kind = {
             const FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $folder, "/", $file, ".sql"));
-            const TEXT: [u8; $crate::db::composed_bytes(FILE, $mark, $shared)] =
-                $crate::db::composed(FILE, $mark, $shared);
+            const MARKS: &[(&str, &str)] = &$marks;
+            const TEXT: [u8; $crate::db::composed_bytes(FILE, MARKS)] = $crate::db::composed(FILE, MARKS);
             match std::str::from_utf8(&TEXT) {
                 Ok(sql) => $crate::db::$kind { name: concat!($folder, ".", $file), sql },
                 Err(_) => panic!("SQL is text"),
@@ -63,46 +63,54 @@ macro_rules! sql_files {
     };
 }
 
-/// Where `mark` begins in `text`.
-const fn place_of(mark: &[u8], text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while !mark.is_empty() && at + mark.len() <= text.len() {
+/// The mark that begins at `at` in `text`, and what takes its place.
+const fn mark_at<'a>(text: &[u8], at: usize, marks: &[(&'a str, &'a str)]) -> Option<(&'a [u8], &'a [u8])> {
+    let mut next = 0;
+    while next < marks.len() {
+        let mark = marks[next].0.as_bytes();
         let mut same = 0;
-        while same < mark.len() && text[at + same] == mark[same] {
+        while same < mark.len() && at + same < text.len() && text[at + same] == mark[same] {
             same += 1;
         }
         if same == mark.len() {
-            return Some(at);
+            return Some((mark, marks[next].1.as_bytes()));
         }
-        at += 1;
+        next += 1;
     }
     None
 }
 
 #[doc(hidden)]
 #[must_use]
-pub const fn composed_bytes(text: &str, mark: &str, shared: &str) -> usize {
-    match place_of(mark.as_bytes(), text.as_bytes()) {
-        Some(_) => text.len() - mark.len() + shared.len(),
-        None => text.len(),
+pub const fn composed_bytes(text: &str, marks: &[(&str, &str)]) -> usize {
+    let text = text.as_bytes();
+    let (mut at, mut bytes) = (0, 0);
+    while at < text.len() {
+        let (read, written) = match mark_at(text, at, marks) {
+            Some((mark, shared)) => (mark.len(), shared.len()),
+            None => (1, 1),
+        };
+        (at, bytes) = (at + read, bytes + written);
     }
+    bytes
 }
 
-/// The text with what is shared in place of the mark, if that is in it: its length is [`composed_bytes`].
+/// The text with what is shared in place of its marks: its length is [`composed_bytes`].
 #[doc(hidden)]
 #[must_use]
-pub const fn composed<const BYTES: usize>(text: &str, mark: &str, shared: &str) -> [u8; BYTES] {
-    let place = place_of(mark.as_bytes(), text.as_bytes());
-    let (text, shared) = (text.as_bytes(), shared.as_bytes());
+pub const fn composed<const BYTES: usize>(text: &str, marks: &[(&str, &str)]) -> [u8; BYTES] {
+    let text = text.as_bytes();
     let mut whole = [0; BYTES];
-    let mut at = 0;
-    while at < BYTES {
-        whole[at] = match place {
-            Some(place) if at >= place && at < place + shared.len() => shared[at - place],
-            Some(place) if at >= place => text[at - shared.len() + mark.len()],
-            _ => text[at],
-        };
-        at += 1;
+    let (mut at, mut bytes) = (0, 0);
+    while at < text.len() {
+        if let Some((mark, shared)) = mark_at(text, at, marks) {
+            let (place, _) = whole.split_at_mut(bytes + shared.len());
+            place.split_at_mut(bytes).1.copy_from_slice(shared);
+            (at, bytes) = (at + mark.len(), bytes + shared.len());
+        } else {
+            whole[bytes] = text[at];
+            (at, bytes) = (at + 1, bytes + 1);
+        }
     }
     whole
 }
@@ -196,14 +204,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shared_takes_the_place_of_its_mark() {
-        for (text, bytes) in [("a {b} c", 9), ("{b}", 5), ("a {b", 4), ("", 0)] {
-            assert_eq!(composed_bytes(text, "{b}", "12345"), bytes);
+    fn what_is_shared_takes_the_place_of_its_marks() {
+        const MARKS: &[(&str, &str)] = &[("{b}", "12345"), ("{c}", "")];
+        for (text, bytes) in [("a {b} c", 9), ("{b}", 5), ("{c}{b}{c}{b}", 10), ("a {b", 4), ("", 0)] {
+            assert_eq!(composed_bytes(text, MARKS), bytes);
         }
-        assert_eq!(composed::<9>("a {b} c", "{b}", "12345"), *b"a 12345 c");
-        assert_eq!(composed::<5>("{b}", "{b}", "12345"), *b"12345");
-        assert_eq!(composed::<4>("a {b", "{b}", "12345"), *b"a {b");
-        assert_eq!(composed::<7>("a {b} c", "", ""), *b"a {b} c");
+        assert_eq!(composed::<9>("a {b} c", MARKS), *b"a 12345 c");
+        assert_eq!(composed::<12>("{b}{c}, {b}", MARKS), *b"12345, 12345");
+        assert_eq!(composed::<4>("a {b", MARKS), *b"a {b");
+        assert_eq!(composed::<7>("a {b} c", &[]), *b"a {b} c");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod changes;
 mod records;
 
+use std::cmp::Reverse;
+
 use crate::clock::Timestamp;
 use crate::db::{Connection, Error, Literal};
 
@@ -10,11 +12,10 @@ use super::merge::{End, Key, Read};
 use super::model::{Assignment, LIST_MAX, Profile, User};
 use super::resource::{Conversation, Message};
 
-crate::statements! { "helpdesk" and "conversation":
+crate::statements! { "helpdesk" with "conversation", "ahead":
     USER_INSERT = "user_insert";
     USER_CREDENTIALS = "user_credentials";
     USER_CREDENTIALS_BY_KEY = "user_credentials_by_key";
-    USER_EXISTS = "user_exists";
     USER_LIST_WITHOUT_KEY = "user_list_without_key";
     USER_GIVE_KEY = "user_give_key";
     USER_BY_ID = "user_by_id";
@@ -107,11 +108,6 @@ pub async fn user_credentials(db: &mut Connection, username: &str) -> Outcome<Op
     db.first(&USER_CREDENTIALS, (username,)).await
 }
 
-/// Whether a name is taken.
-pub async fn user_exists(db: &mut Connection, username: &str) -> Outcome<bool> {
-    Ok(db.first::<u64>(&USER_EXISTS, (username,)).await?.is_some())
-}
-
 /// One user.
 pub async fn user_by_id(db: &mut Connection, id: u64) -> Outcome<Option<User>> {
     db.first(&USER_BY_ID, (id,)).await
@@ -157,15 +153,18 @@ pub async fn conversation_by_id(db: &mut Connection, id: u64, viewer: u64) -> Ou
     db.first(&CONVERSATION_BY_ID, (id, viewer, viewer, viewer)).await
 }
 
+/// The first of these, each once: what one asked and answers oneself comes twice.
+fn first<T, K: Ord>(mut rows: Vec<T>, place: impl Fn(&T) -> K, wanted: usize) -> Vec<T> {
+    rows.sort_by_key(&place);
+    rows.dedup_by_key(|row| place(row));
+    rows.truncate(wanted);
+    rows
+}
+
 /// The viewer's conversations, newest update first.
 pub async fn conversation_list(db: &mut Connection, viewer: u64) -> Outcome<Vec<Conversation>> {
-    let mut list: Vec<Conversation> =
-        db.rows(&CONVERSATION_LIST, (viewer, LIST_MAX, viewer, LIST_MAX)).await?;
-    // What one asked and answers oneself comes twice.
-    list.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.id)));
-    list.dedup_by_key(|one| one.id);
-    list.truncate(LIST_MAX as usize);
-    Ok(list)
+    let list: Vec<Conversation> = db.rows(&CONVERSATION_LIST, (viewer, LIST_MAX, viewer, LIST_MAX)).await?;
+    Ok(first(list, |one| Reverse((one.updated_at, one.id)), LIST_MAX as usize))
 }
 
 /// The viewer's conversations that were updated after `since`, oldest update first, at most `wanted`.
@@ -176,11 +175,8 @@ pub async fn conversation_list_since(
     wanted: usize,
 ) -> Outcome<Vec<Conversation>> {
     let params = (viewer, since, wanted, viewer, since, wanted);
-    let mut list: Vec<Conversation> = db.rows(&CONVERSATION_LIST_SINCE, params).await?;
-    list.sort_by_key(|one| (one.updated_at, one.id));
-    list.dedup_by_key(|one| one.id);
-    list.truncate(wanted);
-    Ok(list)
+    let list: Vec<Conversation> = db.rows(&CONVERSATION_LIST_SINCE, params).await?;
+    Ok(first(list, |one| (one.updated_at, one.id), wanted))
 }
 
 crate::records! { Key { id, at } }
@@ -195,11 +191,7 @@ pub async fn conversation_keys_changed(
 ) -> Outcome<Vec<Key>> {
     let Key { at, id } = last;
     let params = (viewer, since, at, at, id, wanted, viewer, since, at, at, id, wanted);
-    let mut keys: Vec<Key> = db.rows(&CONVERSATION_KEYS_CHANGED, params).await?;
-    keys.sort_unstable();
-    keys.dedup();
-    keys.truncate(wanted);
-    Ok(keys)
+    Ok(first(db.rows(&CONVERSATION_KEYS_CHANGED, params).await?, |key: &Key| *key, wanted))
 }
 
 /// The viewer's conversations by when they were updated, newest first, those before `last`.
@@ -211,11 +203,7 @@ pub async fn conversation_keys_newest(
 ) -> Outcome<Vec<Key>> {
     let Key { at, id } = last;
     let params = (viewer, at, at, id, wanted, viewer, at, at, id, wanted);
-    let mut keys: Vec<Key> = db.rows(&CONVERSATION_KEYS_NEWEST, params).await?;
-    keys.sort_unstable_by_key(|&key| std::cmp::Reverse(key));
-    keys.dedup();
-    keys.truncate(wanted);
-    Ok(keys)
+    Ok(first(db.rows(&CONVERSATION_KEYS_NEWEST, params).await?, |key: &Key| Reverse(*key), wanted))
 }
 
 /// A line of an expert's queue: whether it is assigned to them, else it waits.
@@ -234,7 +222,7 @@ pub async fn queue_list(db: &mut Connection, expert: u64) -> Outcome<(Vec<Conver
         if is_assigned { &mut assigned } else { &mut waiting }.push(conversation);
     }
     waiting.sort_by_key(|one: &Conversation| (one.created_at, one.id));
-    assigned.sort_by_key(|one: &Conversation| std::cmp::Reverse((one.updated_at, one.id)));
+    assigned.sort_by_key(|one: &Conversation| Reverse((one.updated_at, one.id)));
     Ok((waiting, assigned))
 }
 

@@ -52,13 +52,7 @@ impl Names {
 
     /// Whether somebody is called so.
     pub async fn is_taken(self, db: &mut Connection, name: &str) -> Result<bool, db::Error> {
-        if store::user_exists(db, name).await? {
-            return Ok(true);
-        }
-        match self.key(name) {
-            Some(key) => Ok(store::user_credentials_by_key(db, &key).await?.is_some()),
-            None => Ok(false),
-        }
+        Ok(self.credentials(db, name).await?.is_some())
     }
 }
 

@@ -151,7 +151,6 @@ async fn fill(schema: &Schema) {
 /// `k` 32 bytes, `s` 16 bytes, `u` a name); for each statement of a packet, semicolons between.
 const HOT: &[(&str, &str)] = &[
     ("helpdesk.user_credentials", "u"),
-    ("helpdesk.user_exists", "u"),
     ("helpdesk.user_by_id", "7"),
     ("users.is_signed_out", "s"),
     ("helpdesk.profile_by_user", "7"),

@@ -1,2 +1,0 @@
--- helpdesk.user_exists
-SELECT id FROM users WHERE username = ?

@@ -266,14 +266,12 @@ async fn serve(process: Process) -> Result<(), Failure> {
     db.gate().close();
     // A limit that cannot be raised is lived with: connections_max follows what there is.
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
-    let before_scrape = Arc::new(metrics::BeforeScrape::default());
     let drain = Arc::new(Drain::default());
     let context = Context::new(
         config.clone(),
         db.clone(),
         auth.clone(),
         registry.clone(),
-        before_scrape.clone(),
         drain.clone(),
         tasks.clone(),
     );
@@ -289,8 +287,8 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(software)?;
     let (looked_at, pool_size) = (db.clone(), config.db_pool_size);
     tasks.spawn("schema_look", Kind::Needed, move || watch_schema(looked_at.clone(), pool_size));
-    let probe = InstanceProbe::new(&registry, &config, before_scrape, chassis.clone(), db, tasks.clone())
-        .map_err(software)?;
+    let probe =
+        InstanceProbe::new(&registry, &config, chassis.clone(), db, tasks.clone()).map_err(software)?;
     let probe: Arc<dyn admin::Probe> = Arc::new(probe);
     let admin = Arc::new(tokio::net::TcpListener::from_std(admin).map_err(software)?);
     tasks.spawn("admin", Kind::Needed, move || admin::serve(admin.clone(), probe.clone()));
@@ -405,7 +403,6 @@ async fn tell_capacity(db: &Db, pool_size: usize) {
 /// This instance, as the admin port sees it.
 struct InstanceProbe {
     registry: Registry,
-    before_scrape: Arc<metrics::BeforeScrape>,
     chassis: Arc<Chassis<Services>>,
     db: Arc<Db>,
     tasks: Tasks,
@@ -415,7 +412,6 @@ impl InstanceProbe {
     fn new(
         registry: &Registry,
         config: &Config,
-        before_scrape: Arc<metrics::BeforeScrape>,
         chassis: Arc<Chassis<Services>>,
         db: Arc<Db>,
         tasks: Tasks,
@@ -426,7 +422,7 @@ impl InstanceProbe {
         })?;
         register_limits(registry, config)?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry: registry.clone(), before_scrape, chassis, db, tasks })
+        Ok(Self { registry: registry.clone(), chassis, db, tasks })
     }
 }
 
@@ -448,7 +444,6 @@ fn register_limits(registry: &Registry, config: &Config) -> Result<(), prometheu
 
 impl admin::Probe for InstanceProbe {
     fn metrics(&self) -> Result<Vec<u8>, String> {
-        self.before_scrape.run();
         metrics::render(&self.registry).map_err(|error| error.to_string())
     }
 

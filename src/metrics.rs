@@ -403,26 +403,6 @@ pub fn registered<M: Collector + Clone + 'static>(
     Ok(metric)
 }
 
-/// What brings the feed's gauges up to date before a scrape. All others are read by the scrape itself: [`gauge`].
-#[derive(Default)]
-pub struct BeforeScrape(std::sync::Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
-
-impl BeforeScrape {
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Fn() + Send + Sync>>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Adds one.
-    pub fn add(&self, refresh: impl Fn() + Send + Sync + 'static) {
-        self.all().push(Box::new(refresh));
-    }
-
-    /// Runs them all.
-    pub fn run(&self) {
-        self.all().iter().for_each(|refresh| refresh());
-    }
-}
-
 /// The text that a scrape gets.
 ///
 /// # Errors

@@ -15,7 +15,6 @@ use crate::chassis::{Answer, Request};
 use crate::config::Config;
 use crate::db::{Db, Packet, Statement};
 use crate::feed::{self, Domain, Feed};
-use crate::metrics::BeforeScrape;
 use crate::tasks::{Kind, Tasks};
 use crate::users;
 
@@ -61,8 +60,6 @@ pub struct Context {
     pub auth: Arc<Auth>,
     /// Where metrics are registered.
     pub registry: Registry,
-    /// What brings gauges up to date before a scrape.
-    pub before_scrape: Arc<BeforeScrape>,
     /// How far stopping is.
     pub drain: Arc<Drain>,
     /// What supervises background tasks.
@@ -97,12 +94,11 @@ impl Context {
         db: Arc<Db>,
         auth: Arc<Auth>,
         registry: Registry,
-        before_scrape: Arc<BeforeScrape>,
         drain: Arc<Drain>,
         tasks: Tasks,
     ) -> Self {
         let (feed, users) = (OnceLock::new(), Once::new());
-        Self { config, db, auth, registry, before_scrape, drain, tasks, feed, users }
+        Self { config, db, auth, registry, drain, tasks, feed, users }
     }
 
     /// Starts the tasks that keep this instance's memory of users and sign-outs current. For services that let users
@@ -119,8 +115,6 @@ impl Context {
 
     /// Takes a service's feed along: it is waited for at the start, and its polls are released and it is closed at the end.
     pub fn adopt<D: Domain>(&self, feed: &Arc<Feed<D>>) {
-        let scraped = feed.clone();
-        self.before_scrape.add(move || scraped.refresh_metrics());
         let (drain, released) = (self.drain.clone(), feed.clone());
         self.tasks.spawn("feed_release", Kind::Housekeeping, move || {
             let (drain, released) = (drain.clone(), released.clone());

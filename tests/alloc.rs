@@ -35,7 +35,6 @@ use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, migrations};
 use hyperdesk::feed::Cursor;
 use hyperdesk::feed::window::Position;
-use hyperdesk::metrics::BeforeScrape;
 use hyperdesk::service::Context;
 use hyperdesk::services::{self, Services};
 use hyperdesk::tasks::Tasks;
@@ -134,16 +133,8 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
         production: false,
     });
     let drain = Arc::new(Drain::default());
-    let scrape = Arc::new(BeforeScrape::default());
-    let context = Context::new(
-        config.clone(),
-        db,
-        auth.clone(),
-        registry.clone(),
-        scrape,
-        drain.clone(),
-        tasks.clone(),
-    );
+    let context =
+        Context::new(config.clone(), db, auth.clone(), registry.clone(), drain.clone(), tasks.clone());
     let services = Marked(Services::new(&context).unwrap());
     let background = tokio::runtime::Handle::current();
     let chassis = Arc::new(Chassis::new(&config, services, auth, &registry, background, drain).unwrap());

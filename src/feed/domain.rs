@@ -89,9 +89,3 @@ pub struct CursorAsk<A> {
     /// What it asks for.
     pub ask: A,
 }
-
-impl<A: Default> From<Cursor> for CursorAsk<A> {
-    fn from(cursor: Cursor) -> Self {
-        Self { cursor, ask: A::default() }
-    }
-}

@@ -25,10 +25,9 @@ impl<D: Domain> Feed<D> {
         self: &Arc<Self>,
         event_loop: usize,
         user: u64,
-        ask: impl Into<CursorAsk<D::Ask>>,
+        CursorAsk { mut cursor, ask: asked }: CursorAsk<D::Ask>,
         until: Instant,
     ) -> Result<CursorPoll, Unavailable> {
-        let CursorAsk { mut cursor, ask: asked } = ask.into();
         // Registered first, then read: what comes between is not lost.
         let mut waiter = self.wait_for(event_loop, user, asked.topic())?;
         let mut is_over = false;
@@ -108,7 +107,7 @@ mod tests {
     use crate::db::{Db, DbMetrics};
     use crate::feed::Cursor;
     use crate::feed::cursor::Position;
-    use crate::feed::toy::{Nothing, Toy};
+    use crate::feed::toy::{Anything, Nothing, Toy};
     use crate::feed::{Parts, STALE_MS_MAX};
     use crate::tasks::Tasks;
 
@@ -125,6 +124,10 @@ mod tests {
         feed
     }
 
+    fn all(cursor: Cursor) -> CursorAsk<Anything> {
+        CursorAsk { cursor, ask: Anything }
+    }
+
     /// Another instance was faster, or a backup was restored: the time tells, also while nobody can look.
     #[tokio::test]
     async fn a_position_beyond_memory_is_good_or_of_another_history() {
@@ -134,7 +137,7 @@ mod tests {
         feed.away.store(true, Relaxed);
         let poll = async |seq, micros| {
             feed.watermark.store(feed.micros_since_born(Instant::now()).max(1), Relaxed);
-            feed.cursor_later(0, 7, Cursor::new(position(seq, micros), 7)).await.unwrap()
+            feed.cursor_later(0, 7, all(Cursor::new(position(seq, micros), 7))).await.unwrap()
         };
         assert!(matches!(poll(5, 1_000).await, CursorPoll::Unchanged(_)), "the same");
         assert!(matches!(poll(7, 1_001).await, CursorPoll::Unchanged(same) if same.seq == 7), "ahead");
@@ -155,7 +158,7 @@ mod tests {
         feed.watermark.store(1, Relaxed);
         let cursor = Cursor::new(Position::default(), 7);
         let until = Instant::now() + Duration::from_millis(5);
-        let mut held = std::pin::pin!(feed.held_poll(0, 7, cursor, until));
+        let mut held = std::pin::pin!(feed.held_poll(0, 7, all(cursor), until));
         let mut looks_after = 0;
         while looks_after < 1_000 {
             if let Poll::Ready(answer) = poll!(&mut held) {

@@ -60,6 +60,7 @@ use prometheus::Registry;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
@@ -142,7 +143,7 @@ impl<D: Domain> Feed<D> {
     pub fn start(parts: Parts, domain: D, registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = FeedMetrics::new(registry)?;
         let born = Instant::now();
-        let seed = crate::clock::Timestamp::now().micros().unsigned_abs();
+        let seed = Timestamp::now().micros().unsigned_abs();
         let Parts { db, config, tasks } = parts;
         let loops = config.web_concurrency.max(1);
         let feed = Arc::new(Self {
@@ -165,6 +166,7 @@ impl<D: Domain> Feed<D> {
             wake: Notify::new(),
             metrics,
         });
+        metrics::register_gauges(&feed, registry)?;
         // The tasks hold the feed weakly: they end with its last user.
         let (held, tail_db) = (Arc::downgrade(&feed), db.clone());
         let tail = move || tail::run(held.clone(), tail_db.clone());
@@ -249,21 +251,9 @@ impl<D: Domain> Feed<D> {
         self.position_of_all().map_or(0, |position| position.seq)
     }
 
-    /// Brings the gauges up to date, before a scrape.
-    pub fn refresh_metrics(&self) {
-        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.waiters.set(as_i64(self.waiters.load(Relaxed)));
-        self.metrics.position.set(i64::try_from(self.position()).unwrap_or(i64::MAX));
-        let stale = self.micros_since_born(Instant::now()).saturating_sub(self.watermark.load(Relaxed));
-        self.metrics.stale_seconds.set(Duration::from_micros(stale).as_secs_f64());
-        if let Some(window) = &self.shard(0).window {
-            let (events, bytes, users, oldest) = window.size();
-            self.metrics.window_events.set(as_i64(events));
-            self.metrics.window_bytes.set(as_i64(bytes));
-            self.metrics.window_users.set(as_i64(users));
-            let now = crate::clock::Timestamp::now().micros();
-            self.metrics.window_age_seconds.set(oldest.map_or(0, |at| (now - at.micros()) / 1_000_000));
-        }
+    /// What [`Window::size`] says.
+    fn window_size(&self) -> (usize, usize, usize, Option<Timestamp>) {
+        self.ask_window(0, Window::size).unwrap_or_default()
     }
 
     /// Where the windows of all loops are. None gets ahead of it before this returns, and none is behind.
@@ -333,9 +323,9 @@ impl<D: Domain> Feed<D> {
     }
 
     /// Takes in what the database's clock showed in a read that was asked for at `asked`.
-    fn set_clock(&self, clock: crate::clock::Timestamp, asked: Instant) {
+    fn set_clock(&self, clock: Timestamp, asked: Instant) {
         let half_way = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
-        let skew = clock.micros() - (crate::clock::Timestamp::now().micros() - half_way);
+        let skew = clock.micros() - (Timestamp::now().micros() - half_way);
         let before = self.skew.swap(skew, Relaxed);
         self.metrics.clock_skew_seconds.set(skew as f64 / 1e6);
         let is_off = |skew: i64| skew.unsigned_abs() > SKEW_MS_MAX * 1_000;

@@ -372,9 +372,9 @@ impl<D: Domain> Feed<D> {
         &self,
         event_loop: usize,
         user: u64,
-        ask: impl Into<CursorAsk<D::Ask>>,
+        ask: CursorAsk<D::Ask>,
     ) -> Result<CursorPoll, Unavailable> {
-        let (ask, received_at) = (ask.into(), Instant::now());
+        let received_at = Instant::now();
         let look = || self.cursor_poll(&mut self.shard(event_loop), user, ask, (received_at, Instant::now()));
         if let Some(found) = self.once(event_loop, received_at, look).await.or_else(look) {
             return Ok(found);

@@ -51,17 +51,11 @@ pub struct Outbox<S> {
     pub state: S,
 }
 
-/// The group that runs are of, one after the other: [`Item::group`].
-#[derive(Debug, Default)]
-pub struct Group(Option<u64>);
-
-impl Group {
-    /// That of the run which begins with `first`, and was cut or not.
-    pub fn next(&mut self, first: u64, is_cut: bool) -> u64 {
-        let group = self.0.unwrap_or(first);
-        self.0 = is_cut.then_some(group);
-        group
-    }
+/// The group of the run that begins with `first`: [`Item::group`]. `open` is that of the run before, where that was cut.
+pub fn group(open: &mut Option<u64>, first: u64, is_cut: bool) -> u64 {
+    let group = open.unwrap_or(first);
+    *open = is_cut.then_some(group);
+    group
 }
 
 impl Run {

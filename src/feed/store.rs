@@ -131,6 +131,7 @@ pub async fn purge_runs(db: &mut Dedicated, retention_seconds: u64, kept: (u64, 
     db.run(&PURGE_RUNS, (bound,)).await
 }
 
-fn no_feed() -> Error {
+/// The feed's tables are empty.
+pub fn no_feed() -> Error {
     Error::Unavailable("there is no feed yet".to_owned())
 }

@@ -35,10 +35,10 @@ use super::cursor::Position;
 use super::domain::Domain;
 use super::item::Projection as _;
 use super::pace::{Pace, Round};
-use super::run::{Decoded, Group, RUN_ITEMS_MAX, Run};
+use super::run::{Decoded, RUN_ITEMS_MAX, Run};
 use super::sequencer::Leadership;
 use super::store::{self, Look, Open};
-use super::{Feed, sequencer};
+use super::{Feed, run, sequencer};
 
 /// Pause after the database failed.
 const RETRY_MS: u64 = 200;
@@ -55,7 +55,8 @@ struct Tail<D: Domain> {
     last: Position,
     /// What the service made of the items up to there; `None` where all is to be loaded anew.
     projection: Option<D::Projection>,
-    group: Group,
+    /// [`super::item::Item::group`] of the next run, where the last one was cut.
+    group: Option<u64>,
     /// The watermark's next place, once nothing is left of what a snapshot showed without a number.
     next_watermark: Option<NextWatermark>,
     /// The database was lost, and that was said.
@@ -97,7 +98,7 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
         feed,
         last: Position::default(),
         projection: None,
-        group: Group::default(),
+        group: None,
         next_watermark: None,
         is_lost: false,
         changes: 0,
@@ -196,8 +197,7 @@ impl<D: Domain> Tail<D> {
                 "numbers that no run has: the feed begins after them, and older positions are refused"
             );
         }
-        (self.last, self.bytes, self.next_watermark) = (floor, bytes, None);
-        self.group = Group::default();
+        (self.last, self.bytes, self.next_watermark, self.group) = (floor, bytes, None, None);
         let projection = D::load(connection).await?;
         feed.restart(floor, &projection);
         self.projection = Some(projection);
@@ -322,8 +322,7 @@ impl<D: Domain> Tail<D> {
             return Err(Broken::Feed("the last change is another one than before: another history"));
         }
         let decoded = D::decode(&run.body).and_then(|Decoded { is_cut, items }| {
-            let group = self.group.next(run.first, is_cut);
-            run.items(items, group)
+            run.items(items, run::group(&mut self.group, run.first, is_cut))
         });
         let (Some(items), Some(projection)) = (decoded, &mut self.projection) else {
             self.unreadable = run.last.seq;

@@ -84,7 +84,7 @@ impl Projection<For> for Nothing {
     fn apply(&mut self, _: &[Arc<Item<For>>]) {}
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Anything;
 
 impl Ask for Anything {

@@ -49,30 +49,21 @@ pub fn is_unchanged(window: &Window, user: u64, seq: u64, tells: Tells) -> bool 
 
 /// What is new for `user` after position `seq`.
 pub fn after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
-    if is_unchanged(window, user, seq, tells) {
-        return After::Unchanged(window.position());
-    }
-    news_after(window, user, seq, tells)
-}
-
-/// Apart from the above, which nearly every poll ends with: this needs much room on the stack.
-#[inline(never)]
-fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
     let mut from = seq;
-    loop {
-        match part_after(window, user, from, tells) {
+    while !is_unchanged(window, user, from, tells) {
+        match news_after(window, user, from, tells) {
             // As many changes as one answer takes, and nothing to tell by any of them: whoever waits would go on waiting.
             After::Unchanged(position) if position.seq < window.position().seq => from = position.seq,
             found => return found,
         }
     }
+    After::Unchanged(window.position())
 }
 
-fn part_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
+/// Apart from the above, which nearly every poll ends with: this needs much room on the stack.
+#[inline(never)]
+fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
     let Tells { shown, places, .. } = tells;
-    if is_unchanged(window, user, seq, tells) {
-        return After::Unchanged(window.position());
-    }
     let Ok(window::Slices { own, topic: queue, position }) = window.after(user, tells.topic(), seq) else {
         return After::TooOld;
     };

@@ -175,7 +175,7 @@ mod tests {
     use super::super::wire::encode;
     use super::*;
     use crate::clock::Timestamp;
-    use crate::feed::run::Group;
+    use crate::feed::run::group;
 
     /// A character that JSON writes as six bytes.
     const WORST: &str = "\u{1}";
@@ -222,12 +222,12 @@ mod tests {
 
     /// Cuts `changes` into runs, as they follow each other, and gives the bytes and the changes of each.
     fn runs(mut changes: Vec<Change>, conversations: &HashMap<u64, Conversation>) -> Vec<(usize, usize)> {
-        let (places, mut group, mut first, mut found) = (Places::default(), Group::default(), 1, Vec::new());
+        let (places, mut open, mut first, mut found) = (Places::default(), None, 1, Vec::new());
         while !changes.is_empty() {
             let later = changes.split_off(fitting(&changes, conversations));
             let (header, entries) = render(&places, &changes, &later, conversations);
             assert_eq!(header.is_cut, !later.is_empty());
-            assert_eq!(group.next(first, header.is_cut), 1, "all were there at once");
+            assert_eq!(group(&mut open, first, header.is_cut), 1, "all were there at once");
             first += changes.len() as u64;
             found.push((encode(header, &changes, &entries).len(), changes.len()));
             changes = later;

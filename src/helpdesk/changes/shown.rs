@@ -53,12 +53,6 @@ impl From<Shown> for Tells {
     }
 }
 
-impl Default for Tells {
-    fn default() -> Self {
-        Shown::ALL.into()
-    }
-}
-
 impl domain::Ask for Tells {
     fn topic(self) -> Option<usize> {
         self.queue.then_some(QUEUE)

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::feed::Position;
 use crate::feed::domain::After;
 use crate::feed::item::{Item, Payload as _};
-use crate::feed::run::{Group, Run};
+use crate::feed::run::{Run, group};
 use crate::feed::window::{Limits, NEWS_BYTES_MAX, NEWS_MAX, REACH_MICROS, Since};
 use since::{SinceClient, reader};
 
@@ -41,7 +41,7 @@ struct Model {
     claims: HashMap<u64, u64>,
     posted_under: HashMap<u64, u64>,
     pending: Vec<Change>,
-    group: Group,
+    group: Option<u64>,
     window: Window,
 }
 
@@ -57,7 +57,7 @@ impl Model {
             claims: HashMap::new(),
             posted_under: HashMap::new(),
             pending: Vec::new(),
-            group: Group::default(),
+            group: None,
             window: Window::new(Position::default(), LIMITS, Places::default()),
         }
     }
@@ -206,7 +206,7 @@ impl Model {
         };
         let decoded = decode(&run.body).unwrap();
         assert_eq!(decoded.is_cut, header.is_cut);
-        let group = self.group.next(first, header.is_cut);
+        let group = group(&mut self.group, first, header.is_cut);
         self.window.apply(&run.items(decoded.items, group).unwrap());
         assert_eq!(self.window.projection().count(), header.waiting);
     }

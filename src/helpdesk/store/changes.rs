@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
-use crate::db::{Columns, Connection, Dedicated, Error, Literal, Record};
-use crate::feed::Position;
+use crate::db::{Columns, Connection, Dedicated, Literal, Record};
 use crate::feed::run::{Outbox, RUN_ITEMS_MAX};
+use crate::feed::{self, Position};
 
 use super::super::changes::event::{Change, NewEvent};
 use super::super::changes::places::Waiting;
@@ -83,8 +83,7 @@ crate::records! {
 /// `ha_maria::drop_table`) when such a read fails half-way.
 pub async fn outbox(db: &mut Dedicated) -> Outcome<Outbox<Snapshot>> {
     let rows: Vec<OutboxRow> = db.rows(&OUTBOX, ()).await?;
-    let no_feed = || Error::Unavailable("there is no feed yet".to_owned());
-    let &OutboxRow(head, clock, _) = rows.first().ok_or_else(no_feed)?;
+    let &OutboxRow(head, clock, _) = rows.first().ok_or_else(feed::store::no_feed)?;
     let (mut changes, mut conversations) = (Vec::new(), HashMap::new());
     for (change, conversation) in rows.into_iter().filter_map(|row| row.2) {
         conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));

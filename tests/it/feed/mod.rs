@@ -16,7 +16,7 @@ use hyperdesk::config::Config;
 use hyperdesk::db::{Connection, Db, DbMetrics, Error, migrations};
 use hyperdesk::feed::poll::{CursorPoll, SincePoll};
 use hyperdesk::feed::{self, Cursor};
-use hyperdesk::helpdesk::changes::{self, Class, Feed, NewEvent};
+use hyperdesk::helpdesk::changes::{self, Class, CursorAsk, Feed, NewEvent, Shown};
 use hyperdesk::helpdesk::store;
 use hyperdesk::tasks::Tasks;
 use hyperdesk::transaction;
@@ -29,6 +29,11 @@ const SOON: Duration = Duration::from_secs(5);
 const ANN: u64 = 1;
 const BOB: u64 = 2;
 const EVE: u64 = 3;
+
+/// What a client asks that shows all, after this cursor.
+fn all(cursor: Cursor) -> CursorAsk {
+    CursorAsk { cursor, ask: Shown::ALL.into() }
+}
 
 /// One instance: its own pool, its own feed.
 struct Instance {
@@ -72,7 +77,7 @@ impl Instance {
 
     /// The JSON of a cursor poll that finds something.
     async fn news(&self, user: u64, cursor: Cursor) -> (serde_json::Value, Cursor) {
-        match self.feed.cursor_later(1, user, cursor).await.expect("a fresh feed") {
+        match self.feed.cursor_later(1, user, all(cursor)).await.expect("a fresh feed") {
             CursorPoll::Changed(json, newer) => (serde_json::from_slice(&json).expect("JSON"), newer),
             other => panic!("no news: {other:?}"),
         }

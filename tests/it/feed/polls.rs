@@ -9,7 +9,7 @@ use hyperdesk::helpdesk::changes::{Class, NewEvent};
 use hyperdesk::helpdesk::store;
 
 use super::{
-    ANN, BOB, EVE, Instance, LONG, SOON, change, claim, ids, migrated, open, parsed, post, time, unclaim,
+    ANN, BOB, EVE, Instance, LONG, SOON, all, change, claim, ids, migrated, open, parsed, post, time, unclaim,
 };
 use crate::support::eventually;
 
@@ -65,7 +65,7 @@ async fn the_queue_is_given_whole_and_who_loses_a_conversation_sees_no_more_of_i
     assert_eq!((ids(&news["conversations"]), ids(&news["messages"])), (vec![conversation], vec![message]));
     assert_eq!(news["queue"]["left"], serde_json::json!([conversation.to_string()]));
     assert_eq!(news["queue"]["total"], 0);
-    assert!(matches!(one.feed.cursor_later(0, BOB, at_four).await.unwrap(), CursorPoll::Unchanged(_)));
+    assert!(matches!(one.feed.cursor_later(0, BOB, all(at_four)).await.unwrap(), CursorPoll::Unchanged(_)));
 
     post(&two, conversation, "not fetched before the unclaim").await;
     unclaim(&two, conversation, BOB).await;
@@ -85,10 +85,10 @@ async fn a_held_poll_is_answered_when_something_happens() {
     eventually(SOON, || async { two.feed.position() == 2 }).await;
     let cursor = two.feed.cursor(0, BOB).unwrap();
     let until = Instant::now() + Duration::from_millis(30);
-    let idle = two.feed.held_poll(0, BOB, cursor, until).await.unwrap();
+    let idle = two.feed.held_poll(0, BOB, all(cursor), until).await.unwrap();
     assert!(matches!(idle, CursorPoll::Unchanged(same) if same == cursor));
     let feed = two.feed.clone();
-    let held = tokio::spawn(async move { feed.held_poll(0, BOB, cursor, Instant::now() + LONG).await });
+    let held = tokio::spawn(async move { feed.held_poll(0, BOB, all(cursor), Instant::now() + LONG).await });
     let message = post(&one, conversation, "wake up").await;
     let CursorPoll::Changed(json, newer) = held.await.unwrap().unwrap() else { panic!("no news") };
     let news: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -100,7 +100,7 @@ async fn a_held_poll_is_answered_when_something_happens() {
         Ok(((), NewEvent::read(conversation, message)))
     })
     .await;
-    let held = two.feed.held_poll(0, BOB, newer, Instant::now() + LONG).await.unwrap();
+    let held = two.feed.held_poll(0, BOB, all(newer), Instant::now() + LONG).await.unwrap();
     let CursorPoll::Changed(json, newer) = held else { panic!("no news") };
     let news: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(news["messages"][0]["isRead"], true);
@@ -108,7 +108,7 @@ async fn a_held_poll_is_answered_when_something_happens() {
     assert_eq!(parsed(two.since(BOB, Class::Conversations, newest).await), serde_json::json!([]));
     // Those who are held are let go when the process stops.
     let feed = two.feed.clone();
-    let held = tokio::spawn(async move { feed.held_poll(1, BOB, newer, Instant::now() + LONG).await });
+    let held = tokio::spawn(async move { feed.held_poll(1, BOB, all(newer), Instant::now() + LONG).await });
     two.feed.release();
     assert!(matches!(held.await.unwrap().unwrap(), CursorPoll::Unchanged(_)));
 }
@@ -123,9 +123,9 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
     }
     eventually(SOON, || async { one.feed.position() == 3 && two.feed.position() == 3 }).await;
     let good = one.feed.cursor(0, ANN).unwrap();
-    assert!(matches!(two.feed.cursor_later(0, ANN, good).await.unwrap(), CursorPoll::Unchanged(_)));
+    assert!(matches!(two.feed.cursor_later(0, ANN, all(good)).await.unwrap(), CursorPoll::Unchanged(_)));
     assert!(
-        matches!(two.feed.cursor_later(0, BOB, good).await.unwrap(), CursorPoll::Reset),
+        matches!(two.feed.cursor_later(0, BOB, all(good)).await.unwrap(), CursorPoll::Reset),
         "another user's"
     );
     for bad in [
@@ -133,14 +133,17 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
         Cursor { seq: u64::MAX, ..good },
         Cursor { at: Timestamp::from_micros(1), ..good },
     ] {
-        assert!(matches!(two.feed.cursor_later(0, ANN, bad).await.unwrap(), CursorPoll::Reset), "{bad:?}");
+        assert!(
+            matches!(two.feed.cursor_later(0, ANN, all(bad)).await.unwrap(), CursorPoll::Reset),
+            "{bad:?}"
+        );
     }
     // As the version before this one told of a sign-out.
     let sign_out =
         "INSERT INTO outbox (kind, sid, sid_expires_at) VALUES ('signed_out', REPEAT('s', 16), NOW(6))";
     schema.execute(sign_out).await;
     eventually(SOON, || async { one.feed.position() == 4 }).await;
-    assert!(matches!(one.feed.cursor_later(0, ANN, good).await.unwrap(), CursorPoll::Unchanged(_)));
+    assert!(matches!(one.feed.cursor_later(0, ANN, all(good)).await.unwrap(), CursorPoll::Unchanged(_)));
     // Another change has the number, as after a restore.
     eventually(SOON, || async { two.feed.position() == 4 }).await;
     let good = two.feed.cursor(0, ANN).unwrap();
@@ -148,7 +151,7 @@ async fn a_cursor_is_judged_and_what_only_another_version_knows_is_passed_over()
         schema.execute(format!("UPDATE {table} SET at = at + INTERVAL 1 MICROSECOND WHERE seq = 4")).await;
     }
     eventually(SOON, || async {
-        matches!(two.feed.cursor_later(0, ANN, good).await.unwrap(), CursorPoll::Reset)
+        matches!(two.feed.cursor_later(0, ANN, all(good)).await.unwrap(), CursorPoll::Reset)
     })
     .await;
 }
@@ -164,7 +167,7 @@ async fn a_window_that_overflows_sends_the_reader_elsewhere() {
         post(&one, conversation, "x").await;
     }
     eventually(SOON, || async { one.feed.position() == 41 }).await;
-    assert!(matches!(one.feed.cursor_later(0, ANN, old).await.unwrap(), CursorPoll::Reset));
+    assert!(matches!(one.feed.cursor_later(0, ANN, all(old)).await.unwrap(), CursorPoll::Reset));
     let SincePoll::AskDatabase(asked) = one.since(ANN, Class::Messages, before).await else {
         panic!("answered from memory")
     };

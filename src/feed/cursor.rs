@@ -31,11 +31,6 @@ pub struct Cursor {
     pub user: u64,
 }
 
-/// The text is no cursor at all: 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no cursor")]
-pub struct Malformed;
-
 impl Cursor {
     /// At `position`.
     pub const fn new(Position { seq, at }: Position, user: u64) -> Self {
@@ -64,12 +59,9 @@ impl Cursor {
         text
     }
 
-    /// Reads the text that [`Cursor::text`] wrote.
-    ///
-    /// # Errors
-    /// [`Malformed`] for any other.
-    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Malformed> {
-        let text: &[u8; TEXT_BYTES] = text.as_ref().try_into().map_err(|_| Malformed)?;
+    /// Reads the text that [`Cursor::text`] wrote; `None` for any other.
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<Self> {
+        let text: &[u8; TEXT_BYTES] = text.as_ref().try_into().ok()?;
         let mut all = 0;
         let mut four = |at: usize, count: usize| {
             let value = |of_four: usize| VALUES[of_four][usize::from(text[at + of_four])];
@@ -88,7 +80,7 @@ impl Cursor {
         };
         // Equal in its last bits as well, which hold nothing.
         let is_good = all < NO_DIGIT && u64::from(cursor.check()) << 16 == check;
-        if is_good { Ok(cursor) } else { Err(Malformed) }
+        is_good.then_some(cursor)
     }
 
     /// 32 bits that depend on all the others (the finisher of splitmix64).
@@ -148,7 +140,7 @@ mod tests {
                 let cursor = Cursor { at: Timestamp::from_micros(0x1234_5678_9abc_def0), seq, user };
                 let text = cursor.text();
                 assert!(text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
-                assert_eq!(Cursor::parse(text), Ok(cursor));
+                assert_eq!(Cursor::parse(text), Some(cursor));
             }
         }
     }
@@ -176,13 +168,13 @@ mod tests {
         let good = Cursor { at: Timestamp::from_micros(7), seq: 8, user: 9 }.text();
         for text in ["", "0", "-1", "9223372036854775808", "letters", "👍", &"A".repeat(38), &"A".repeat(40)]
         {
-            assert_eq!(Cursor::parse(text), Err(Malformed), "{text}");
+            assert_eq!(Cursor::parse(text), None, "{text}");
         }
         for at in 0..TEXT_BYTES {
             for other in (0..=u8::MAX).filter(|&other| other != good[at]) {
                 let mut bad = good;
                 bad[at] = other;
-                assert_eq!(Cursor::parse(bad), Err(Malformed), "{other} at {at}");
+                assert_eq!(Cursor::parse(bad), None, "{other} at {at}");
             }
         }
     }

@@ -70,8 +70,6 @@ pub enum SincePoll<C> {
     /// Ask the database for what has a time later than five seconds before `since` (transactions commit later than their
     /// stamps, and last at most that long), then call [`Feed::answered`].
     AskDatabase(BeyondMemory<C>),
-    /// Await [`Feed::since_later`].
-    Later,
 }
 
 /// The answer to a cursor poll.
@@ -95,8 +93,8 @@ pub struct Unchanged {
 }
 
 impl<D: Domain> Feed<D> {
-    /// Answers a `since` poll of the caller `user` on event loop `event_loop`, which came some time before now, by either
-    /// clock.
+    /// Answers a `since` poll of the caller `user` on event loop `event_loop`, which was received some time before now, by
+    /// either clock; `None` where it has to wait: await [`Feed::since_later`].
     pub fn since_poll(
         &self,
         event_loop: usize,
@@ -104,7 +102,7 @@ impl<D: Domain> Feed<D> {
         class: ClassOf<D>,
         since: Timestamp,
         (received_at, now, wall_time): (Instant, Instant, Timestamp),
-    ) -> SincePoll<ClassOf<D>> {
+    ) -> Option<SincePoll<ClassOf<D>>> {
         let now_micros = self.micros_since_born(now);
         let mut shard = self.shard(event_loop);
         // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
@@ -116,7 +114,7 @@ impl<D: Domain> Feed<D> {
             self.wake.notify_one();
         }
         if !is_fresh || shard.lacks_writes_of(user, now) {
-            return SincePoll::Later;
+            return None;
         }
         self.since_now(&mut shard, user, class, since, (fresh >= received_at, wall_time))
     }
@@ -129,8 +127,8 @@ impl<D: Domain> Feed<D> {
         class: ClassOf<D>,
         since: Timestamp,
         (has_all, wall_time): (bool, Timestamp),
-    ) -> SincePoll<ClassOf<D>> {
-        let Some(window) = &shard.window else { return SincePoll::Later };
+    ) -> Option<SincePoll<ClassOf<D>>> {
+        let window = shard.window.as_ref()?;
         let cursor = Cursor::new(window.position(), user);
         // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
         let now = Timestamp::from_micros(wall_time.micros().saturating_add(self.skew.load(Relaxed)));
@@ -140,20 +138,20 @@ impl<D: Domain> Feed<D> {
         } else {
             since.into()
         };
-        match window.since(user, class, since) {
+        Some(match window.since(user, class, since) {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
             // What only adds to what a client has takes nothing back, however old the answer is.
-            Since::News(..) | Since::Whole if class.replaces() && !has_all => SincePoll::Later,
+            Since::News(..) | Since::Whole if class.replaces() && !has_all => return None,
             Since::News(pieces, position) => SincePoll::Changed(pieces, Cursor::new(position, user)),
             Since::Whole => SincePoll::Whole,
             Since::Unknown => {
                 self.metrics.asked_database.inc();
                 SincePoll::AskDatabase(BeyondMemory { user, class, since: since.time, cursor })
             }
-        }
+        })
     }
 
-    /// The same, when it has to wait. Never [`SincePoll::Later`].
+    /// The same, when it has to wait.
     ///
     /// # Errors
     /// [`Unavailable::Stale`] after [`WAIT_MS_MAX`].
@@ -165,13 +163,8 @@ impl<D: Domain> Feed<D> {
         since: Timestamp,
     ) -> Result<SincePoll<ClassOf<D>>, Unavailable> {
         let received_at = Instant::now();
-        let look = || {
-            let times = (received_at, Instant::now(), Timestamp::now());
-            match self.since_poll(event_loop, user, class, since, times) {
-                SincePoll::Later => None,
-                answer => Some(answer),
-            }
-        };
+        let times = || (received_at, Instant::now(), Timestamp::now());
+        let look = || self.since_poll(event_loop, user, class, since, times());
         self.once(event_loop, received_at, look).await.ok_or_else(|| self.stale())
     }
 

@@ -22,6 +22,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
+use super::FRESH_MS_MAX;
 pub use super::cursor::Position;
 use super::item::{Item, Payload, PollClass as _, Projection};
 pub use ids::IdMap;
@@ -38,7 +39,7 @@ pub const RECIPIENTS_MAX: usize = 65_536;
 /// history cannot be told any more. Eight bytes each and event loop.
 pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
-pub const REACH_MICROS: i64 = 100_000;
+pub const REACH_MICROS: i64 = FRESH_MS_MAX.cast_signed() * 1_000;
 /// An answer to a `since` poll.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Since {
@@ -87,10 +88,6 @@ pub struct Slices<'a, P> {
     /// The position that they lead to.
     pub position: Position,
 }
-
-/// The window does not reach back that far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooOld;
 
 /// The recent part of the feed.
 pub struct Window<P, V> {
@@ -357,16 +354,14 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         own <= seq && topic.is_none_or(|topic| self.topics[topic].seq <= seq)
     }
 
-    /// What is new for `recipient`, and on the topic that they follow, after position `seq`.
-    ///
-    /// # Errors
-    /// [`TooOld`].
-    pub fn after(&self, recipient: u64, topic: Option<usize>, seq: u64) -> Result<Slices<'_, P>, TooOld> {
+    /// What is new for `recipient`, and on the topic that they follow, after position `seq`; `None` where the window does not
+    /// reach back that far.
+    pub fn after(&self, recipient: u64, topic: Option<usize>, seq: u64) -> Option<Slices<'_, P>> {
         let inbox = self.inboxes.get(&recipient);
         let topic = topic.map(|topic| &self.topics[topic]);
         let known = inbox.map_or(self.floor, |inbox| inbox.evicted).seq;
         if seq < known.max(topic.map_or(0, |topic| topic.evicted.seq)) {
-            return Err(TooOld);
+            return None;
         }
         let items =
             |inbox: Option<_>| inbox.map_or_else(Default::default, |inbox: &Inbox<P>| inbox.after(seq));
@@ -375,7 +370,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         for items in [&mut own, &mut topic] {
             items.truncate(items.partition_point(|item| item.seq <= cut));
         }
-        Ok(Slices { own, topic, position: self.position_of(cut) })
+        Some(Slices { own, topic, position: self.position_of(cut) })
     }
 
     /// Notes what the database said: at position `seq`, `recipient` had nothing of `class` newer than `stamp`.

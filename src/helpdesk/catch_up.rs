@@ -7,7 +7,7 @@
 //!   stand for both. Where more have one time than an answer holds, they are all given, up to
 //!   [`ONE_TIME_MAX`] and the bytes of an answer; beyond that the poll is refused with a text that says why.
 //! - **What is late does not use up the answer.** A transaction commits later than the time that it wrote, so the
-//!   database is asked for what has a time up to [`COMMIT_MS_MAX`] before `since`, too. That part may take half of an
+//!   database is asked for what has a time up to [`COMMIT_MICROS_MAX`] before `since`, too. That part may take half of an
 //!   answer. Where so much happened in those seconds that it does not fit, it reaches back less far.
 //! - **A cut answer stands for nothing but itself**: the feed does not remember it, and it has no cursor.
 //! - Where the server knows that all up to the cut was committed when it answered, it remembers the cut
@@ -20,15 +20,13 @@ use crate::chassis::list::List;
 use crate::chassis::{ANSWER_BYTES_MAX, Error};
 use crate::clock::Timestamp;
 use crate::db::Connection;
-use crate::feed::{COMMIT_MS_MAX, window};
+use crate::feed::{COMMIT_MICROS_MAX, window};
 
 use super::changes::Class;
 use super::model::LIST_MAX;
 use super::timeline::{self, Texts};
 use super::{Helpdesk, store};
 
-/// The database is asked this much further back than `since`: a transaction commits later than the time it wrote.
-const COMMIT_MICROS_MAX: i64 = COMMIT_MS_MAX.cast_signed() * 1_000;
 /// What is late takes this much of an answer, in rows and in bytes.
 const LATE_MAX: usize = LIST_MAX as usize / 2;
 const LATE_BYTES_MAX: usize = ANSWER_BYTES_MAX / 2;

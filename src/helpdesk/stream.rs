@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use crate::chassis::request::QUERY_VALUE_BYTES;
-use crate::chassis::response::{Body, Pieces};
+use crate::chassis::response::Body;
 use crate::chassis::{Answer, Error, Request, Response};
 use crate::feed::Cursor;
 use crate::feed::poll::CursorPoll;
@@ -37,7 +37,7 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let resumed = request.headers.get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let given = resumed.or_else(|| cursor.map(|text| text.decoded(&mut buffer)));
     let given = given.filter(|text| !text.is_empty());
-    let cursor = given.map(|text| Cursor::parse(text).map_err(|_| BAD_CURSOR)).transpose()?;
+    let cursor = given.map(|text| Cursor::parse(text).ok_or(BAD_CURSOR)).transpose()?;
     let user = caller.user_id;
     desk.asks(event_loop, user, request.received_at);
     let poller = Poller { desk: desk.clone(), caller, event_loop };
@@ -46,7 +46,7 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
             let (state, cursor) = poller.read_state(shown).await?;
             let is_expert = shown.queue && profiles::look(&poller.desk, user).await?;
             let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert);
-            Ok(events(begin(poller, ask, Some(event(&state, cursor)))))
+            Ok(events(poller, ask, Some(event(&state, cursor))))
         }));
     };
     let ask = CursorAsk { cursor, ask: shown.into() };
@@ -63,13 +63,28 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
 async fn resume(poller: Poller, ask: CursorAsk) -> Result<Response, Error> {
     match poller.desk.feed.cursor_later(poller.event_loop, poller.caller.user_id, ask).await? {
         CursorPoll::Reset => poller.by_cursor(CursorPoll::Reset, ask),
-        _ => Ok(events(begin(poller, ask, None))),
+        _ => Ok(events(poller, ask, None)),
     }
 }
 
-/// The answer whose body they are.
-fn events(pieces: Pieces) -> Response {
-    let mut response = Response::new(Body::Pieces(pieces));
+/// Where a stream is.
+struct Listener {
+    poller: Poller,
+    ask: CursorAsk,
+    is_over: bool,
+    /// Who listens is there.
+    _present: Option<Presence>,
+}
+
+/// A stream from the cursor of `ask` on, with a `first` piece before everything else.
+fn events(poller: Poller, ask: CursorAsk, first: Option<Bytes>) -> Response {
+    let _present = poller.desk.holds(poller.event_loop, poller.caller.user_id);
+    let listener = Listener { poller, ask, is_over: false, _present };
+    let later = stream::unfold(listener, |mut listener| async move {
+        let piece = listener.next().await?;
+        Some((piece, listener))
+    });
+    let mut response = Response::new(Body::Pieces(Box::pin(stream::iter(first).chain(later))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -78,32 +93,9 @@ fn events(pieces: Pieces) -> Response {
     response
 }
 
-/// Where a stream is.
-struct Listener {
-    poller: Poller,
-    ask: CursorAsk,
-    first: Option<Bytes>,
-    is_over: bool,
-    /// Who listens is there.
-    _present: Option<Presence>,
-}
-
-/// A stream from the cursor of `ask` on, with a `first` piece before everything else.
-fn begin(poller: Poller, ask: CursorAsk, first: Option<Bytes>) -> Pieces {
-    let _present = poller.desk.holds(poller.event_loop, poller.caller.user_id);
-    let listener = Listener { poller, ask, first, is_over: false, _present };
-    Box::pin(stream::unfold(listener, |mut listener| async move {
-        let piece = listener.next().await?;
-        Some((piece, listener))
-    }))
-}
-
 impl Listener {
     /// The next piece; `None` ends the stream, and the client comes again with its last id.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
         if self.is_over || self.poller.desk.feed.is_released() {
             return None;
         }

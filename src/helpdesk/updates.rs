@@ -73,12 +73,12 @@ pub fn since(
         });
     };
     Ok(match desk.feed.since(event_loop, user, class, since, times) {
-        SincePoll::Unchanged(cursor) => {
+        Some(SincePoll::Unchanged(cursor)) => {
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
         }
         _ if is_stranger() => Answer::detached(poller().queue_if_expert(Some(since))),
-        SincePoll::Later => {
+        None => {
             let poller = poller();
             Answer::held(async move {
                 match poller.desk.feed.since_waiting(event_loop, user, class, since).await {
@@ -87,7 +87,7 @@ pub fn since(
                 }
             })
         }
-        found => poller().since(found, class, std::mem::take(&mut request.headers)),
+        Some(found) => poller().since(found, class, std::mem::take(&mut request.headers)),
     })
 }
 
@@ -113,7 +113,7 @@ impl Poller {
                 Answer::held(self.whole_queue(asked.cursor))
             }
             SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, class)),
-            SincePoll::Later | SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
+            SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
         }
     }
 
@@ -298,7 +298,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(poller().full_state(shown)));
     };
-    let cursor = Cursor::parse(cursor).map_err(|_| BAD_CURSOR)?;
+    let cursor = Cursor::parse(cursor).ok_or(BAD_CURSOR)?;
     let ask = CursorAsk { cursor, ask: shown.into() };
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);

@@ -7,15 +7,13 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-use super::super::COMMIT_MS_MAX;
+use super::super::COMMIT_MICROS_MAX;
 use super::super::item::{CLASSES_MAX, Item, Payload, PollClass as _};
 use super::{NEWS_BYTES_MAX, NEWS_MAX, Position, SinceTime};
 
 /// How far before a time its change is looked for. A change shows a time newer than its own only when the tail read it
 /// late.
 const ECHO_LAG_MICROS: i64 = 2_000_000;
-
-const COMMIT_MICROS_MAX: i64 = COMMIT_MS_MAX.cast_signed() * 1_000;
 
 /// The newest change of one class.
 #[derive(Clone, Copy, Debug, Default)]

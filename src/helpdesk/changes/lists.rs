@@ -55,15 +55,14 @@ pub(super) struct List {
 
 #[derive(Default)]
 struct State {
-    /// How often all was forgotten: what was being loaded meanwhile does not come in.
-    clearings: u64,
     waiting: Option<List>,
     assigned: IdMap<List>,
     assigned_bytes: usize,
     wanted: HashSet<u64>,
     waiting_wanted: bool,
-    /// Loads begun.
+    /// Loads begun; and those of them that do not come in, as all was forgotten meanwhile.
     loads: u64,
+    forgotten: u64,
     /// Why the last load failed.
     failure: Option<Arc<str>>,
 }
@@ -131,7 +130,7 @@ impl Lists {
 
     pub(super) fn clear(&self) {
         let mut state = self.state();
-        state.clearings += 1;
+        state.forgotten = state.loads;
         state.waiting = None;
         state.assigned.clear();
         state.assigned_bytes = 0;
@@ -171,22 +170,17 @@ impl Lists {
         }
         let waiting = std::mem::take(&mut state.waiting_wanted);
         state.loads += 1;
-        Wanted { waiting, experts, load: state.loads, clearings: state.clearings }
+        Wanted { waiting, experts, load: state.loads }
     }
 
     /// Takes in what was loaded, unless all was forgotten since it was asked for.
     fn put(&self, wanted: &Wanted, put: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        if state.clearings == wanted.clearings {
+        if wanted.load > state.forgotten {
             put(&mut state);
             self.metrics.lists.set(state.assigned.len() as i64);
             self.metrics.bytes.set(state.assigned_bytes as i64);
         }
-    }
-
-    /// Notes how the last load went.
-    fn note(&self, failure: Option<Arc<str>>) {
-        self.state().failure = failure;
     }
 }
 
@@ -195,7 +189,6 @@ struct Wanted {
     waiting: bool,
     experts: Vec<u64>,
     load: u64,
-    clearings: u64,
 }
 
 /// Loads what is wanted until the feed is dropped.
@@ -214,14 +207,14 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
             if backoff.failures() == 0 {
                 tracing::warn!(%error, "the queue's lists cannot be loaded");
             }
-            feed.domain.lists.note(Some(error.to_string().into()));
+            feed.domain.lists.state().failure = Some(error.to_string().into());
             drop(feed);
             // Those who wait want their lists again with each read of the tail.
             tokio::time::sleep(backoff.failed()).await;
             continue;
         }
         if backoff.succeeded() {
-            feed.domain.lists.note(None);
+            feed.domain.lists.state().failure = None;
             tracing::info!("the queue's lists can be loaded again");
         }
         feed.domain.lists.loaded.notify_waiters();

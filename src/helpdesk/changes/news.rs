@@ -64,7 +64,7 @@ pub fn after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> 
 #[inline(never)]
 fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News> {
     let Tells { shown, places, .. } = tells;
-    let Ok(window::Slices { own, topic: queue, position }) = window.after(user, tells.topic(), seq) else {
+    let Some(window::Slices { own, topic: queue, position }) = window.after(user, tells.topic(), seq) else {
         return After::TooOld;
     };
     let mut news = News { total: window.projection().count(), ..News::default() };

@@ -43,7 +43,8 @@ impl Feed {
         self.queue_later(event_loop, user, look).await
     }
 
-    /// Answers a `since` poll of any class, from memory if it can. It came now, by either clock.
+    /// Answers a `since` poll of any class, from memory if it can, and never by [`SincePoll::Whole`]. It came now, by
+    /// either clock.
     pub fn since(
         &self,
         event_loop: usize,
@@ -51,15 +52,14 @@ impl Feed {
         class: Class,
         since: Timestamp,
         (received_at, wall_time): (Instant, Timestamp),
-    ) -> SincePoll<Class> {
-        let found = self.since_poll(event_loop, user, class, since, (received_at, received_at, wall_time));
-        if matches!(found, SincePoll::Whole) {
-            return self.queue_changed(event_loop, user, None).unwrap_or(SincePoll::Later);
+    ) -> Option<SincePoll<Class>> {
+        match self.since_poll(event_loop, user, class, since, (received_at, received_at, wall_time))? {
+            SincePoll::Whole => self.queue_changed(event_loop, user, None),
+            answer => Some(answer),
         }
-        found
     }
 
-    /// The same, when it has to wait, as long as [`Feed::queue`]. Never [`SincePoll::Later`], nor [`SincePoll::Whole`].
+    /// The same, when it has to wait, as long as [`Feed::queue`]. Never [`SincePoll::Whole`].
     pub async fn since_waiting(
         &self,
         event_loop: usize,
@@ -72,8 +72,7 @@ impl Feed {
         }
         let look = |received_at, least| {
             let times = (received_at, Instant::now(), Timestamp::now());
-            match self.since_poll(event_loop, user, class, since, times) {
-                SincePoll::Later => None,
+            match self.since_poll(event_loop, user, class, since, times)? {
                 SincePoll::Whole => self.queue_changed(event_loop, user, least),
                 answer => Some(answer),
             }

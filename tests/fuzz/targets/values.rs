@@ -15,7 +15,7 @@ use super::request;
 
 /// `cursor` and `Last-Event-ID`: one text for each cursor, and it is base64.
 pub fn cursor(input: &[u8]) {
-    if let Ok(cursor) = Cursor::parse(input) {
+    if let Some(cursor) = Cursor::parse(input) {
         assert_eq!(cursor.text(), input);
     }
     let mut numbers =
@@ -23,7 +23,7 @@ pub fn cursor(input: &[u8]) {
     let mut next = || numbers.next().unwrap_or_default();
     let cursor = Cursor { seq: next(), at: Timestamp::from_micros(next().cast_signed()), user: next() };
     let text = cursor.text();
-    assert_eq!(Cursor::parse(text), Ok(cursor));
+    assert_eq!(Cursor::parse(text), Some(cursor));
     assert_eq!(URL_SAFE_NO_PAD.decode(text).map(|raw| raw.len()), Ok(28));
 }
 

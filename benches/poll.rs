@@ -17,7 +17,7 @@ use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::clock::Timestamp;
 use hyperdesk::feed::Cursor;
 use hyperdesk::feed::item::Item;
-use hyperdesk::feed::window::{Limits, Position};
+use hyperdesk::feed::window::{Position, Retention};
 use hyperdesk::helpdesk::changes::event::Kind;
 use hyperdesk::helpdesk::changes::item::{Class, Entry, Piece, QueueChange, Rendered};
 use hyperdesk::helpdesk::changes::news::{Window, after};
@@ -72,8 +72,7 @@ fn conversation(seq: u64) -> Conversation {
 /// The message with this number: from an expert, to the user after it.
 fn change(seq: u64) -> [Arc<Item<Entry>>; 1] {
     let (conversation, message) = (conversation(seq), message(seq));
-    let mut json = Vec::new();
-    message.write_json(&mut json);
+    let json = message.json();
     let payload = Entry {
         kind: Kind::Message,
         conversation_id: conversation.id + 1,
@@ -89,8 +88,8 @@ fn change(seq: u64) -> [Arc<Item<Entry>>; 1] {
 
 /// A full window: each new change drives the oldest out.
 fn window() -> Window {
-    let limits = Limits { events_max: USERS as usize * 2, bytes_max: usize::MAX };
-    let mut window = Window::new(Position { seq: 0, at: at(0) }, limits, Places::default());
+    let retention = Retention { events_max: USERS as usize * 2, bytes_max: usize::MAX };
+    let mut window = Window::new(Position { seq: 0, at: at(0) }, retention, Places::default());
     (1..=USERS * 3).for_each(|seq| window.apply(&change(seq)));
     window
 }
@@ -153,10 +152,10 @@ fn at_the_head(seq: u64, kind: Kind, queue: QueueChange) -> [Arc<Item<Entry>>; 1
 
 /// What a claim at the head of the queue costs, which moves everybody's place, and what the last one's polls do.
 fn places(criterion: &mut Criterion, count: u64) {
-    let limits = Limits { events_max: 50_000, bytes_max: usize::MAX };
+    let retention = Retention { events_max: 50_000, bytes_max: usize::MAX };
     let all = (1..=count).map(|id| Waiting { conversation: id, opened_at: at(id), initiator: id });
     let all: Vec<Waiting> = all.collect();
-    let mut window = Window::new(Position::default(), limits, Places::new(&all));
+    let mut window = Window::new(Position::default(), retention, Places::new(&all));
     let mut seq = 0;
     criterion.bench_function(&format!("places, {count} wait, a claim at the head and its return"), |bench| {
         bench.iter(|| {
@@ -208,12 +207,7 @@ fn polls(criterion: &mut Criterion) {
 fn json(criterion: &mut Criterion) {
     let (message, conversation) = (message(1), conversation(1));
     let mut text = Vec::with_capacity(1_024);
-    criterion.bench_function("JSON of a message", |bench| {
-        bench.iter(|| {
-            text.clear();
-            black_box(&message).write_json(&mut text);
-        });
-    });
+    criterion.bench_function("JSON of a message", |bench| bench.iter(|| black_box(&message).json()));
     criterion.bench_function("JSON of a conversation", |bench| {
         bench.iter(|| {
             text.clear();
@@ -224,7 +218,7 @@ fn json(criterion: &mut Criterion) {
 
 fn insert(criterion: &mut Criterion) {
     let mut window = window();
-    let mut seq = window.seq();
+    let mut seq = window.position().seq;
     criterion.bench_function("window, insert and evict", |bench| {
         let next = || {
             seq += 1;

@@ -47,7 +47,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
 
 /// The running log. Dropping it waits for what is queued, for [`FLUSH_MS_MAX`] at most.
 pub struct Log {
-    queue: Arc<Queue>,
+    queue: Arc<LineQueue>,
     dropped: IntCounterVec,
 }
 
@@ -82,7 +82,7 @@ impl Log {
     fn new() -> Result<Self, prometheus::Error> {
         let about = Opts::new("log_lines_dropped_total", "Log lines that were not written, by reason.");
         let dropped = IntCounterVec::new(about, &["reason"])?;
-        let queue = Queue {
+        let queue = LineQueue {
             state: Mutex::default(),
             arrived: Condvar::new(),
             written: Condvar::new(),
@@ -123,8 +123,8 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Lines on their way to the output.
-struct Queue {
-    state: Mutex<State>,
+struct LineQueue {
+    state: Mutex<LogBuffer>,
     /// Told when there is something again.
     arrived: Condvar,
     /// Told when what was taken is written, or dropped.
@@ -134,13 +134,13 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct LogBuffer {
     lines: Vec<u8>,
     is_writing: bool,
 }
 
 /// One call is one line: the subscriber makes each in a buffer of its own.
-impl Write for &Queue {
+impl Write for &LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -151,8 +151,8 @@ impl Write for &Queue {
     }
 }
 
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LineQueue {
+    fn state(&self) -> MutexGuard<'_, LogBuffer> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +177,7 @@ impl Queue {
 
     /// Waits until all that was queued is written or dropped.
     fn flush(&self, limit: Duration) {
-        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let is_busy = |state: &mut LogBuffer| state.is_writing || !state.lines.is_empty();
         let _state_or_late = self.written.wait_timeout_while(self.state(), limit, is_busy);
     }
 
@@ -188,7 +188,7 @@ impl Queue {
             let mut state = self.state();
             state.is_writing = false;
             self.written.notify_all();
-            let there_is_none = |state: &mut State| state.lines.is_empty();
+            let there_is_none = |state: &mut LogBuffer| state.lines.is_empty();
             let arrived = self.arrived.wait_while(state, there_is_none);
             let mut state = arrived.unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut state.lines, &mut batch);

@@ -15,7 +15,7 @@ use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Chassis, admin};
 use hyperdesk::config::{CONNECTIONS_MAX, FEED_WAITERS_MAX, FEED_WINDOW_BYTES, FEED_WINDOW_EVENTS};
 use hyperdesk::config::{Config, DatabaseTarget, Environment};
-use hyperdesk::db::migrations::{Refusal, Standing};
+use hyperdesk::db::migrations::{Refusal, SchemaStanding};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
 use hyperdesk::log::Log;
 use hyperdesk::service::Context;
@@ -351,13 +351,13 @@ async fn wait_for_schema(db: &Db) {
             continue;
         }
         match migrations::look(db).await {
-            Ok(Standing::Right { newer }) => {
+            Ok(SchemaStanding::Right { newer }) => {
                 if !newer.is_empty() {
                     tracing::info!(?newer, "the schema is a newer version's, which only added to this one's");
                 }
                 break;
             }
-            Ok(Standing::Wrong(why)) => {
+            Ok(SchemaStanding::Wrong(why)) => {
                 tracing::warn!("not ready: {why}");
                 db.gate().tell(&why);
             }
@@ -376,8 +376,8 @@ async fn wait_for_schema(db: &Db) {
 /// For the commands that change what is there: nothing of a schema that is not right.
 async fn right_schema(db: &Db) -> Result<(), Failure> {
     match migrations::look(db).await? {
-        Standing::Right { .. } => Ok(()),
-        Standing::Wrong(why) => Err(Failure(EXIT_DATA, why)),
+        SchemaStanding::Right { .. } => Ok(()),
+        SchemaStanding::Wrong(why) => Err(Failure(EXIT_DATA, why)),
     }
 }
 

@@ -39,7 +39,7 @@ const _: () = assert!(PAUSE_MS < AWAKE_MS_MAX && TICK_MS < AWAKE_MS_MAX && AWAKE
 
 /// How the refreshes went so far.
 #[derive(Debug, Default)]
-struct State {
+struct RefreshTimes {
     /// When the last refresh that succeeded began.
     as_of: Option<Timestamp>,
     /// When the last refresh that ended began, whether it succeeded or failed.
@@ -50,7 +50,7 @@ struct State {
     slept_until: Timestamp,
 }
 
-impl State {
+impl RefreshTimes {
     /// Notes that this instance is awake at `now`.
     fn note_awake(&mut self, now: Timestamp) {
         if now.micros() > later(self.awake_at, AWAKE_MS_MAX) {
@@ -66,7 +66,7 @@ impl State {
 pub struct Freshness {
     /// Until when requests may be judged by what is known, in Unix microseconds.
     good_until: AtomicI64,
-    state: Mutex<State>,
+    state: Mutex<RefreshTimes>,
     /// Notified by a request that needs a refresh at once.
     requested: Notify,
     /// Notified when a refresh ends.
@@ -181,7 +181,7 @@ impl Freshness {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RefreshTimes> {
         // Whatever state a panic left behind, the next refresh repairs it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
 use prometheus::IntCounter;
-use queue::{Permit, Queue};
+use queue::{FairQueue, Permit};
 
 pub use queue::Limits;
 
@@ -99,7 +99,7 @@ pub struct Hasher(Arc<Inner>);
 struct Inner {
     recipe: Recipe,
     /// One permit for each hash that may be computed at a time.
-    queue: Arc<Queue>,
+    queue: Arc<FairQueue>,
     running: AtomicUsize,
     rejected: IntCounter,
 }
@@ -138,7 +138,7 @@ impl Hasher {
         let rejected = rejected.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             recipe: Recipe { argon2, dummy },
-            queue: Queue::new(concurrency, limits),
+            queue: FairQueue::new(concurrency, limits),
             running: AtomicUsize::new(0),
             rejected,
         })))
@@ -207,7 +207,7 @@ impl HashPermit {
             // Locals are dropped last to first, so the count falls before the permit is free and
             // `running` never exceeds the concurrency.
             let _permit = permit;
-            let _running = Counted::enter(&hasher.running);
+            let _running = CountGuard::enter(&hasher.running);
             work(&hasher.recipe)
         });
         done.await.map_err(|error| Error::Failed(error.to_string()))
@@ -215,16 +215,16 @@ impl HashPermit {
 }
 
 /// One more in a count for as long as this lives, also when the future that holds it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
+struct CountGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> CountGuard<'a> {
     fn enter(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

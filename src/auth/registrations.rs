@@ -87,7 +87,7 @@ fn is_newcomer(created_at: Timestamp, now: Timestamp, horizon_seconds: u64) -> b
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Newcomers {
     /// Whether a task keeps this current. Where none does, every user counts as known.
     is_followed: bool,
     /// When the last refresh that was complete began.
@@ -103,7 +103,7 @@ struct State {
     forgot_at: Option<Instant>,
 }
 
-impl State {
+impl Newcomers {
     fn newest_id(&self) -> u64 {
         self.newest.map_or(0, |newest| newest.user_id)
     }
@@ -141,7 +141,7 @@ impl State {
 /// The users who registered of late, of one instance.
 #[derive(Debug, Default)]
 pub struct Registrations {
-    state: RwLock<State>,
+    state: RwLock<Newcomers>,
     /// How often what was known turned out to hold no more, written while the lock is held.
     version: AtomicU64,
     /// How old the knowledge of users and sign-outs is, which are read together.
@@ -267,7 +267,7 @@ impl Registrations {
     }
 
     /// Forgets, every now and then, who is no newcomer any more.
-    fn forget(state: &mut State, refresh: &Refresh, now: Timestamp, horizon_seconds: u64) {
+    fn forget(state: &mut Newcomers, refresh: &Refresh, now: Timestamp, horizon_seconds: u64) {
         let forgot_at = *state.forgot_at.get_or_insert(refresh.begun);
         if refresh.begun.saturating_duration_since(forgot_at) > FORGET_EVERY {
             state.forgot_at = Some(refresh.begun);
@@ -278,11 +278,11 @@ impl Registrations {
     }
 
     /// A thread that panicked while it held the lock left nothing behind that is worse than what a refresh mends.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    fn read(&self) -> RwLockReadGuard<'_, Newcomers> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, Newcomers> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

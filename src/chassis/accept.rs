@@ -58,7 +58,7 @@ impl<A: Application> EventLoop<A> {
         let key = self.connections().insert((activity.clone(), None));
         self.metrics().connections_changed(1);
         self.taken.fetch_add(1, Relaxed);
-        let open = Open { event_loop: self.clone(), key, _permit: permit };
+        let open = OpenConnection { event_loop: self.clone(), key, _permit: permit };
         let task = tokio::spawn(async move {
             let event_loop = &open.event_loop;
             let io = Watched::new(stream, activity.clone(), event_loop.tick.clone(), event_loop.lag.clone());
@@ -170,13 +170,13 @@ type Accepted<A> = (std::net::TcpStream, IpAddr, ConnectionPermit<A>);
 type Handover<A> = mpsc::Sender<Accepted<A>>;
 
 /// Counts a connection while it is open.
-struct Open<A: Application> {
+struct OpenConnection<A: Application> {
     event_loop: Arc<EventLoop<A>>,
     key: usize,
     _permit: ConnectionPermit<A>,
 }
 
-impl<A: Application> Drop for Open<A> {
+impl<A: Application> Drop for OpenConnection<A> {
     fn drop(&mut self) {
         self.event_loop.connections().try_remove(self.key);
         self.event_loop.metrics().connections_changed(-1);

@@ -264,10 +264,10 @@ pub(super) struct Watched {
     lag: Arc<Lag>,
     lingering: Option<Lingering>,
     /// What goes out in place of hyper's own answer to a head that it cannot read.
-    refusal: Option<Box<Refusal>>,
+    refusal: Option<Box<RefusalText>>,
 }
 
-struct Refusal {
+struct RefusalText {
     text: Vec<u8>,
     sent: usize,
 }
@@ -313,9 +313,9 @@ impl Watched {
         }
         if self.refusal.is_none() {
             let text = unparsed::with_body(head)?;
-            self.refusal = Some(Box::new(Refusal { text, sent: 0 }));
+            self.refusal = Some(Box::new(RefusalText { text, sent: 0 }));
         }
-        let Refusal { text, sent } = &mut **self.refusal.as_mut()?;
+        let RefusalText { text, sent } = &mut **self.refusal.as_mut()?;
         while *sent < text.len() {
             let rest = &text[*sent..];
             let outcome = Pin::new(&mut self.io).poll_write(cx, rest);

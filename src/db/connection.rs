@@ -32,7 +32,7 @@ SELECT NOW(6)";
 
 /// How far the server is with what this connection asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum TransactionState {
     /// In step, no transaction open: may go back to the pool.
     Clean,
     /// In step, no transaction open; one begins together with the next statement.
@@ -51,7 +51,7 @@ enum State {
 /// not clean out of the pool for good. The server undoes what was not committed.
 pub struct Connection {
     object: Option<PoolObject>,
-    state: State,
+    state: TransactionState,
     /// Whether it may go back to the pool.
     pooled: bool,
     /// Whether the server closed it (as opposed to not answering) before a transaction had done anything.
@@ -65,7 +65,7 @@ impl Connection {
     pub(super) fn new(object: PoolObject, metrics: DbMetrics) -> Self {
         Self {
             object: Some(object),
-            state: State::Clean,
+            state: TransactionState::Clean,
             pooled: true,
             was_closed_unbegun: false,
             heavy: None,
@@ -161,14 +161,14 @@ impl Connection {
         // Apart from what commits: who finds the connection closed then knows that nothing was done.
         self.begin_now().await?;
         let done = self.send(packet, parameters).await?.0;
-        self.state = State::Clean;
+        self.state = TransactionState::Clean;
         Ok(done)
     }
 
     /// One exchange for the whole packet, and before it for the beginning of a transaction that is to begin.
     async fn send(&mut self, packet: &Packet, parameters: &[Literal<'_>]) -> Result<(Done, Vec<Row>), Error> {
         let mut text = String::new();
-        if self.state == State::ToBegin {
+        if self.state == TransactionState::ToBegin {
             text.push_str(BEGIN);
             text.push_str(";\n");
         }
@@ -220,13 +220,13 @@ impl Connection {
 
     /// What is asked next begins a transaction: in the same exchange if it is a packet, else in one before.
     pub(super) const fn begin(&mut self) {
-        if matches!(self.state, State::Clean) {
-            self.state = State::ToBegin;
+        if matches!(self.state, TransactionState::Clean) {
+            self.state = TransactionState::ToBegin;
         }
     }
 
     async fn begin_now(&mut self) -> Result<(), Error> {
-        if self.state == State::ToBegin {
+        if self.state == TransactionState::ToBegin {
             self.plain("transaction.begin", BEGIN).await?;
         }
         Ok(())
@@ -248,14 +248,14 @@ impl Connection {
     }
 
     async fn end(&mut self, name: &'static str, text: &'static str) -> Result<(), Error> {
-        if self.state == State::InTransaction {
+        if self.state == TransactionState::InTransaction {
             self.plain(name, text).await?;
         }
         // What broke needs no end: the server undoes it.
-        if self.state == State::OutOfStep {
+        if self.state == TransactionState::OutOfStep {
             return Err(broken());
         }
-        self.state = State::Clean;
+        self.state = TransactionState::Clean;
         Ok(())
     }
 
@@ -272,11 +272,12 @@ impl Connection {
         exchange: impl AsyncFnOnce(&mut mysql_async::Conn) -> Result<T, mysql_async::Error>,
     ) -> Result<T, Error> {
         let Some(object) = self.object.as_mut() else { return Err(broken()) };
-        if self.state == State::OutOfStep {
+        if self.state == TransactionState::OutOfStep {
             return Err(broken());
         }
-        let before = std::mem::replace(&mut self.state, State::OutOfStep);
-        let after = if before == State::ToBegin { State::InTransaction } else { before };
+        let before = std::mem::replace(&mut self.state, TransactionState::OutOfStep);
+        let after =
+            if before == TransactionState::ToBegin { TransactionState::InTransaction } else { before };
         match timeout(Duration::from_millis(STATEMENT_MS_MAX), exchange(&mut object.conn)).await {
             Ok(Ok(done)) => {
                 self.state = after;
@@ -286,7 +287,7 @@ impl Connection {
                 if leaves_connection_usable(&error) {
                     self.state = after;
                 } else {
-                    self.was_closed_unbegun = before == State::ToBegin;
+                    self.was_closed_unbegun = before == TransactionState::ToBegin;
                     if dooms_the_pool(&error)
                         && let Some(pool) = PoolObject::pool(object)
                     {
@@ -332,7 +333,7 @@ fn broken() -> Error {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let is_clean = matches!(self.state, State::Clean | State::ToBegin);
+        let is_clean = matches!(self.state, TransactionState::Clean | TransactionState::ToBegin);
         if (!is_clean || !self.pooled)
             && let Some(object) = self.object.take()
         {

@@ -11,7 +11,7 @@ use super::Error;
 use super::pool::POOL_WAIT_MS_MAX;
 
 /// What is known of the schema.
-enum Known {
+enum SchemaCheck {
     /// Nothing: it was not checked yet.
     Nothing,
     /// It is wrong; why.
@@ -22,14 +22,14 @@ enum Known {
 
 /// The gate before the pools. It is open unless it was closed, so that commands and tests need not open it.
 pub struct Gate {
-    /// Whether `known` is [`Known::Right`]: read without a lock by every request.
+    /// Whether `known` is [`SchemaCheck::Right`]: read without a lock by every request.
     is_open: AtomicBool,
-    known: watch::Sender<Known>,
+    known: watch::Sender<SchemaCheck>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { is_open: AtomicBool::new(true), known: watch::Sender::new(Known::Right) }
+        Self { is_open: AtomicBool::new(true), known: watch::Sender::new(SchemaCheck::Right) }
     }
 }
 
@@ -37,26 +37,26 @@ impl Gate {
     /// Closes the gate until [`Gate::open`]; callers wait, for the schema is about to be checked.
     pub fn close(&self) {
         self.is_open.store(false, Relaxed);
-        self.known.send_replace(Known::Nothing);
+        self.known.send_replace(SchemaCheck::Nothing);
     }
 
     /// Opens the gate: the schema is right.
     pub fn open(&self) {
         self.is_open.store(true, Relaxed);
-        self.known.send_replace(Known::Right);
+        self.known.send_replace(SchemaCheck::Right);
     }
 
     /// Tells callers why the gate stays closed: the schema is wrong, or cannot be read.
     pub fn tell(&self, why: &str) {
         if !self.is_open.load(Relaxed) {
-            self.known.send_replace(Known::Wrong(why.to_owned()));
+            self.known.send_replace(SchemaCheck::Wrong(why.to_owned()));
         }
     }
 
     /// Closes the gate until [`Gate::open`], because the schema is not right any more.
     pub fn shut(&self, why: String) {
         self.is_open.store(false, Relaxed);
-        self.known.send_replace(Known::Wrong(why));
+        self.known.send_replace(SchemaCheck::Wrong(why));
     }
 
     /// Passes without waiting, for callers that have a connection already.
@@ -74,9 +74,9 @@ impl Gate {
     #[must_use]
     pub fn why_closed(&self) -> Option<String> {
         match &*self.known.borrow() {
-            Known::Right => None,
-            Known::Wrong(why) => Some(why.clone()),
-            Known::Nothing => Some("waiting for the database".to_owned()),
+            SchemaCheck::Right => None,
+            SchemaCheck::Wrong(why) => Some(why.clone()),
+            SchemaCheck::Nothing => Some("waiting for the database".to_owned()),
         }
     }
 
@@ -89,7 +89,7 @@ impl Gate {
             return Ok(());
         }
         let mut known = self.known.subscribe();
-        let is_known = known.wait_for(|known| !matches!(known, Known::Nothing));
+        let is_known = known.wait_for(|known| !matches!(known, SchemaCheck::Nothing));
         // Whether it is known in time or not, the state tells.
         drop(timeout(Duration::from_millis(POOL_WAIT_MS_MAX), is_known).await);
         match self.why_closed() {

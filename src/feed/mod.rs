@@ -72,7 +72,7 @@ pub use metrics::FeedMetrics;
 use domain::WindowOf;
 use item::Item;
 use shard::Shard;
-use window::{Limits, Window};
+use window::{Retention, Window};
 
 /// How old, when a `since` poll comes, the state may be that it is answered from. Its answer reaches back as far before
 /// its time.
@@ -289,7 +289,7 @@ impl<D: Domain> Feed<D> {
     /// New windows: nothing of the old ones holds any more.
     fn restart(&self, floor: Position, projection: &D::Projection) {
         let Config { feed_window_events: events_max, feed_window_bytes: bytes_max, .. } = *self.config;
-        let limits = Limits { events_max, bytes_max };
+        let retention = Retention { events_max, bytes_max };
         let mut recent = self.recent();
         // Another history may give the same ids again.
         recent.clear();
@@ -297,7 +297,7 @@ impl<D: Domain> Feed<D> {
         self.domain.restarted();
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);
-            shard.window = Some(Window::new(floor, limits, projection.clone()));
+            shard.window = Some(Window::new(floor, retention, projection.clone()));
             shard.forget_writes();
             let woken = shard.wake_all();
             drop(shard);

@@ -103,11 +103,9 @@ impl<D: Domain> Feed<D> {
         since: Timestamp,
         (received_at, now, wall_time): (Instant, Instant, Timestamp),
     ) -> Option<SincePoll<ClassOf<D>>> {
-        let now_micros = self.micros_since_born(now);
+        let received_at = self.micros_since_born(received_at);
         let mut shard = self.shard(event_loop);
         // What counts is when the read began, not how long it took: a slow database makes polls late, not wrong.
-        // Nearly every poll is answered when it comes.
-        let received_at = if received_at == now { now_micros } else { self.micros_since_born(received_at) };
         let fresh = self.watermark.load(Relaxed);
         let is_fresh = fresh != 0 && fresh + FRESH_MS_MAX * 1_000 >= received_at;
         if fresh + WORN_MS_MIN * 1_000 < received_at {
@@ -116,32 +114,21 @@ impl<D: Domain> Feed<D> {
         if !is_fresh || shard.lacks_writes_of(user, now) {
             return None;
         }
-        self.since_now(&mut shard, user, class, since, (fresh >= received_at, wall_time))
-    }
-
-    /// `has_all` tells whether all that was committed before the poll came is in the window.
-    fn since_now(
-        &self,
-        shard: &mut Shard<D>,
-        user: u64,
-        class: ClassOf<D>,
-        since: Timestamp,
-        (has_all, wall_time): (bool, Timestamp),
-    ) -> Option<SincePoll<ClassOf<D>>> {
         let window = shard.window.as_ref()?;
         let cursor = Cursor::new(window.position(), user);
         // Times are the database's. What lies after all that it can have given is a client's own clock, and fast.
-        let now = Timestamp::from_micros(wall_time.micros().saturating_add(self.skew.load(Relaxed)));
-        let since = if since > now && since > cursor.at {
-            let time = Timestamp::from_micros(now.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
+        let latest = Timestamp::from_micros(wall_time.micros().saturating_add(self.skew.load(Relaxed)));
+        let since = if since > latest && since > cursor.at {
+            let time = Timestamp::from_micros(latest.micros().saturating_sub(FAST_CLOCK_REACH_MICROS));
             SinceTime { time, is_told_again: true }
         } else {
             since.into()
         };
         Some(match window.since(user, class, since) {
             Since::Unchanged => SincePoll::Unchanged(shard.text_of(cursor)),
-            // What only adds to what a client has takes nothing back, however old the answer is.
-            Since::News(..) | Since::Whole if class.replaces() && !has_all => return None,
+            // What only adds to what a client has takes nothing back, however old the answer is. The rest waits until all that
+            // was committed before the poll was received is in the window.
+            Since::News(..) | Since::Whole if class.replaces() && fresh < received_at => return None,
             Since::News(pieces, position) => SincePoll::Changed(pieces, Cursor::new(position, user)),
             Since::Whole => SincePoll::Whole,
             Since::Unknown => {
@@ -242,7 +229,7 @@ impl<D: Domain> Feed<D> {
         least + shard.random_below(spread)
     }
 
-    /// Answers a cursor poll of the caller `user` on event loop `event_loop`, which came `now`, under one lock.
+    /// Answers a cursor poll of the caller `user` on event loop `event_loop`, received just now, under one lock.
     ///
     /// # Errors
     /// Anything but [`CursorPoll::Unchanged`]; `None` where it has to wait: await [`Feed::cursor_later`].
@@ -251,10 +238,10 @@ impl<D: Domain> Feed<D> {
         event_loop: usize,
         user: u64,
         ask: CursorAsk<D::Ask>,
-        now: Instant,
+        received_at: Instant,
     ) -> Result<Unchanged, Option<CursorPoll>> {
         let mut shard = self.shard(event_loop);
-        match self.cursor_poll(&mut shard, user, ask, (now, now)) {
+        match self.cursor_poll(&mut shard, user, ask, (received_at, received_at)) {
             Some(CursorPoll::Unchanged(cursor)) => {
                 let json = self.write(&mut shard, cursor, ask.ask, None);
                 json.map(unchanged::<D>).ok_or(None)

@@ -198,7 +198,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::toy::{self, Toy};
-    use super::super::window::{Limits, Position, Window};
+    use super::super::window::{Position, Retention, Window};
     use super::*;
 
     struct Nobody;
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn an_item_on_a_topic_wakes_nobody_who_does_not_follow_it() {
         const HELD: u64 = 10_000;
-        let limits = Limits { events_max: 100, bytes_max: usize::MAX };
+        let retention = Retention { events_max: 100, bytes_max: usize::MAX };
         for (topic, expected) in [(None, 1), (Some(0), HELD as usize)] {
             let mut shard = Shard::<Toy>::new(1);
-            shard.window = Some(Window::new(Position::default(), limits, toy::Nothing));
+            shard.window = Some(Window::new(Position::default(), retention, toy::Nothing));
             let waker = Waker::from(Arc::new(Nobody));
             let context = Context::from_waker(&waker);
             let keys: Vec<usize> = (1..=HELD).map(|user| shard.wait(user, topic)).collect();

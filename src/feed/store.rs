@@ -25,7 +25,7 @@ const BEYOND: u64 = i64::MAX as u64 - RUN_ITEMS_MAX as u64;
 
 /// Changes that have no number, of one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct Unnumbered {
     /// The first one's id.
     pub oldest: u64,
     /// The last one's.
@@ -40,21 +40,21 @@ pub struct Look {
     /// The database's clock.
     pub clock: Timestamp,
     /// What has no number, if there is anything.
-    pub open: Option<Open>,
+    pub open: Option<Unnumbered>,
     /// The next runs. There are more if the last of them does not reach the head.
     pub runs: Vec<Run>,
 }
 
 crate::records! { Position { seq, at } }
 
-struct LookRow(Position, Timestamp, bool, Option<Open>, Option<Run>);
+struct LookRow(Position, Timestamp, bool, Option<Unnumbered>, Option<Run>);
 
 impl Record for LookRow {
     fn read(columns: &mut Columns) -> Result<Self, Error> {
         let head = Position::read(columns)?;
         let (clock, is_read_only) = (columns.take()?, columns.take()?);
         let (oldest, newest): (Option<u64>, Option<u64>) = (columns.take()?, columns.take()?);
-        let open = oldest.zip(newest).map(|(oldest, newest)| Open { oldest, newest });
+        let open = oldest.zip(newest).map(|(oldest, newest)| Unnumbered { oldest, newest });
         let run = if columns.next_is_null() { None } else { Some(Run::read(columns)?) };
         Ok(Self(head, clock, is_read_only, open, run))
     }

@@ -37,7 +37,7 @@ use super::item::Projection as _;
 use super::pace::{Pace, Round};
 use super::run::{Decoded, RUN_ITEMS_MAX, Run};
 use super::sequencer::Leadership;
-use super::store::{self, Look, Open};
+use super::store::{self, Look, Unnumbered};
 use super::{Feed, run, sequencer};
 
 /// Pause after the database failed.
@@ -285,7 +285,7 @@ impl<D: Domain> Tail<D> {
             // What did not fit into the run is next.
             ids.drain(..run.count() as usize);
         }
-        let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Open { oldest, newest });
+        let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Unnumbered { oldest, newest });
         if is_whole {
             self.advance_watermark(feed, asked, left);
         }
@@ -340,18 +340,18 @@ impl<D: Domain> Tail<D> {
     }
 
     /// Since when something of this lacks its number, if that is longer than this read.
-    fn left_since(&self, open: Open) -> Option<Instant> {
+    fn left_since(&self, open: Unnumbered) -> Option<Instant> {
         self.next_watermark.as_ref().filter(|next| open.oldest <= next.newest).map(|next| next.asked)
     }
 
     /// Takes in what a snapshot that was asked for at `asked` left without a number.
-    fn advance_watermark(&mut self, feed: &Feed<D>, asked: Instant, open: Option<Open>) {
+    fn advance_watermark(&mut self, feed: &Feed<D>, asked: Instant, open: Option<Unnumbered>) {
         let fresh = match open {
             None => {
                 self.next_watermark = None;
                 Some(asked)
             }
-            Some(Open { oldest, newest }) => {
+            Some(Unnumbered { oldest, newest }) => {
                 let proven = self.next_watermark.take_if(|next| next.newest < oldest).map(|next| next.asked);
                 self.next_watermark.get_or_insert(NextWatermark { asked, newest });
                 proven

@@ -71,7 +71,7 @@ impl From<Timestamp> for SinceTime {
 
 /// How much a window keeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Retention {
     /// Changes.
     pub events_max: usize,
     /// Their bytes, texts included.
@@ -91,7 +91,7 @@ pub struct Slices<'a, P> {
 
 /// The recent part of the feed.
 pub struct Window<P, V> {
-    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
     /// Where it began: nothing before is known of anybody.
     floor: Position,
     /// The same when the window was new.
@@ -112,14 +112,14 @@ pub struct Window<P, V> {
 
 impl<P: Payload, V: Projection<P>> Window<P, V> {
     /// An empty window of what comes after `floor`, with what the service knows by then.
-    pub fn new(floor: Position, limits: Limits, projection: V) -> Self {
+    pub fn new(floor: Position, retention: Retention, projection: V) -> Self {
         let topic = || {
             let mut inbox = Inbox::new(floor);
             inbox.newest.iter_mut().for_each(|newest| newest.latest = floor.at);
             inbox
         };
         Self {
-            limits,
+            retention,
             floor,
             began: floor,
             position: floor,
@@ -217,7 +217,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
     }
 
     fn shrink(&mut self) {
-        while self.log.len() > self.limits.events_max || self.bytes > self.limits.bytes_max {
+        while self.log.len() > self.retention.events_max || self.bytes > self.retention.bytes_max {
             let Some(item) = self.log.pop_front() else { break };
             self.bytes -= item.bytes();
             let position = Position { seq: item.seq, at: item.at };
@@ -230,7 +230,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
                 self.topics[topic].evict(position);
             }
         }
-        let times_max = self.limits.events_max.max(TIMES_MAX);
+        let times_max = self.retention.events_max.max(TIMES_MAX);
         self.times.drain(..self.times.len().saturating_sub(times_max));
         self.forget_quiet();
     }

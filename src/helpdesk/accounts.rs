@@ -55,7 +55,7 @@ pub async fn register(
 
 async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Result<Response, Error> {
     let name = credentials.username.as_str();
-    if desk.names.is_taken(&mut desk.db.writer().await?, name).await? {
+    if desk.names.credentials(&mut desk.db.writer().await?, name).await?.is_some() {
         return Err(Error::invalid(TAKEN));
     }
     let digest = desk.hasher.permit(network).await?.hash(credentials.password).await?;

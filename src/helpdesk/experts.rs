@@ -12,7 +12,7 @@ use crate::{transaction, users};
 use super::changes::{self, NewEvent, Queue};
 use super::conversations::{self, NOT_FOUND};
 use super::model::{ProfileChange, QUEUE_PAGE};
-use super::{Helpdesk, refusal, store, success};
+use super::{Helpdesk, refusal, store};
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const NO_PROFILE: Error = Error::forbidden("Expert profile required");
@@ -58,8 +58,7 @@ pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Resul
         store::assignment_insert(db, conversation, caller).await?;
         Ok(Some(changes::record_and_commit(db, &NewEvent::claimed(conversation, caller)).await?))
     })?;
-    desk.wrote(caller, event);
-    Ok(success())
+    Ok(desk.done(caller, event))
 }
 
 /// Puts a conversation back into the queue, at its old place.
@@ -73,8 +72,7 @@ pub async fn unclaim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
         store::assignment_end(db, "unassigned", conversation, caller).await?;
         Ok(Some(changes::record_and_commit(db, &NewEvent::unclaimed(conversation, caller)).await?))
     })?;
-    desk.wrote(caller, event);
-    Ok(success())
+    Ok(desk.done(caller, event))
 }
 
 /// Ends a conversation. A repeat by the same expert finds it done and changes nothing.
@@ -91,8 +89,7 @@ pub async fn resolve(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
         store::assignment_end(db, "resolved", conversation, caller).await?;
         Ok(Some(changes::record_and_commit(db, &NewEvent::resolved(conversation, caller)).await?))
     })?;
-    desk.wrote(caller, event);
-    Ok(success())
+    Ok(desk.done(caller, event))
 }
 
 /// The caller's profile.

@@ -26,6 +26,8 @@ use prometheus::IntCounter;
 
 use crate::db::{self, Db};
 use crate::feed::window::IdMap;
+use crate::service::Context;
+use crate::tasks::Kind;
 use crate::transaction;
 
 use super::changes::{self, Feed, NewEvent};
@@ -84,15 +86,17 @@ impl Drop for Presence {
 }
 
 impl Lease {
-    /// Of this length; `lapsed` counts what is taken back.
-    pub(super) fn new(
-        length: Duration,
-        event_loops: usize,
-        (db, feed): (Arc<Db>, Arc<Feed>),
-        lapsed: IntCounter,
-    ) -> Self {
-        let asked = (0..event_loops.max(1)).map(|_| Mutex::default()).collect();
-        Self { length, db, feed, lapsed, asked }
+    /// Starts it, where claims have one; `lapsed` counts what is taken back.
+    pub(super) fn start(context: &Context, feed: &Arc<Feed>, lapsed: IntCounter) -> Option<Arc<Self>> {
+        let length = Duration::from_secs(context.config.claim_lease_seconds);
+        if length.is_zero() {
+            return None;
+        }
+        let asked = (0..context.config.web_concurrency.max(1)).map(|_| Mutex::default()).collect();
+        let lease = Arc::new(Self { length, db: context.db.clone(), feed: feed.clone(), lapsed, asked });
+        let held = Arc::downgrade(&lease);
+        context.tasks.spawn("claim_lease", Kind::Housekeeping, move || run(held.clone()));
+        Some(lease)
     }
 
     fn asked(&self, event_loop: usize) -> MutexGuard<'_, Asked> {
@@ -100,14 +104,14 @@ impl Lease {
     }
 
     /// Notes that `user` asked for updates.
-    pub(super) fn note(&self, event_loop: usize, user: u64, at: Instant) {
+    pub(super) fn note(&self, event_loop: usize, user: u64, received_at: Instant) {
         let mut asked = self.asked(event_loop);
         if asked.users.len() < ASKED_MAX {
             asked.users.insert(user, ());
         } else {
             asked.is_full |= !asked.users.contains_key(&user);
         }
-        asked.newest = asked.newest.max(Some(at));
+        asked.newest = asked.newest.max(Some(received_at));
     }
 
     /// Notes that `user` is held or listens, until this is dropped.
@@ -238,7 +242,7 @@ impl Watch {
 }
 
 /// Writes and takes back until the help desk is dropped.
-pub(super) async fn run(lease: Weak<Lease>) {
+async fn run(lease: Weak<Lease>) {
     let Some(every) = lease.upgrade().map(|lease| lease.every()) else { return };
     let mut watch = Watch::begin(every);
     let mut failed = false;

@@ -61,7 +61,7 @@ pub struct Read {
 
 /// One conversation.
 #[derive(Debug)]
-struct Run {
+struct SortedRun {
     next: Read,
     /// No unread message of it is wanted before this.
     bound: Key,
@@ -73,7 +73,7 @@ struct Run {
 pub struct Merge {
     end: End,
     wanted: usize,
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
     keys: Vec<Key>,
     /// The same of conversations that were not added yet.
     horizon: Option<Key>,
@@ -90,7 +90,7 @@ impl Merge {
     pub fn add(&mut self, from: Key, added: &[(u64, Key)], horizon: Option<Key>) {
         // One more than each holds if they take turns: then one page of each tells all.
         let rows = self.wanted.div_ceil(added.len().max(1)) + 1;
-        self.runs.extend(added.iter().map(|&(conversation, bound)| Run {
+        self.runs.extend(added.iter().map(|&(conversation, bound)| SortedRun {
             next: Read { conversation, from, rows },
             bound,
             is_read: false,
@@ -118,7 +118,7 @@ impl Merge {
         let horizon = self.horizon.map_or((i64::MAX, i64::MAX), |horizon| self.end.rank(horizon));
         let limit = self.limit().min(horizon);
         let open = self.runs.iter().filter(|run| !run.is_read && self.end.rank(run.bound) < limit);
-        let mut open: Vec<&Run> = open.collect();
+        let mut open: Vec<&SortedRun> = open.collect();
         open.sort_unstable_by_key(|run| self.end.rank(run.bound));
         // What these tell may rule the others out.
         let mut rows = 0;

@@ -132,6 +132,5 @@ pub async fn read(desk: Arc<Helpdesk>, caller: u64, id: u64) -> Result<Response,
         }
         Ok(Some(changes::record_and_commit(db, &NewEvent::read(conversation, id)).await?))
     })?;
-    desk.wrote(caller, event);
-    Ok(super::success())
+    Ok(desk.done(caller, event))
 }

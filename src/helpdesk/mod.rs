@@ -45,7 +45,7 @@ mod updates;
 mod usernames;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::Method;
 use prometheus::IntCounter;
@@ -140,7 +140,7 @@ impl Service for Helpdesk {
         }
         tasks.spawn("idempotency_forget", Kind::Housekeeping, move || idempotency::forget(db.clone()));
         tasks.spawn("message_counts", Kind::Housekeeping, move || counts::run(counted.clone()));
-        let lease = lease(context, &feed, &metrics);
+        let lease = Lease::start(context, &feed, metrics.claims_lapsed.clone());
         Ok(Arc::new(Self {
             db: context.db.clone(),
             feed,
@@ -173,10 +173,16 @@ impl Helpdesk {
         }
     }
 
+    /// The same, and the answer to that change.
+    fn done(&self, user: u64, event: Option<u64>) -> Response {
+        self.wrote(user, event);
+        response::json_text(http::StatusCode::OK, r#"{"success":true}"#)
+    }
+
     /// Notes that a caller asks for updates.
-    fn asks(&self, event_loop: usize, user: u64, at: Instant) {
+    fn asks(&self, event_loop: usize, user: u64, received_at: Instant) {
         if let Some(lease) = &self.lease {
-            lease.note(event_loop, user, at);
+            lease.note(event_loop, user, received_at);
         }
     }
 
@@ -245,20 +251,6 @@ impl Helpdesk {
     }
 }
 
-/// The lease of claims, where they have one, and its task.
-fn lease(context: &Context, feed: &Arc<Feed>, metrics: &Metrics) -> Option<Arc<Lease>> {
-    let length = Duration::from_secs(context.config.claim_lease_seconds);
-    if length.is_zero() {
-        return None;
-    }
-    let of = (context.db.clone(), feed.clone());
-    let lease =
-        Arc::new(Lease::new(length, context.config.web_concurrency, of, metrics.claims_lapsed.clone()));
-    let held = Arc::downgrade(&lease);
-    context.tasks.spawn("claim_lease", Kind::Housekeeping, move || lease::run(held.clone()));
-    Some(lease)
-}
-
 /// The queue of passwords, as Prometheus sees it.
 fn register_hasher(hasher: &Hasher, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
     let (queued, running) = (hasher.clone(), hasher.clone());
@@ -277,8 +269,4 @@ async fn refusal(db: &mut Connection, caller: u64, otherwise: Error) -> Error {
         Ok(false) => Error::unauthenticated(),
         Err(error) => error.into(),
     }
-}
-
-fn success() -> Response {
-    response::json_text(http::StatusCode::OK, r#"{"success":true}"#)
 }

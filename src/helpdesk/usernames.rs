@@ -49,11 +49,6 @@ impl Names {
             (found, _) => Ok(found),
         }
     }
-
-    /// Whether somebody is called so.
-    pub async fn is_taken(self, db: &mut Connection, name: &str) -> Result<bool, db::Error> {
-        Ok(self.credentials(db, name).await?.is_some())
-    }
 }
 
 /// Gives keys, for as long as the database is there.

@@ -119,9 +119,10 @@ impl Counter {
         let (readers, to_tell) = mpsc::channel(QUEUE_MAX);
         let counter = Self { buyers: Line(buyers), readers: Line(readers) };
         let metrics = Metrics::new(registry, &counter)?;
-        let (queue, counted) = (Arc::new(Mutex::new(Queue::new(db.clone(), to_serve))), metrics.clone());
+        let (queue, counted) =
+            (Arc::new(Mutex::new(RequestQueue::new(db.clone(), to_serve))), metrics.clone());
         tasks.spawn("stock_sell", Kind::Needed, move || sell(queue.clone(), counted.clone()));
-        let queue = Arc::new(Mutex::new(Queue::new(db, to_tell)));
+        let queue = Arc::new(Mutex::new(RequestQueue::new(db, to_tell)));
         tasks.spawn("stock_tell", Kind::Needed, move || tell(queue.clone(), metrics.clone()));
         Ok(counter)
     }
@@ -176,7 +177,7 @@ impl Metrics {
 }
 
 /// A queue as its one server sees it.
-struct Queue<T> {
+struct RequestQueue<T> {
     db: Arc<Db>,
     arriving: mpsc::Receiver<InLine<T>>,
     /// Those of the next statement, first come first.
@@ -184,7 +185,7 @@ struct Queue<T> {
     reruns: Backoff,
 }
 
-impl<T> Queue<T> {
+impl<T> RequestQueue<T> {
     fn new(db: Arc<Db>, arriving: mpsc::Receiver<InLine<T>>) -> Self {
         let reruns = Backoff::new(RERUN_PAUSE_MS.0, RERUN_PAUSE_MS.1);
         Self { db, arriving, waiting: VecDeque::new(), reruns }
@@ -248,7 +249,7 @@ impl<T> Queue<T> {
 
 /// Serves buyers for as long as there may be any. What a run that panicked left of its batch may have been taken from
 /// the stock, so it is refused and not served once more.
-async fn sell(queue: Arc<Mutex<Queue<bool>>>, metrics: Metrics) {
+async fn sell(queue: Arc<Mutex<RequestQueue<bool>>>, metrics: Metrics) {
     let queue = &mut *queue.lock().await;
     metrics.unknown.inc_by(queue.refuse_all("the batch panicked") as u64);
     while queue.someone_waits().await {
@@ -256,7 +257,7 @@ async fn sell(queue: Arc<Mutex<Queue<bool>>>, metrics: Metrics) {
     }
 }
 
-async fn sell_batch(queue: &mut Queue<bool>, metrics: &Metrics) {
+async fn sell_batch(queue: &mut RequestQueue<bool>, metrics: &Metrics) {
     let Some(mut connection) = queue.gather().await else { return };
     let wanted = queue.waiting.len();
     metrics.bought.observe(wanted as f64);
@@ -277,7 +278,7 @@ async fn sell_batch(queue: &mut Queue<bool>, metrics: &Metrics) {
 }
 
 /// Serves readers likewise.
-async fn tell(queue: Arc<Mutex<Queue<u64>>>, metrics: Metrics) {
+async fn tell(queue: Arc<Mutex<RequestQueue<u64>>>, metrics: Metrics) {
     let queue = &mut *queue.lock().await;
     queue.refuse_all("the batch panicked");
     while queue.someone_waits().await {
@@ -285,7 +286,7 @@ async fn tell(queue: Arc<Mutex<Queue<u64>>>, metrics: Metrics) {
     }
 }
 
-async fn tell_batch(queue: &mut Queue<u64>, metrics: &Metrics) {
+async fn tell_batch(queue: &mut RequestQueue<u64>, metrics: &Metrics) {
     let Some(mut connection) = queue.gather().await else { return };
     metrics.read.observe(queue.waiting.len() as f64);
     match store::quantity(&mut connection).await {

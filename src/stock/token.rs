@@ -36,7 +36,7 @@ pub struct TokenRequest {
 
 /// Why there is no token: the codes of RFC 6749 §5.2, and a word for the programmer at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// Not a token request.
     InvalidRequest(&'static str),
     /// Who is asking?
@@ -49,10 +49,10 @@ pub enum Refusal {
     InvalidScope,
 }
 
-use Refusal::{InvalidClient, InvalidRequest, InvalidScope, UnauthorizedClient, UnsupportedGrantType};
+use TokenRefusal::{InvalidClient, InvalidRequest, InvalidScope, UnauthorizedClient, UnsupportedGrantType};
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenRefusal> for Error {
+    fn from(refusal: TokenRefusal) -> Self {
         let (code, description) = match refusal {
             InvalidRequest(description) => ("invalid_request", description),
             InvalidClient => ("invalid_client", "Client authentication failed"),
@@ -80,7 +80,7 @@ fn uncached(answer: Response) -> Response {
 ///
 /// # Errors
 /// What is wrong with it, shape before credentials.
-pub fn parse(request: &Request) -> Result<TokenRequest, Refusal> {
+pub fn parse(request: &Request) -> Result<TokenRequest, TokenRefusal> {
     let mut fields = fields(&request.uri, &request.headers, &request.body)?;
     let grant_type = fields.take("grant_type").ok_or(InvalidRequest("grant_type is missing"))?;
     let (id, secret) = (fields.take("client_id"), fields.take("client_secret"));
@@ -112,7 +112,7 @@ impl Fields {
     }
 }
 
-fn fields(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Fields, Refusal> {
+fn fields(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Fields, TokenRefusal> {
     let query = uri.query().unwrap_or_default();
     if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| PARAMETERS.contains(&&*name)) {
         return Err(InvalidRequest("Parameters belong into the body, not the URL"));
@@ -134,7 +134,7 @@ fn fields(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Fields, Refusal
 }
 
 /// Id and secret of `Authorization: Basic`, each of them form-encoded inside (RFC 6749 §2.3.1).
-fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, TokenRefusal> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), second) = (given.next(), given.next()) else { return Ok(None) };
     if second.is_some() {
@@ -150,7 +150,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refusal> {
     Ok(Some((id, secret)))
 }
 
-fn form_decode(text: &[u8]) -> Result<String, Refusal> {
+fn form_decode(text: &[u8]) -> Result<String, TokenRefusal> {
     let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     let decoded = percent_encoding::percent_decode(&spaced).decode_utf8();
     decoded.map(std::borrow::Cow::into_owned).map_err(|_| InvalidClient)
@@ -159,7 +159,7 @@ fn form_decode(text: &[u8]) -> Result<String, Refusal> {
 /// Checks the credentials and makes the token.
 ///
 /// # Errors
-/// A [`Refusal`], or the database's.
+/// A [`TokenRefusal`], or the database's.
 pub async fn issue(stock: Arc<Stock>, asked: TokenRequest) -> Result<Response, Error> {
     let known = match route::id(&asked.client_id) {
         Ok(id) => store::client_by_id(&mut stock.db.writer().await?, id).await?.map(|client| (id, client)),

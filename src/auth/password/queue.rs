@@ -23,13 +23,13 @@ pub struct Limits {
 
 /// Permits to hash, and those who wait for one.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct FairQueue {
     limits: Limits,
-    state: Mutex<State>,
+    state: Mutex<Waiters>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Waiters {
     /// Permits that nobody has; none while somebody waits.
     free: usize,
     /// Who waits, by address, the oldest first; no line is empty.
@@ -50,7 +50,7 @@ struct Queued {
 
 /// One hash may be computed while this lives.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<Queue>);
+pub(super) struct Permit(Arc<FairQueue>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
@@ -64,7 +64,7 @@ impl Drop for Permit {
 
 /// A place in a line, left when this is dropped.
 struct Place<'a> {
-    queue: &'a Queue,
+    queue: &'a FairQueue,
     whose: IpAddr,
     id: u64,
 }
@@ -75,9 +75,9 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Queue {
+impl FairQueue {
     pub(super) fn new(permits: usize, limits: Limits) -> Arc<Self> {
-        let state = State {
+        let state = Waiters {
             free: permits.max(1),
             lines: HashMap::new(),
             turns: VecDeque::new(),
@@ -87,7 +87,7 @@ impl Queue {
         Arc::new(Self { limits, state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,7 +117,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl Waiters {
     /// Joins the line of `whose`.
     fn join(&mut self, whose: IpAddr, queue_max: usize) -> Option<(u64, oneshot::Receiver<Permit>)> {
         if self.waiting >= queue_max {
@@ -189,15 +189,15 @@ mod tests {
     }
 
     /// A queue whose one permit is taken.
-    async fn taken() -> (Arc<Queue>, Permit) {
-        let queue = Queue::new(1, LIMITS);
+    async fn taken() -> (Arc<FairQueue>, Permit) {
+        let queue = FairQueue::new(1, LIMITS);
         let permit = queue.permit(address(0)).await.unwrap();
         (queue, permit)
     }
 
     /// Joins, and waits apart from this task; `who` is noted when the turn comes.
     async fn join(
-        queue: &Arc<Queue>,
+        queue: &Arc<FairQueue>,
         address: IpAddr,
         who: &'static str,
         served: &Arc<Mutex<Vec<&'static str>>>,

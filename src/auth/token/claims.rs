@@ -21,7 +21,7 @@ const FRACTION_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The claims of a session's token as they were found; none of the times has been judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct RawClaims {
     pub(super) user_id: u64,
     /// `None` if the token has no `sid`.
     pub(super) session: Option<SessionId>,
@@ -51,7 +51,7 @@ fn optional(name: &str, value: Option<i64>) -> String {
 ///
 /// # Errors
 /// [`TokenError::Claims`], or [`TokenError::Purpose`] for a token of another kind.
-pub(super) fn read(payload: &[u8]) -> Result<Found, TokenError> {
+pub(super) fn read(payload: &[u8]) -> Result<RawClaims, TokenError> {
     if let Some(found) = read_own(payload) {
         return Ok(found);
     }
@@ -67,7 +67,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Found, TokenError> {
     if user_id > USER_ID_MAX {
         return Err(TokenError::Claims);
     }
-    Ok(Found {
+    Ok(RawClaims {
         user_id,
         session: claims.session,
         user_created_at: claims.user_created_at.map(Timestamp::from_micros),
@@ -78,7 +78,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Found, TokenError> {
 }
 
 /// Reads the exact shape of [`to_json`], or gives up.
-fn read_own(payload: &[u8]) -> Option<Found> {
+fn read_own(payload: &[u8]) -> Option<RawClaims> {
     let rest = payload.strip_prefix(br#"{"user_id":"#)?;
     let (user_id, rest) = leading_number(rest)?;
     let rest = rest.strip_prefix(br#","sid":""#)?;
@@ -89,7 +89,7 @@ fn read_own(payload: &[u8]) -> Option<Found> {
     let (issued_at, rest) = leading_claim(rest, br#","iat":"#)?;
     let rest = rest.strip_prefix(br#","exp":"#)?;
     let (expires_at, rest) = leading_number(rest)?;
-    (rest == b"}" && user_id <= USER_ID_MAX).then_some(Found {
+    (rest == b"}" && user_id <= USER_ID_MAX).then_some(RawClaims {
         user_id,
         session: Some(session),
         user_created_at: user_created_at.map(Timestamp::from_micros),

@@ -25,7 +25,7 @@ use super::{Db, Error, Statement};
 
 pub use patience::apply_patiently;
 pub use shape::{Found, Wanted, mistakes, wanted};
-pub use standing::Standing;
+pub use standing::SchemaStanding;
 use standing::{Applied, Origin};
 
 /// One file of `sql/schema/`.
@@ -218,10 +218,10 @@ fn all_wanted() -> Vec<Wanted> {
 ///
 /// # Errors
 /// [`Error::Unavailable`] when the database is away.
-pub async fn look(db: &Db) -> Result<Standing, Error> {
+pub async fn look(db: &Db) -> Result<SchemaStanding, Error> {
     let mut conn = db.connect_unchecked().await?;
     let standing = standing::of(&mut conn).await.map_err(|error| Error::from_driver(&error))?;
-    if matches!(standing, Standing::Right { .. }) {
+    if matches!(standing, SchemaStanding::Right { .. }) {
         db.gate().open();
     }
     Ok(standing)

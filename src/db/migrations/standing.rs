@@ -9,7 +9,7 @@ use crate::db::{Columns, Error, Record};
 
 /// How a schema stands to this program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SchemaStanding {
     /// All that this program needs is there; and migrations of a newer version, which only added to it.
     Right {
         /// The versions that the database has and this program does not know.
@@ -162,19 +162,19 @@ pub(super) fn neither(wrong: &[String]) -> String {
     )
 }
 
-pub(super) async fn of(conn: &mut Conn) -> Result<Standing, Driver> {
+pub(super) async fn of(conn: &mut Conn) -> Result<SchemaStanding, Driver> {
     let found = columns(conn).await?;
     let origin = Origin::of(&found);
     let known = match origin {
         Origin::Nobody => {
-            return Ok(Standing::Wrong("the schema is empty: run `hyperdesk migrate`".to_owned()));
+            return Ok(SchemaStanding::Wrong("the schema is empty: run `hyperdesk migrate`".to_owned()));
         }
-        Origin::Rails | Origin::Other(_) => return Ok(Standing::Wrong(origin.sentence(&found))),
+        Origin::Rails | Origin::Other(_) => return Ok(SchemaStanding::Wrong(origin.sentence(&found))),
         Origin::Ours => applied(conn, false).await?,
         Origin::OursOlder => applied(conn, true).await?,
     };
     if let Some(why) = of_other_files(&known).or_else(|| of_breaking_version(&known)) {
-        return Ok(Standing::Wrong(why));
+        return Ok(SchemaStanding::Wrong(why));
     }
     let missing: Vec<String> = MIGRATIONS
         .iter()
@@ -188,14 +188,14 @@ pub(super) async fn of(conn: &mut Conn) -> Result<Standing, Driver> {
             wrong = format!(" ({wrong})");
         }
         let missing = missing.join(", ");
-        return Ok(Standing::Wrong(format!(
+        return Ok(SchemaStanding::Wrong(format!(
             "the schema lacks the migrations {missing}{wrong}: run `hyperdesk migrate`"
         )));
     }
     if !wrong.is_empty() {
-        return Ok(Standing::Wrong(neither(&wrong)));
+        return Ok(SchemaStanding::Wrong(neither(&wrong)));
     }
     let is_newer = |version: &u32| MIGRATIONS.iter().all(|migration| migration.version != *version);
     let newer = known.iter().map(|applied| applied.version).filter(is_newer).collect();
-    Ok(Standing::Right { newer })
+    Ok(SchemaStanding::Right { newer })
 }

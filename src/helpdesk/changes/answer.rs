@@ -35,7 +35,7 @@ impl List<'_> {
 
 /// Where a conversation stands in the waiting queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// The conversation's id.
     pub conversation: u64,
     /// 1 for the longest waiting one.
@@ -56,7 +56,7 @@ pub struct Updates<'a> {
     pub left: &'a [u64],
     pub total: u64,
     /// Left out where there are none to be told of.
-    pub positions: &'a [Place],
+    pub positions: &'a [QueuePosition],
     pub next_poll_ms: u64,
 }
 

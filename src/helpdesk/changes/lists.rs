@@ -54,7 +54,7 @@ pub(super) struct List {
 }
 
 #[derive(Default)]
-struct State {
+struct ListCache {
     waiting: Option<List>,
     assigned: IdMap<List>,
     assigned_bytes: usize,
@@ -67,7 +67,7 @@ struct State {
     failure: Option<Arc<str>>,
 }
 
-impl State {
+impl ListCache {
     fn insert(&mut self, expert: u64, list: List) {
         let (load, bytes) = (list.load, list.json.len());
         let fits = |state: &Self| {
@@ -106,7 +106,7 @@ crate::metrics! {
 
 /// The lists in memory.
 pub(super) struct Lists {
-    state: Mutex<State>,
+    state: Mutex<ListCache>,
     wanted: Notify,
     pub(super) loaded: Notify,
     metrics: Metrics,
@@ -119,7 +119,7 @@ impl Lists {
         Ok(Self { state: Mutex::default(), wanted: Notify::new(), loaded: Notify::new(), metrics })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ListCache> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,7 +162,7 @@ impl Lists {
     }
 
     /// What is to be loaded next.
-    fn take(&self) -> Wanted {
+    fn take(&self) -> LoadRequest {
         let mut state = self.state();
         let experts: Vec<u64> = state.wanted.iter().copied().take(ASSIGNED_AT_ONCE).collect();
         for expert in &experts {
@@ -170,11 +170,11 @@ impl Lists {
         }
         let waiting = std::mem::take(&mut state.waiting_wanted);
         state.loads += 1;
-        Wanted { waiting, experts, load: state.loads }
+        LoadRequest { waiting, experts, load: state.loads }
     }
 
     /// Takes in what was loaded, unless all was forgotten since it was asked for.
-    fn put(&self, wanted: &Wanted, put: impl FnOnce(&mut State)) {
+    fn put(&self, wanted: &LoadRequest, put: impl FnOnce(&mut ListCache)) {
         let mut state = self.state();
         if wanted.load > state.forgotten {
             put(&mut state);
@@ -185,7 +185,7 @@ impl Lists {
 }
 
 /// What somebody waits for.
-struct Wanted {
+struct LoadRequest {
     waiting: bool,
     experts: Vec<u64>,
     load: u64,
@@ -223,7 +223,12 @@ pub(super) async fn run(feed: Weak<Feed>, db: Arc<Db>) {
 
 /// Loads on the connection that is kept for that, or anew on another one where the server has closed it meanwhile. One of the
 /// pool might have to prepare each statement first, which takes as long again where replies are slow.
-async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wanted) -> Result<(), Error> {
+async fn load_on(
+    kept: &mut Option<Dedicated>,
+    feed: &Feed,
+    db: &Db,
+    wanted: &LoadRequest,
+) -> Result<(), Error> {
     if let Some(mut connection) = kept.take()
         && load(feed, &mut connection, wanted).await.is_ok()
     {
@@ -236,7 +241,7 @@ async fn load_on(kept: &mut Option<Dedicated>, feed: &Feed, db: &Db, wanted: &Wa
     Ok(())
 }
 
-async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &Wanted) -> Result<(), Error> {
+async fn load(feed: &Feed, connection: &mut Dedicated, wanted: &LoadRequest) -> Result<(), Error> {
     // Read first: what is in the windows by now is committed, and so in the lists.
     let Some(position) = feed.position_of_all() else { return Ok(()) };
     let list = |json| List { position, load: wanted.load, json };
@@ -286,7 +291,7 @@ mod tests {
 
     #[test]
     fn lists_have_a_limit_in_bytes_and_those_of_one_load_do_not_push_each_other_out() {
-        let mut state = State::default();
+        let mut state = ListCache::default();
         let third = ASSIGNED_BYTES_MAX / 3;
         for expert in 1..=3 {
             state.insert(expert, list(1, third));
@@ -309,7 +314,7 @@ mod tests {
 
     #[test]
     fn lists_have_a_limit_in_number() {
-        let mut state = State::default();
+        let mut state = ListCache::default();
         for expert in 0..ASSIGNED_MAX as u64 {
             state.insert(expert, list(1 + expert / ASSIGNED_AT_ONCE as u64, 2));
         }

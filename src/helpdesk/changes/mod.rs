@@ -9,9 +9,18 @@
 //! | [`news`], [`shown`], [`answer`] | what is new after a cursor, by what the client shows, and its text |
 //! | [`lists`], [`queue`] | the queue, which is told whole; [`super::store::changes`] has the SQL of all this |
 //!
-//! An event that is not stored ("typing…") would be one more [`event::Kind`] that concerns no row: a member of an item in
-//! [`wire`] and a list in [`news`]. It would cost what a change does (a row of the outbox, its part of a run, a wake-up of
-//! those in the conversation), and be gone with the window.
+//! # An event that is not stored ("typing…")
+//! There is none. It could be in no outbox and no run: what is there has a number that cursors move over, and a run without
+//! a number would break the rule that each run begins where the one before ended. Instances share only the database, so the
+//! others would hear of it by a row: a small table of conversation, user and the time until which it holds. A task of each
+//! instance would read that table twice a second.
+//! - It would live in [`Desk`], beside the windows as [`lists`] do, and only be told to those who are held or listen: an idle
+//!   poll would cost nothing more.
+//! - It would touch `sql/` (the table, an upsert, a read), [`super::store::changes`], a new module here, [`news`], [`answer`],
+//!   [`shown`], the routes, and the feed's `Shard`, which wakes nobody without an item today.
+//! - It would cost an upsert every few seconds for each who types, and two short statements a second for each instance, also
+//!   while nobody types. In the tail's own look it would be told sooner, but each of up to a hundred looks a second of each
+//!   instance would read one more table.
 
 mod answer;
 pub mod event;

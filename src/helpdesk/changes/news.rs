@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::feed::domain::{After, Ask as _};
 use crate::feed::window;
 
-use super::answer::Place;
+use super::answer::QueuePosition;
 use super::item::{Entry, QueueChange};
 use super::places::Places;
 use super::shown::Tells;
@@ -30,7 +30,7 @@ pub struct News {
     /// How many wait.
     pub total: u64,
     /// Where the user's stand that wait, if that changed.
-    pub positions: Vec<Place>,
+    pub positions: Vec<QueuePosition>,
 }
 
 impl News {

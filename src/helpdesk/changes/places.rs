@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::feed::item::{Item, Projection};
 use crate::feed::window::IdMap;
 
-use super::answer::Place;
+use super::answer::QueuePosition;
 use super::event::Kind;
 use super::item::{Entry, QueueChange};
 
@@ -177,15 +177,15 @@ impl Places {
     }
 
     /// The places of `user`'s conversations that wait, the first first.
-    pub fn of(&self, user: u64) -> Vec<Place> {
+    pub fn of(&self, user: u64) -> Vec<QueuePosition> {
         let Some(own) = self.of_user.get(&user) else { return Vec::new() };
         let mean = self.mean_micros();
-        let mut places: Vec<Place> = own
+        let mut places: Vec<QueuePosition> = own
             .iter()
             .filter_map(|place| {
                 let position = self.order.binary_search(place).ok()? as u64 + 1;
                 let expected_wait_seconds = mean.map(|mean| (position * mean + 500_000) / 1_000_000);
-                Some(Place { conversation: place.1, position, expected_wait_seconds })
+                Some(QueuePosition { conversation: place.1, position, expected_wait_seconds })
             })
             .collect();
         places.sort_unstable_by_key(|place| place.position);

@@ -11,7 +11,7 @@ use crate::feed::poll::{SincePoll, Unavailable};
 use crate::feed::{Cursor, Position, WAIT_MS_MAX};
 
 use super::Feed;
-use super::answer::Place;
+use super::answer::QueuePosition;
 use super::item::{Class, QUEUE};
 
 /// The queue as an expert sees it: two JSON arrays.
@@ -43,8 +43,8 @@ impl Feed {
         self.queue_later(event_loop, user, look).await
     }
 
-    /// Answers a `since` poll of any class, from memory if it can, and never by [`SincePoll::Whole`]. It came now, by
-    /// either clock.
+    /// Answers a `since` poll of any class, from memory if it can, and never by [`SincePoll::Whole`]. It was
+    /// received just now, by either clock.
     pub fn since(
         &self,
         event_loop: usize,
@@ -161,7 +161,7 @@ impl Feed {
     }
 
     /// Where `user`'s conversations stand that wait, as far as is known here.
-    pub fn positions(&self, event_loop: usize, user: u64) -> Vec<Place> {
+    pub fn positions(&self, event_loop: usize, user: u64) -> Vec<QueuePosition> {
         self.ask_window(event_loop, |window| window.projection().of(user)).unwrap_or_default()
     }
 }

@@ -56,8 +56,8 @@ fn seen(
     changes: &[Change],
     later: &[Change],
     conversations: &HashMap<u64, Conversation>,
-) -> HashMap<u64, Seen> {
-    let mut all: HashMap<u64, Seen> = HashMap::new();
+) -> HashMap<u64, ConversationInRun> {
+    let mut all: HashMap<u64, ConversationInRun> = HashMap::new();
     for (place, change) in changes.iter().enumerate() {
         let Some(conversation) = change.conversation_id else { continue };
         let seen = all.entry(conversation).or_default();
@@ -134,7 +134,7 @@ fn assigned_after(
 
 /// What a run says of one conversation.
 #[derive(Default)]
-struct Seen {
+struct ConversationInRun {
     /// Which of the run's changes is its newest.
     newest: usize,
     /// The same without read marks, which `since` polls do not see.
@@ -149,7 +149,7 @@ struct Seen {
 fn entry(
     change: &Change,
     (initiator_id, expert_id): (Option<u64>, Option<u64>),
-    shows: Option<&Seen>,
+    shows: Option<&ConversationInRun>,
 ) -> Entry {
     let message = change.message.as_ref().map(|message| Piece {
         id: message.id,

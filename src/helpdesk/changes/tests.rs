@@ -22,12 +22,12 @@ use crate::feed::Position;
 use crate::feed::domain::After;
 use crate::feed::item::{Item, Payload as _};
 use crate::feed::run::{Run, group};
-use crate::feed::window::{Limits, NEWS_BYTES_MAX, NEWS_MAX, REACH_MICROS, Since};
+use crate::feed::window::{NEWS_BYTES_MAX, NEWS_MAX, REACH_MICROS, Retention, Since};
 use since::{SinceClient, reader};
 
 const USERS: std::ops::RangeInclusive<u64> = 1..=4;
 const TELLS: Tells = Tells { shown: Shown::ALL, queue: true, places: true };
-const LIMITS: Limits = Limits { events_max: 10_000, bytes_max: usize::MAX };
+const RETENTION: Retention = Retention { events_max: 10_000, bytes_max: usize::MAX };
 
 /// The database, and what was committed but not numbered yet.
 struct Model {
@@ -58,7 +58,7 @@ impl Model {
             posted_under: HashMap::new(),
             pending: Vec::new(),
             group: None,
-            window: Window::new(Position::default(), LIMITS, Places::default()),
+            window: Window::new(Position::default(), RETENTION, Places::default()),
         }
     }
 
@@ -398,7 +398,7 @@ fn a_quiet_user_is_forgotten_and_nothing_is_claimed_of_them() {
 #[test]
 fn what_was_evicted_is_never_passed_over() {
     let mut model = Model::new(2);
-    model.window.limits.events_max = 10;
+    model.window.retention.events_max = 10;
     for _ in 0..200 {
         model.act();
         model.tail(true);
@@ -437,7 +437,7 @@ fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() 
     let since = Timestamp::from_micros(200_000);
     for (floor, expected) in [(0, Some(vec![1, 3])), (250_000, None)] {
         let floor = Position { seq: 0, at: Timestamp::from_micros(floor) };
-        let mut window = Window::new(floor, LIMITS, Places::default());
+        let mut window = Window::new(floor, RETENTION, Places::default());
         // An answer by times that was cut after the second one lacks the first and the third.
         for (seq, stamp) in [(1, 300_000), (2, 200_000), (3, 400_000)] {
             window.apply(&[posted(seq, 500_000 + seq as i64, stamp, seq as usize)]);
@@ -453,7 +453,7 @@ fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() 
 
 #[test]
 fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
-    let mut window = Window::new(Position::default(), LIMITS, Places::default());
+    let mut window = Window::new(Position::default(), RETENTION, Places::default());
     for seq in 1..=60 {
         let at = 1_000_000 * seq as i64;
         window.apply(&[posted(seq, at, at, 393_216 + seq as usize)]);

@@ -110,7 +110,7 @@ fn a_queue_that_is_shown_is_not_told_again() {
 #[test]
 fn what_the_database_said_of_a_queue_stands_until_it_changes() {
     let mut model = Model::new(1);
-    model.window.limits.events_max = 3;
+    model.window.retention.events_max = 3;
     for conversation in 1..=10 {
         model.now += 1_000_000;
         let now = Timestamp::from_micros(model.now);
@@ -141,7 +141,7 @@ fn what_the_database_said_of_a_queue_stands_until_it_changes() {
 fn a_position_is_told_from_one_of_another_history() {
     let waiting = Waiting { conversation: 1, opened_at: Timestamp::from_micros(1), initiator: 1 };
     let floor = Position { seq: 7, at: Timestamp::from_micros(70) };
-    let mut window = Window::new(floor, LIMITS, Places::new(&[waiting]));
+    let mut window = Window::new(floor, RETENTION, Places::new(&[waiting]));
     assert_eq!(window.projection().count(), 1);
     for seq in 8..=9 {
         window.apply(&[posted(seq, 10 * seq as i64, 0, 1)]);
@@ -162,7 +162,7 @@ fn a_position_is_told_from_one_of_another_history() {
 #[test]
 fn what_was_numbered_together_with_an_echo_is_new() {
     for (group, expected) in [(1, 1), (2, 0)] {
-        let mut window = Window::new(Position::default(), LIMITS, Places::default());
+        let mut window = Window::new(Position::default(), RETENTION, Places::default());
         for seq in 1..=2 {
             let entry = posted(seq, 500_000 + seq as i64, 100_000 * seq as i64, 1);
             let mut entry = Arc::into_inner(entry).unwrap();
@@ -195,15 +195,16 @@ fn told(window: &Window, user: u64, seq: u64) -> (usize, Vec<u64>) {
 fn as_much_is_evicted_as_must_be_and_nothing_else() {
     let entries: Vec<_> = (1..=4).map(|seq| posted(seq, seq as i64, seq as i64, seq as usize)).collect();
     let bytes: usize = entries[2..].iter().map(|entry| entry.bytes()).sum();
-    for limits in [Limits { events_max: 2, ..LIMITS }, Limits { bytes_max: bytes, ..LIMITS }] {
-        let mut window = Window::new(Position::default(), limits, Places::default());
+    for retention in [Retention { events_max: 2, ..RETENTION }, Retention { bytes_max: bytes, ..RETENTION }] {
+        let mut window = Window::new(Position::default(), retention, Places::default());
         window.apply(&entries);
-        assert_eq!((window.size().0, window.size().1), (2, bytes), "{limits:?}");
+        assert_eq!((window.size().0, window.size().1), (2, bytes), "{retention:?}");
         assert_eq!((after(&window, 1, 1, TELLS), told(&window, 1, 2).0), (After::TooOld, 2));
     }
 
     // What is first in a list need not be what is evicted.
-    let mut window = Window::new(Position::default(), Limits { events_max: 3, ..LIMITS }, Places::default());
+    let mut window =
+        Window::new(Position::default(), Retention { events_max: 3, ..RETENTION }, Places::default());
     window.apply(&[
         changed(1, |entry| entry.expert_id = Some(2)),
         changed(2, |entry| entry.initiator_id = 2),
@@ -231,7 +232,7 @@ fn two_that_came_together_into_the_queue_are_told_to_who_echoes_one() {
 
 #[test]
 fn who_has_nothing_to_be_told_by_a_thousand_changes_is_told_by_the_next() {
-    let mut window = Window::new(Position::default(), LIMITS, Places::default());
+    let mut window = Window::new(Position::default(), RETENTION, Places::default());
     let count = 2 * NEWS_MAX as u64 + 1;
     for seq in 1..count {
         window.apply(&[changed(seq, |entry| entry.message = None)]);

@@ -1,4 +1,4 @@
-//! Too many clients: what share of its peak the server answers in time when 2, 5 and 10 times as much is asked of it,
+//! Too many clients: what share of its peak the server answers in time when as much, 2, 5 and 10 times as much is asked of it,
 //! by clients who wait 20 s and by clients who give up after 3 s and come again, on kept and on new connections.
 //!
 //! `cargo bench --bench overload` (as root: the server is held to a share of one core by a control group, so that one
@@ -185,7 +185,7 @@ async fn measure(schema: &Schema, options: &Options) {
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
-            for times in options.some("times", &[2_u64, 5, 10]) {
+            for times in options.some("times", &[1_u64, 2, 5, 10]) {
                 let manners =
                     Manners { kept: kind == "kept", patience: Duration::from_secs(patience), obeys };
                 let row = run(schema, &requests, options, manners, times).await;

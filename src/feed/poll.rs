@@ -185,8 +185,9 @@ impl<D: Domain> Feed<D> {
         }
     }
 
-    /// Notes the database's answer to a `since` poll, so that the next one is answered from memory: nothing
-    /// of the user is newer than `newest`, the latest time in the answer, or the poll's `since` where that is later.
+    /// Notes the database's answer to a `since` poll, so that the next one is answered from memory: nothing of the user is
+    /// newer than `newest`. That is the latest time in the answer, or the poll's `since` where that is later; where the
+    /// answer is empty, the time that the database was asked for.
     pub fn answered(&self, asked: &BeyondMemory<ClassOf<D>>, newest: Timestamp) {
         for index in 0..self.shards.len() {
             let mut shard = self.shard(index);

@@ -69,6 +69,8 @@ pub(super) struct CaughtUp {
     pub json: Vec<u8>,
     /// The latest time in it.
     pub newest: Option<Timestamp>,
+    /// What was asked for: all that has a later time.
+    pub after: Timestamp,
     /// There is more after it.
     pub is_cut: bool,
 }
@@ -105,7 +107,7 @@ async fn messages(db: &mut Connection, user: u64, since: Timestamp, reach: i64) 
             break (keys, part);
         }
     };
-    let mut answer = Writing::new(part);
+    let mut answer = Writing::new(asking.from(), part);
     let mut texts = Texts::of(&keys[..answer.part.count]);
     while let Some(page) = texts.next(db).await? {
         for message in &page {
@@ -126,7 +128,7 @@ async fn changed(db: &mut Connection, user: u64, since: Timestamp, reach: i64) -
             break (found, part);
         }
     };
-    let mut answer = Writing::new(part);
+    let mut answer = Writing::new(asking.from(), part);
     for conversation in &found[..answer.part.count] {
         if !answer.add(conversation.json(conversation.unread_count(user)))? {
             break;
@@ -192,6 +194,7 @@ impl Asking {
 
 /// An answer that is written until it is full.
 struct Writing {
+    after: Timestamp,
     part: Part,
     list: List,
     added: usize,
@@ -200,8 +203,8 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(part: Part) -> Self {
-        Self { part, list: List::default(), added: 0, left_out: 0 }
+    fn new(after: Timestamp, part: Part) -> Self {
+        Self { after, part, list: List::default(), added: 0, left_out: 0 }
     }
 
     /// Adds the next one; false when it is full, and ends before the time of that one.
@@ -226,7 +229,8 @@ impl Writing {
 
     fn end(self, json: impl Fn(&List) -> Vec<u8>) -> CaughtUp {
         let Part { times, count, is_cut, .. } = self.part;
-        CaughtUp { json: json(&self.list), newest: count.checked_sub(1).map(|last| times[last]), is_cut }
+        let newest = count.checked_sub(1).map(|last| times[last]);
+        CaughtUp { json: json(&self.list), newest, after: self.after, is_cut }
     }
 }
 
@@ -293,7 +297,7 @@ mod tests {
         let writing = |times: &[i64]| {
             let times: Vec<_> = times.iter().map(|&micros| at(micros)).collect();
             let part = asking().part(times).unwrap().unwrap();
-            Writing::new(part)
+            Writing::new(SINCE, part)
         };
         let third = || vec![b'1'; ANSWER_BYTES_MAX / 3];
         let mut full = writing(&[1, 2, 2, 3]);

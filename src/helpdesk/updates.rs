@@ -169,7 +169,9 @@ impl Poller {
         if found.is_cut {
             return Ok(response::json_text(StatusCode::OK, found.json));
         }
-        self.desk.feed.answered(&asked, found.newest.map_or(since, |newest| newest.max(since)));
+        // Where there is nothing, not even of what is late, that holds for other clients' times, too.
+        let newest = found.newest.map_or(found.after, |newest| newest.max(since));
+        self.desk.feed.answered(&asked, newest);
         Ok(self.json(found.json, asked.cursor))
     }
 

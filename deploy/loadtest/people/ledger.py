@@ -6,7 +6,7 @@ answer to a POST until somebody's poll, held poll or stream showed the message. 
 - missed: an answer to a question that was asked `--fresh-seconds` after the POST was answered does not have the
   message, and neither had one before;
 - told twice: one position in the feed told the same message twice, or one POST is there under two ids; but a poll
-  may tell again what is less than `REACH_SECONDS` apart from another message that it told;
+  may tell again what was numbered together with another message that it told, less than `TOGETHER_SECONDS` apart;
 - another text: the message is there and says something else;
 - somebody else's: a message of a conversation that the reader takes no part in.
 
@@ -22,8 +22,9 @@ from datetime import datetime
 
 # What the titles of the ledger's conversations begin with: everybody else leaves them alone.
 TITLE = "For the ledger:"
-# A `since` poll may reach back so far before the time that it is given: the contract's 100 ms.
-REACH_SECONDS = 0.1
+# Of two changes of different conversations that the feed numbered in one go, an older answer may have had but one: so a
+# `since` poll that echoes the time of the one is told the other again. A busy feed does so a few times a second.
+TOGETHER_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Follower:
     def _is_near_another(self, key: str) -> bool:
         """Whether another message that was told has nearly the same time, so that a poll may tell both again."""
         stamp = self._stamps[key]
-        return any(abs(other - stamp) < REACH_SECONDS for at, other in self._stamps.items() if at != key)
+        return any(abs(other - stamp) < TOGETHER_SECONDS for at, other in self._stamps.items() if at != key)
 
     def check(self, asked_at: float) -> None:
         """Compares with the ledger what an answer to a question of `asked_at` had to have."""

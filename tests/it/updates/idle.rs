@@ -94,6 +94,19 @@ async fn no_kind_of_idle_poll_asks_the_database() {
             ann.get(&format!("{path}?since={behind}")).await.expect_status(200);
             let get = async || get(&ann, behind).await;
             costs_nothing(&format!("{path}: behind the window"), &schema, &desk, POLLS, get).await;
+            // Of several clients of one user, too, each of which asks by a time of its own from before the feed began.
+            let behind = Timestamp::parse_lenient(behind).unwrap().micros();
+            let tabs =
+                (3_601..=3_609).map(|tab| Timestamp::from_micros(behind - tab * 1_000_000).to_string());
+            let tabs: Vec<String> = tabs.collect();
+            let mut asked = Vec::new();
+            for _ in 0..3 {
+                for since in &tabs {
+                    eve.get(&format!("{path}?since={since}")).await.expect_status(200);
+                }
+                asked.push(desk.metric("feed_polls_from_database_total").await.unwrap());
+            }
+            assert!(asked[2] == asked[0], "{path}: several clients: the database was asked {asked:?} times");
         }
     }
     let asked = desk.metric("feed_polls_from_database_total").await.unwrap();

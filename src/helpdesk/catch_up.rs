@@ -67,10 +67,8 @@ impl Cuts {
 pub(super) struct CaughtUp {
     /// The array.
     pub json: Vec<u8>,
-    /// The latest time in it.
-    pub newest: Option<Timestamp>,
-    /// What was asked for: all that has a later time.
-    pub after: Timestamp,
+    /// Nothing has a later time: the latest in it, or `since`; where there is nothing, not even late, what was asked for.
+    pub newest: Timestamp,
     /// There is more after it.
     pub is_cut: bool,
 }
@@ -90,10 +88,8 @@ pub(super) async fn since(
         _ => changed(&mut db, user, since, reach).await?,
     };
     db.end_snapshot().await?;
-    if let Some(newest) = found.newest.filter(|_| found.is_cut)
-        && newest.micros() + COMMIT_MICROS_MAX <= moment.micros()
-    {
-        desk.cuts.note(user, class, newest);
+    if found.is_cut && found.newest.micros() + COMMIT_MICROS_MAX <= moment.micros() {
+        desk.cuts.note(user, class, found.newest);
     }
     Ok(found)
 }
@@ -107,7 +103,7 @@ async fn messages(db: &mut Connection, user: u64, since: Timestamp, reach: i64) 
             break (keys, part);
         }
     };
-    let mut answer = Writing::new(asking.from(), part);
+    let mut answer = Writing::new(asking, part);
     let mut texts = Texts::of(&keys[..answer.part.count]);
     while let Some(page) = texts.next(db).await? {
         for message in &page {
@@ -128,7 +124,7 @@ async fn changed(db: &mut Connection, user: u64, since: Timestamp, reach: i64) -
             break (found, part);
         }
     };
-    let mut answer = Writing::new(asking.from(), part);
+    let mut answer = Writing::new(asking, part);
     for conversation in &found[..answer.part.count] {
         if !answer.add(conversation.json(conversation.unread_count(user)))? {
             break;
@@ -194,7 +190,7 @@ impl Asking {
 
 /// An answer that is written until it is full.
 struct Writing {
-    after: Timestamp,
+    asking: Asking,
     part: Part,
     list: List,
     added: usize,
@@ -203,8 +199,8 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(after: Timestamp, part: Part) -> Self {
-        Self { after, part, list: List::default(), added: 0, left_out: 0 }
+    fn new(asking: Asking, part: Part) -> Self {
+        Self { asking, part, list: List::default(), added: 0, left_out: 0 }
     }
 
     /// Adds the next one; false when it is full, and ends before the time of that one.
@@ -229,8 +225,9 @@ impl Writing {
 
     fn end(self, json: impl Fn(&List) -> Vec<u8>) -> CaughtUp {
         let Part { times, count, is_cut, .. } = self.part;
-        let newest = count.checked_sub(1).map(|last| times[last]);
-        CaughtUp { json: json(&self.list), newest, after: self.after, is_cut }
+        let last = count.checked_sub(1);
+        let newest = last.map_or(self.asking.from(), |last| times[last].max(self.asking.since));
+        CaughtUp { json: json(&self.list), newest, is_cut }
     }
 }
 
@@ -297,14 +294,14 @@ mod tests {
         let writing = |times: &[i64]| {
             let times: Vec<_> = times.iter().map(|&micros| at(micros)).collect();
             let part = asking().part(times).unwrap().unwrap();
-            Writing::new(SINCE, part)
+            Writing::new(asking(), part)
         };
         let third = || vec![b'1'; ANSWER_BYTES_MAX / 3];
         let mut full = writing(&[1, 2, 2, 3]);
         assert!(full.add(third()).unwrap() && full.add(third()).unwrap());
         assert!(!full.add(third()).unwrap(), "the second of one time does not fit: neither is given");
         let answer = full.end(List::json);
-        assert_eq!((answer.newest, answer.is_cut), (Some(at(1)), true));
+        assert_eq!((answer.newest, answer.is_cut), (at(1), true));
         assert_eq!(answer.json.len(), ANSWER_BYTES_MAX / 3 + 2);
         // Late ones leave room.
         let mut late = writing(&[-3, -2, -1, 1, 2]);
@@ -313,7 +310,7 @@ mod tests {
         }
         assert!(!late.add(third()).unwrap());
         let answer = late.end(List::json);
-        assert_eq!((answer.newest, answer.is_cut), (Some(at(1)), true));
+        assert_eq!((answer.newest, answer.is_cut), (at(1), true));
         assert_eq!(answer.json.len(), 2 * (ANSWER_BYTES_MAX / 3) + 3, "one that is late, one that is new");
         // More of one time than fits.
         let mut one_time = writing(&[1, 1, 1]);

@@ -164,14 +164,11 @@ impl Poller {
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
     async fn ask_database(self, asked: BeyondMemory<Class>, class: Class) -> Result<Response, Error> {
-        let since = asked.since;
-        let found = catch_up::since(&self.desk, self.caller.user_id, class, since).await?;
+        let found = catch_up::since(&self.desk, self.caller.user_id, class, asked.since).await?;
         if found.is_cut {
             return Ok(response::json_text(StatusCode::OK, found.json));
         }
-        // Where there is nothing, not even of what is late, that holds for other clients' times, too.
-        let newest = found.newest.map_or(found.after, |newest| newest.max(since));
-        self.desk.feed.answered(&asked, newest);
+        self.desk.feed.answered(&asked, found.newest);
         Ok(self.json(found.json, asked.cursor))
     }
 

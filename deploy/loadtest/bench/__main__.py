@@ -9,7 +9,7 @@ from . import ab, peers, people, rates
 from .processes import Yard
 
 SHAPES = ("ramp", "steps", "spike", "soak")
-SCENARIOS = (*SHAPES, "rate", "configurations", "scaling", "peers", "ab")
+SCENARIOS = (*SHAPES, "rate", "configurations", "scaling", "peers", "memory", "ab")
 
 
 def parse(arguments: list[str]):
@@ -56,7 +56,7 @@ def main() -> int:
             code = people.run(options.scenario, yard, out, options)
         else:
             scenario = {"rate": rates.run, "configurations": rates.configurations, "scaling": rates.scaling}
-            scenario |= {"peers": peers.run, "ab": ab.run}
+            scenario |= {"peers": peers.run, "memory": peers.memory, "ab": ab.run}
             code = scenario[options.scenario](yard, out, options)
     print(f"==> {out / 'summary.md'}", flush=True)
     return code

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import rates
+from . import rates, report
 from .desk import Desk
 from .processes import PROJECT, Started, Yard, free_port, pids_of
 from .samples import resident_mb
@@ -27,8 +27,8 @@ http {{
 # Where each begins: the slow ones would spend the whole time saturated.
 FIRST = {"hyperdesk": 2_000, "axum + sqlx": 300, "Rails + Puma": 20, "nginx, a constant": 4_000}
 
-# Whose memory is measured, and those before: what a server loads for its first clients is no other client's.
-CLIENTS, CLIENTS_BEFORE = 1_000, 50
+# Whose memory is measured, and those before: what a server has taken at its start serves the first clients.
+CLIENTS, CLIENTS_BEFORE = 1_000, 2_500
 
 
 def kept_clients(server: Started, lines: list[str], count: int) -> list[http.client.HTTPConnection]:
@@ -82,7 +82,7 @@ def start(name: str, yard: Yard, out: Path, options):
 def run(yard: Yard, out: Path, options) -> int:
     """Polls at fixed rates, one after the other; then the same with posts only."""
     for kind, share in (("polls", 0.0), ("posts", 1.0)):
-        groups, hold, more = {}, [], {}
+        groups, hold = {}, []
         for name, first in FIRST.items():
             if share and name.startswith("nginx"):
                 continue
@@ -92,9 +92,6 @@ def run(yard: Yard, out: Path, options) -> int:
             if server is None:
                 print(f"  {name}: not installed, left out (benches/peers/README.md)", flush=True)
                 continue
-            if not share:
-                lines = requests.read_text().splitlines()
-                more[name] = {"KB of memory a kept connection": kb_per_client(server, lines)}
             begin = first if not share else min(first, 100)
             groups[name] = rates.measure(name, server.port, [server], requests, options, begin, hold)
             yard.stop()
@@ -103,5 +100,24 @@ def run(yard: Yard, out: Path, options) -> int:
         folder.mkdir(exist_ok=True)
         what = f"{'idle polls' if not share else 'POST /messages'} at fixed rates, {options.seconds:g} s each"
         facts = rates.facts_of("peers", what, options, options.configuration)
-        rates.write(folder, f"hyperdesk and its peers: {kind}", facts, groups, options, more)
+        rates.write(folder, f"hyperdesk and its peers: {kind}", facts, groups, options)
+    return 0
+
+
+def memory(yard: Yard, out: Path, options) -> int:
+    """What a connection takes that is kept between polls, by each of them."""
+    rows = []
+    for name in FIRST:
+        lines = Desk().requests(0).splitlines()
+        server = start(name, yard, out, options)
+        if server is None:
+            print(f"  {name}: not installed, left out (benches/peers/README.md)", flush=True)
+            continue
+        rows.append({"what": name, "KB of resident memory": kb_per_client(server, lines)})
+        print(f"  {name}: {rows[-1]['KB of resident memory']:.1f} KB", flush=True)
+        yard.stop()
+    what = f"{CLIENTS} connections that are kept after a poll each, beside {CLIENTS_BEFORE} others"
+    facts = rates.facts_of("memory", what, options, options.configuration)
+    report.write_json(out / "result.json", {"facts": facts, "memory": rows})
+    report.write_summary(out / "summary.md", "Memory of a kept connection", facts, rows, "")
     return 0

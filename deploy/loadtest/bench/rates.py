@@ -129,8 +129,8 @@ def plot(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], p99_
     figure.save(out / "plot.png")
 
 
-def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], options, more: dict | None = None) -> None:
-    """All files of such a scenario; `more` has further cells of the table by name."""
+def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], options) -> None:
+    """All files of such a scenario."""
     rows = [row for group in groups.values() for row in group]
     best = []
     for name, group in groups.items():
@@ -147,7 +147,6 @@ def write(out: Path, title: str, facts: dict, groups: dict[str, list[dict]], opt
                 "cores at the peak": peak["cores server"],
                 "requests per core at the peak, 1/s": peak["good/s"] / max(peak["cores server"], 0.001),
                 "SQL a request at the peak": peak["SQL"] if peak["SQL"] is not None else "not counted",
-                **(more or {}).get(name, {}),
             }
         )
     report.write_csv(out / "rates.csv", rows)

@@ -6,7 +6,7 @@ use hyperdesk::clock::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::clients::Kind;
+use super::clients::{CUT_AT, Kind};
 
 /// One client's screen.
 pub struct Book {
@@ -23,6 +23,9 @@ pub struct Book {
     /// Messages in the order in which they first came.
     pub arrived: Vec<u64>,
     newest_in: HashMap<u64, u64>,
+    /// The first message of the last full state that was cut. Of those before it nobody tells a client that had to take the
+    /// state anew what was marked in between.
+    pub state_begins: u64,
     pub wrong: Vec<String>,
     /// When it had all.
     pub settled: Option<Instant>,
@@ -54,6 +57,7 @@ impl Book {
             queue: None,
             arrived: Vec::new(),
             newest_in: HashMap::new(),
+            state_begins: 0,
             wrong: Vec::new(),
             settled: None,
             late: Vec::new(),
@@ -73,6 +77,10 @@ impl Book {
             changed |= !self.waiting.is_empty();
             self.waiting.clear();
             self.positions.clear();
+            if list(&news["messages"]).count() >= CUT_AT {
+                let first = list(&news["messages"]).map(|message| id_of(message, "id")).min();
+                self.state_begins = first.unwrap_or(0);
+            }
         }
         if news["positions"].is_array() {
             let told = list(&news["positions"]);

@@ -343,7 +343,7 @@ impl Truth {
                 && id_of(held, "senderId") == row.sender
                 && held["content"] == *row.content
                 && held["timestamp"] == *row.timestamp
-                && (!due || !by_cursor || held["isRead"] == row.is_read);
+                && (!due || !by_cursor || *id < book.state_begins || held["isRead"] == row.is_read);
             let keeps_the_lost = self.keeps_the_lost(book);
             // Its id may be another's now, whose it never was.
             if !same && (due || !keeps_the_lost) {

@@ -37,7 +37,7 @@ const AWAY_MAX_MICROS: i64 = 25_000_000;
 /// How exactly the end of a hold is known.
 const HOLD_SLACK: Duration = Duration::from_millis(250);
 /// As many items as one answer has at most.
-const CUT_AT: usize = 1_000;
+pub const CUT_AT: usize = 1_000;
 const PATHS: [&str; 3] = ["/api/conversations/updates", "/api/messages/updates", "/api/expert-queue/updates"];
 
 /// How a client asks.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 use serde_json::json;
+use tokio::task::JoinError;
 
 use crate::db::{self, AsConflict};
 
@@ -153,8 +154,35 @@ impl From<db::Error> for Error {
     }
 }
 
+/// Work on another task that ended without an outcome: the process stops, or it panicked.
+impl From<JoinError> for Error {
+    fn from(ended: JoinError) -> Self {
+        if ended.is_cancelled() {
+            return Self::Unavailable("the process stopped before the work was done".to_owned());
+        }
+        Self::Internal("the handler panicked".to_owned())
+    }
+}
+
 impl AsConflict for Error {
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_conflict())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_the_end_of_the_process_cuts_off_is_to_be_asked_for_again() {
+        let cut_off = tokio::spawn(std::future::pending::<()>());
+        cut_off.abort();
+        let response = Error::from(cut_off.await.unwrap_err()).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        let panicked = tokio::spawn(async { panic!("as planned") });
+        let response = Error::from(panicked.await.unwrap_err()).into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

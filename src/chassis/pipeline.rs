@@ -337,10 +337,7 @@ async fn detached<A: Application>(
             result
         }
         Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
-        Err(ended) if ended.is_cancelled() => {
-            Err(Error::Unavailable("the process stopped before the work was done".to_owned()))
-        }
-        Err(_) => Err(panicked()),
+        Err(ended) => Err(ended.into()),
     }
 }
 

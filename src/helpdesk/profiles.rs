@@ -73,5 +73,5 @@ pub(super) async fn look_apart(desk: &Arc<Helpdesk>, user: u64) -> Result<bool, 
     let _turn = desk.profiles.looks.acquire().await;
     let apart = desk.clone();
     let looked = desk.profiles.background.spawn(async move { look(&apart, user).await });
-    looked.await.map_err(|ended| Error::Internal(format!("a look for a profile ended: {ended}")))?
+    looked.await?
 }

@@ -39,6 +39,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A handler panicked: a mistake of ours.
+    pub(super) fn panicked() -> Self {
+        Self::Internal("the handler panicked".to_owned())
+    }
+
     /// 400
     pub const fn bad_request(text: &'static str) -> Self {
         Self::Refused(StatusCode::BAD_REQUEST, Cow::Borrowed(text))
@@ -160,7 +165,7 @@ impl From<JoinError> for Error {
         if ended.is_cancelled() {
             return Self::Unavailable("the process stopped before the work was done".to_owned());
         }
-        Self::Internal("the handler panicked".to_owned())
+        Self::panicked()
     }
 }
 

@@ -175,7 +175,7 @@ async fn serve_later<A: Application>(
     let _in_flight = event_loop.metrics().begin();
     let mut reserved = Reserved { is_large, ..Reserved::default() };
     let settled = AssertUnwindSafe(settle(&event_loop, later, &mut reserved)).catch_unwind().await;
-    finish(&event_loop, exchange, false, settled.unwrap_or_else(|_| Err(panicked())))
+    finish(&event_loop, exchange, false, settled.unwrap_or_else(|_| Err(Error::panicked())))
 }
 
 /// The way from `body` on, for a request that has one, or whose caller must be looked up first.
@@ -209,7 +209,7 @@ async fn serve_with_body<A: Application>(
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !unread.skip(waits_for_100).await;
-    finish(&event_loop, exchange, is_last, answered.unwrap_or_else(|_| Err(panicked())))
+    finish(&event_loop, exchange, is_last, answered.unwrap_or_else(|_| Err(Error::panicked())))
 }
 
 /// Waits until this instance's knowledge of its callers is fresh enough to tell whether this one may come in.
@@ -242,11 +242,7 @@ async fn look_up_caller<A: Application>(
 
 /// The outcome of `work`, whatever happens.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
-}
-
-fn panicked() -> Error {
-    Error::Internal("the handler panicked".to_owned())
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::panicked()))
 }
 
 /// Lets a request in: well framed, for a route that there is, by somebody who may call it.

@@ -57,7 +57,7 @@ impl Conversation {
         json
     }
 
-    /// Appends that.
+    /// The same, appended to `out`: for lists, which are one text.
     pub fn write_json(&self, unread_count: u64, out: &mut Vec<u8>) {
         field(out, b"{\"id\":\"", self.id);
         out.extend_from_slice(b"\",\"title\":");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
-use hyperdesk::chassis::{self, Chassis, admin};
+use hyperdesk::chassis::{self, Background, Chassis, admin};
 use hyperdesk::config::{CONNECTIONS_MAX, FEED_WAITERS_MAX, FEED_WINDOW_BYTES, FEED_WINDOW_EVENTS};
 use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, SchemaStanding};
@@ -267,6 +267,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     // A limit that cannot be raised is lived with: connections_max follows what there is.
     let _as_it_is = rlimit::increase_nofile_limit(u64::MAX);
     let drain = Arc::new(Drain::default());
+    let background = Arc::new(Background::new(&registry).map_err(software)?);
     let context = Context::new(
         config.clone(),
         db.clone(),
@@ -274,10 +275,10 @@ async fn serve(process: Process) -> Result<(), Failure> {
         registry.clone(),
         drain.clone(),
         tasks.clone(),
+        background.clone(),
     );
     db.register_gauges(&registry).map_err(software)?;
     let services = Services::new(&context).map_err(software)?;
-    let background = tokio::runtime::Handle::current();
     let chassis = Chassis::new(&config, services, auth, &registry, background, drain).map_err(software)?;
     let chassis = Arc::new(chassis);
     let (http, http_address) = listen(&config, config.port, "PORT")?;

@@ -11,7 +11,7 @@ use crate::auth::Auth;
 use crate::chassis::drain::{Drain, Stage};
 use crate::chassis::pages::Page;
 use crate::chassis::route::{Miss, Route};
-use crate::chassis::{Answer, Request};
+use crate::chassis::{Answer, Background, Request};
 use crate::config::Config;
 use crate::db::{Db, Packet, Statement};
 use crate::feed::{self, Domain, Feed};
@@ -64,6 +64,8 @@ pub struct Context {
     pub drain: Arc<Drain>,
     /// What supervises background tasks.
     pub tasks: Tasks,
+    /// What requests wait for runs there.
+    pub background: Arc<Background>,
     /// The feed of the service that has one: [`Context::adopt`].
     feed: OnceLock<Arc<dyn Lifecycle>>,
     /// Done by the first service that wants it: [`Context::let_users_in`].
@@ -96,9 +98,10 @@ impl Context {
         registry: Registry,
         drain: Arc<Drain>,
         tasks: Tasks,
+        background: Arc<Background>,
     ) -> Self {
         let (feed, users) = (OnceLock::new(), Once::new());
-        Self { config, db, auth, registry, drain, tasks, feed, users }
+        Self { config, db, auth, registry, drain, tasks, background, feed, users }
     }
 
     /// Starts the tasks that keep this instance's memory of users and sign-outs current. For services that let users

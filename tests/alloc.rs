@@ -29,7 +29,7 @@ use hyperdesk::auth::token::{Claims, Keys, SessionId};
 use hyperdesk::auth::{Auth, token};
 use hyperdesk::chassis::drain::Drain;
 use hyperdesk::chassis::route::Miss;
-use hyperdesk::chassis::{Answer, Application, Chassis, Request, bind, start};
+use hyperdesk::chassis::{Answer, Application, Background, Chassis, Request, bind, start};
 use hyperdesk::clock::Timestamp;
 use hyperdesk::config::Config;
 use hyperdesk::db::{Db, DbMetrics, migrations};
@@ -133,10 +133,17 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
         production: false,
     });
     let drain = Arc::new(Drain::default());
-    let context =
-        Context::new(config.clone(), db, auth.clone(), registry.clone(), drain.clone(), tasks.clone());
+    let background = Arc::new(Background::new(&registry).unwrap());
+    let context = Context::new(
+        config.clone(),
+        db,
+        auth.clone(),
+        registry.clone(),
+        drain.clone(),
+        tasks.clone(),
+        background.clone(),
+    );
     let services = Marked(Services::new(&context).unwrap());
-    let background = tokio::runtime::Handle::current();
     let chassis = Arc::new(Chassis::new(&config, services, auth, &registry, background, drain).unwrap());
     let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();

@@ -81,7 +81,7 @@ fn services() -> BTreeSet<String> {
 }
 
 /// What is spawned elsewhere than in `tasks.rs`: how often, and why it needs no supervision.
-const UNSUPERVISED: [(&str, usize, &str); 8] = [
+const UNSUPERVISED: [(&str, usize, &str); 7] = [
     ("src/tasks.rs", 2, "it supervises"),
     (
         "src/log.rs",
@@ -90,10 +90,9 @@ const UNSUPERVISED: [(&str, usize, &str); 8] = [
     ),
     ("src/chassis/accept.rs", 2, "one connection, or the refusal of one, which ends with it"),
     ("src/chassis/admin.rs", 1, "one connection, which ends with it"),
-    ("src/chassis/pipeline.rs", 1, "one request's work: a panic is its 500"),
+    ("src/chassis/background.rs", 1, "one request's work: a panic is its 500"),
     ("src/auth/password.rs", 1, "one password: who waits for it is told"),
     ("src/board/storage.rs", 1, "one file, waited for"),
-    ("src/helpdesk/profiles.rs", 1, "one look, waited for"),
 ];
 
 fn spawns(source: &Source) -> Vec<usize> {

@@ -2,6 +2,7 @@
 //!
 //! - [`token`]: the JWT (HS256) that every request carries, made and checked without a database.
 //! - [`password`]: argon2id hashing off the async threads, within a bounded queue; old bcrypt hashes.
+//! - [`attempts`]: how often passwords may be guessed and accounts made from one address.
 //! - [`session`]: the cookie that carries the token, and the set of sessions that were signed out.
 //! - [`registrations`]: the users who registered of late, to whom a token may have come by a restored backup.
 //! - [`freshness`]: how old this instance's knowledge of its callers is, and whether requests may be judged by it.
@@ -15,6 +16,7 @@
 //! The error types here say what was wrong but not which HTTP answer that makes: the chassis answers
 //! every [`token::TokenError`] with the same 401, so that a forger learns nothing from it.
 
+pub mod attempts;
 pub mod freshness;
 pub mod names;
 pub mod oauth;

@@ -8,29 +8,24 @@
 //! Bytes that several answers share count for each of them: more than they take, never less.
 //!
 //! While an answer is made it takes more than its length: its rows, and a buffer that doubles as it fills. So those
-//! whose length depends on what the database holds are made [`LARGE_AT_ONCE_MAX`] at a time.
+//! whose length depends on what the database holds are made a few at a time (`background`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus::{IntCounter, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::metrics;
 
 use super::Error;
+use super::background::{LARGE_AT_ONCE_MAX, Making};
 use super::response::{Body, Response};
 
 /// Bytes of all answers that are made and not yet with the kernel, small ones left out; beyond it 503.
 pub(super) const ANSWERS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Up to so many bytes an answer is not counted: about what its connection has in buffers anyway.
 pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
-/// Answers of [`super::route::Spec::list`] routes that are made at once; the next ones wait.
-pub(super) const LARGE_AT_ONCE_MAX: usize = 8;
-/// Longest wait for a permit to make one, then 503: each takes some tens of milliseconds.
-const LARGE_WAIT_MS_MAX: u64 = 2_000;
 /// The longest that a large answer should be. Services cut their lists at it.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What an answer takes while it is made, in its lengths: its rows, and the buffer that it is written into, which has
@@ -44,7 +39,6 @@ const _: () =
 /// The memory of all answers.
 pub(super) struct Answers {
     room: Arc<Semaphore>,
-    large: Arc<Semaphore>,
     refused: IntCounter,
 }
 
@@ -67,32 +61,19 @@ impl Answers {
     /// When a metric's name is taken: a mistake of ours.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
-        let large = Arc::new(Semaphore::new(LARGE_AT_ONCE_MAX));
         let refused = metrics::counter(
             registry,
             "http_answers_refused_total",
             "Answers refused, and streams ended, because those under way took all of their memory.",
         )?;
-        let (free, permits) = (room.clone(), large.clone());
+        let free = room.clone();
         metrics::gauge(
             registry,
             "http_answers_bytes",
             "Bytes of answers that clients have yet to take, small answers not counted.",
             move || (ANSWERS_BYTES_MAX - free.available_permits()) as f64,
         )?;
-        metrics::gauge(registry, "http_large_answers_making", "Large answers being made.", move || {
-            (LARGE_AT_ONCE_MAX - permits.available_permits()) as f64
-        })?;
-        Ok(Self { room, large, refused })
-    }
-
-    /// Waits for a permit to make a large answer.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let limit = Duration::from_millis(LARGE_WAIT_MS_MAX);
-        match timeout(limit, self.large.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::busy("the queue of large answers")),
-        }
+        Ok(Self { room, refused })
     }
 
     /// Gives an answer that is made its share.
@@ -102,6 +83,7 @@ impl Answers {
         {
             *bytes = self.weighed(std::mem::take(bytes))?;
         }
+        response.extensions_mut().remove::<Making>();
         Ok(response)
     }
 

@@ -6,6 +6,7 @@
 //! - `accept`: connections, `acceptor`: how the kernel hands them over; `event_loop`: what one loop has; `lag`: when it is
 //!   asked for more than it can do; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
+//! - [`Background`]: work that waits for the database, apart from the event loops.
 //! - `answers`: what answers take of the memory until clients have taken them.
 //! - [`pages`]: files for browsers, with tags and packed. [`known`]: what they have already.
 //! - [`list`]: lists that stay within the bytes of one answer.
@@ -16,6 +17,7 @@ mod accept;
 mod acceptor;
 pub mod admin;
 mod answers;
+mod background;
 pub mod bearer;
 mod body;
 mod connection;
@@ -42,10 +44,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::Method;
 use prometheus::{IntCounter, Registry};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
@@ -54,8 +54,8 @@ use crate::metrics::{self, HttpCollector, HttpMetrics, RouteLabels};
 
 pub use accept::{bind, start};
 pub use answers::ANSWER_BYTES_MAX;
+pub use background::{Background, DETACHED_MAX, DETACHED_MS_MAX};
 pub use error::Error;
-pub use pipeline::DETACHED_MS_MAX;
 pub use request::Request;
 pub use response::Response;
 
@@ -64,14 +64,8 @@ use cors::Cors;
 use drain::Drain;
 use route::{Miss, Route};
 
-/// Requests that wait for the database or for a password's hash, at most; beyond it 503.
-pub const DETACHED_MAX: usize = 2_048;
-
 /// A response that is still to come.
 pub type PendingResponse = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
-
-/// An answer that is still to come: from memory, or by work that turns out to be needed.
-pub type PendingAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// How a request is answered.
 pub enum Answer {
@@ -81,8 +75,8 @@ pub enum Answer {
     /// From memory, here and now.
     Now(Box<Result<Response, Error>>),
     /// From memory, when something happens. Dropped when the client hangs up.
-    Held(PendingAnswer),
-    /// By work on the background runtime, which is done even when the client hangs up.
+    Held(PendingResponse),
+    /// By work on the [`Background`] runtime, which is done even when the client hangs up.
     Detached(PendingResponse),
 }
 
@@ -93,20 +87,14 @@ impl Answer {
         Self::Now(Box::new(result))
     }
 
-    /// An answer to wait for on the event loop; the wait must not touch a database.
-    pub fn held(waiting: impl Future<Output: Into<Self>> + Send + 'static) -> Self {
-        Self::Held(Box::pin(waiting.map(Into::into)))
+    /// An answer to wait for on the event loop; the wait must not touch a database but by [`Background::run`].
+    pub fn held(waiting: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
+        Self::Held(Box::pin(waiting))
     }
 
     /// An answer by work on the background runtime.
     pub fn detached(work: impl Future<Output = Result<Response, Error>> + Send + 'static) -> Self {
         Self::Detached(Box::pin(work))
-    }
-}
-
-impl From<Result<Response, Error>> for Answer {
-    fn from(result: Result<Response, Error>) -> Self {
-        Self::now(result)
     }
 }
 
@@ -132,8 +120,7 @@ pub struct Chassis<A: Application> {
     auth: Arc<Auth>,
     cors: Cors,
     http: Arc<HttpMetrics>,
-    background: Handle,
-    detached: Arc<Semaphore>,
+    background: Arc<Background>,
     bodies: Arc<Semaphore>,
     answers: Arc<Answers>,
     drain: Arc<Drain>,
@@ -159,7 +146,7 @@ impl<A: Application> Chassis<A> {
         application: A,
         auth: Arc<Auth>,
         registry: &Registry,
-        background: Handle,
+        background: Arc<Background>,
         drain: Arc<Drain>,
     ) -> Result<Self, prometheus::Error> {
         let mut labels: Vec<RouteLabels> = A::Route::all()
@@ -175,7 +162,6 @@ impl<A: Application> Chassis<A> {
             cors: Cors::new(&config.frontend_origins),
             http,
             background,
-            detached: Arc::new(Semaphore::new(DETACHED_MAX)),
             bodies: Arc::new(Semaphore::new(body::BODIES_BYTES_MAX)),
             answers: Arc::new(Answers::new(registry)?),
             drain,
@@ -215,7 +201,7 @@ impl<A: Application> Chassis<A> {
     /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.connections() == 0 && self.detached.available_permits() == DETACHED_MAX
+        self.connections() == 0 && self.background.is_idle()
     }
 
     fn unmatched_slot(&self) -> usize {

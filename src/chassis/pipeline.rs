@@ -17,8 +17,7 @@ use http::header::{
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::auth::freshness::REFRESH_WAIT_MS_MAX;
 use crate::clock::Timestamp;
@@ -33,11 +32,8 @@ use super::identity::Identity;
 use super::request::{Caller, Request};
 use super::response::{self, Body, Response};
 use super::route::{Access, Miss, Route as _};
-use super::{Answer, Application, Chassis, Error, PendingResponse, head, identity};
+use super::{Answer, Application, Chassis, Error, head, identity};
 
-/// The longest that work apart from the event loop may take, all its statements together. The contract's
-/// 5 s less the time to say so.
-pub const DETACHED_MS_MAX: u64 = 4_500;
 /// Longest `X-Request-Id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -173,8 +169,8 @@ async fn serve_later<A: Application>(
     is_large: bool,
 ) -> Response {
     let _in_flight = event_loop.metrics().begin();
-    let mut reserved = Reserved { is_large, ..Reserved::default() };
-    let settled = AssertUnwindSafe(settle(&event_loop, later, &mut reserved)).catch_unwind().await;
+    let settled = settle(&event_loop, later, Buffered::default(), is_large);
+    let settled = AssertUnwindSafe(settled).catch_unwind().await;
     finish(&event_loop, exchange, false, settled.unwrap_or_else(|_| Err(Error::panicked())))
 }
 
@@ -188,7 +184,7 @@ async fn serve_with_body<A: Application>(
 ) -> Response {
     let _in_flight = event_loop.metrics().begin();
     let waits_for_100 = request.headers.contains_key(EXPECT);
-    let (mut unread, mut reserved) = (Unread::Whole(body), Reserved::default());
+    let mut unread = Unread::Whole(body);
     let answered = async {
         let (route, identity) = admitted?;
         head::check_content_coding(&request.headers)?;
@@ -204,8 +200,7 @@ async fn serve_with_body<A: Application>(
         };
         // Its head keeps the connection's read buffer alive, and the work may take long.
         drop(request);
-        reserved = Reserved { is_large: route.spec().is_large, body: buffered, ..Reserved::default() };
-        settle(&event_loop, answer, &mut reserved).await
+        settle(&event_loop, answer, buffered, route.spec().is_large).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !unread.skip(waits_for_100).await;
@@ -274,66 +269,26 @@ fn identify<A: Application>(
     identity::check(auth, tokens, cors, access, request, authorization, since)
 }
 
-/// The shares of memory that a request has reserved while it is worked on.
-#[derive(Default)]
-struct Reserved {
-    /// Whether the answer needs a permit for a large one.
-    is_large: bool,
-    /// The body, until the work that reads it is done.
-    body: Buffered,
-    /// The permit for a large answer, until its bytes are counted.
-    large_answer: Option<OwnedSemaphorePermit>,
-}
-
-/// Waits for an answer.
+/// Waits for an answer, and keeps the body until the work that reads it is done.
 async fn settle<A: Application>(
     event_loop: &EventLoop<A>,
     answer: Answer,
-    reserved: &mut Reserved,
+    body: Buffered,
+    is_large: bool,
 ) -> Result<Response, Error> {
-    let mut answer = answer;
-    loop {
-        answer = match answer {
-            // A future has no request whose header map it could have filled.
-            Answer::Reused(json) => return Ok(response::json_text(StatusCode::OK, json)),
-            Answer::Now(result) => return *result,
-            Answer::Held(waiting) => waiting.await,
-            Answer::Detached(work) => return detached(event_loop, work, reserved).await,
+    let background = &event_loop.chassis.background;
+    match answer {
+        // A future has no request whose header map it could have filled.
+        Answer::Reused(json) => Ok(response::json_text(StatusCode::OK, json)),
+        Answer::Now(result) => *result,
+        Answer::Held(waiting) => waiting.await,
+        Answer::Detached(work) => {
+            let work = async move {
+                let _body = body;
+                work.await
+            };
+            if is_large { background.run_large(work).await } else { background.run(work).await }
         }
-    }
-}
-
-/// Runs work that waits for the database on the background runtime. A client that hangs up does not cancel it: so no
-/// write is left half done, and no database connection is left with an answer unread.
-async fn detached<A: Application>(
-    event_loop: &EventLoop<A>,
-    work: PendingResponse,
-    reserved: &mut Reserved,
-) -> Result<Response, Error> {
-    let chassis = &event_loop.chassis;
-    let Ok(permit) = chassis.detached.clone().try_acquire_owned() else {
-        return Err(Error::busy("the queue of requests under way"));
-    };
-    let (body, answers) =
-        (std::mem::take(&mut reserved.body), reserved.is_large.then(|| chassis.answers.clone()));
-    let task = chassis.background.spawn(async move {
-        let (_permit, _body) = (permit, body);
-        let work = async {
-            let Some(answers) = answers else { return (work.await, None) };
-            match answers.permit().await {
-                Ok(permit) => (work.await, Some(permit)),
-                Err(busy) => (Err(busy), None),
-            }
-        };
-        timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
-    });
-    match task.await {
-        Ok(Ok((result, large_answer))) => {
-            reserved.large_answer = large_answer;
-            result
-        }
-        Ok(Err(_)) => Err(Error::Unavailable("the work took too long".to_owned())),
-        Err(ended) => Err(ended.into()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | URLs | module |
 //! |---|---|
-//! | `/auth/…` | `accounts`; `attempts` limits guessing |
+//! | `/auth/…` | `accounts`; [`crate::auth::attempts`] limits guessing |
 //! | `/conversations…` | `conversations` |
 //! | `/messages…`, `/conversations/:id/messages` | `messages` |
 //! | `/expert/…` | `experts` |
@@ -23,7 +23,6 @@
 //! - GETs read the database, polls the feed's memory.
 
 mod accounts;
-mod attempts;
 mod catch_up;
 pub mod changes;
 mod conversations;
@@ -51,10 +50,11 @@ use http::Method;
 use prometheus::IntCounter;
 
 use crate::auth::Auth;
+use crate::auth::attempts::{Attempts, network};
 use crate::auth::password::Hasher;
 use crate::chassis::pages::Page;
 use crate::chassis::route::Miss;
-use crate::chassis::{Answer, Error, Request, Response, response};
+use crate::chassis::{Answer, Background, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db, Packet, Statement};
 use crate::metrics;
@@ -63,7 +63,6 @@ use crate::service::{Context, Service};
 use crate::tasks::Kind;
 use crate::users;
 
-use attempts::{Attempts, network};
 use catch_up::Cuts;
 use changes::{Class, Feed};
 use idempotency::Once;
@@ -80,6 +79,7 @@ pub struct Helpdesk {
     db: Arc<Db>,
     feed: Arc<Feed>,
     auth: Arc<Auth>,
+    background: Arc<Background>,
     hasher: Hasher,
     attempts: Attempts,
     cuts: Cuts,
@@ -145,6 +145,7 @@ impl Service for Helpdesk {
             db: context.db.clone(),
             feed,
             auth: context.auth.clone(),
+            background: context.background.clone(),
             hasher,
             attempts,
             cuts: Cuts::default(),

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::chassis::Error;
@@ -20,21 +19,20 @@ const KNOWN_MAX: usize = 65_536;
 /// How long somebody who is no expert is none without another look.
 const NONE_FOR: Duration = Duration::from_secs(60);
 
-/// Look-ups at once for polls that are going to be held: the others take turns, so that a crowd which comes at once leaves
-/// the pool to those who write.
+/// Look-ups at once for polls: the others take turns, so that a crowd which comes at once leaves the pool to those who
+/// write.
 const LOOKS_MAX: usize = 4;
 
 /// Who is known to be an expert or to be none, the latter until when.
 pub(super) struct Profiles {
     known: Mutex<HashMap<u64, Option<Instant>>>,
     looks: Semaphore,
-    background: Handle,
 }
 
 impl Profiles {
-    /// Nobody is known. What has to be looked up for an event loop is so on the runtime that this is called on.
+    /// Nobody is known.
     pub(super) fn new() -> Self {
-        Self { known: Mutex::default(), looks: Semaphore::new(LOOKS_MAX), background: Handle::current() }
+        Self { known: Mutex::default(), looks: Semaphore::new(LOOKS_MAX) }
     }
 
     /// Whether a user is an expert; `None` where that has to be looked up.
@@ -69,9 +67,11 @@ pub(super) async fn look(desk: &Helpdesk, user: u64) -> Result<bool, Error> {
 
 /// The same for an event loop, which must not ask the database itself.
 pub(super) async fn look_apart(desk: &Arc<Helpdesk>, user: u64) -> Result<bool, Error> {
+    if let Some(known) = desk.profiles.known(user) {
+        return Ok(known);
+    }
     // It is never closed.
     let _turn = desk.profiles.looks.acquire().await;
     let apart = desk.clone();
-    let looked = desk.profiles.background.spawn(async move { look(&apart, user).await });
-    looked.await?
+    desk.background.run(async move { look(&apart, user).await }).await
 }

@@ -49,14 +49,10 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
             Ok(events(poller, ask, Some(event(&state, cursor))))
         }));
     };
-    let ask = CursorAsk { cursor, ask: shown.into() };
-    Ok(match desk.profiles.known(user) {
-        None if shown.queue => Answer::detached(async move {
-            let ask = ask.with_queue(profiles::look(&poller.desk, user).await?);
-            resume(poller, ask).await
-        }),
-        known => Answer::held(resume(poller, ask.with_queue(known == Some(true)))),
-    })
+    Ok(Answer::held(async move {
+        let ask = poller.ask(cursor, shown).await?;
+        resume(poller, ask).await
+    }))
 }
 
 /// A cursor that is no good is told as a status, not inside a stream that seemed to begin well.

@@ -67,7 +67,7 @@ pub fn since(
     let is_stranger = || class == Class::Queue && desk.profiles.known(user) != Some(true);
     let Some(since) = since else {
         return Ok(if is_stranger() {
-            Answer::detached(poller().queue_if_expert(None))
+            Answer::held(poller().queue_if_expert(None))
         } else {
             poller().everything(class)
         });
@@ -77,17 +77,12 @@ pub fn since(
             mark(request.reused(), cursor);
             Answer::Reused(NOTHING)
         }
-        _ if is_stranger() => Answer::detached(poller().queue_if_expert(Some(since))),
-        None => {
-            let poller = poller();
-            Answer::held(async move {
-                match poller.desk.feed.since_waiting(event_loop, user, class, since).await {
-                    Ok(found) => poller.since(found, class, HeaderMap::new()),
-                    Err(error) => Answer::now(Err(error.into())),
-                }
-            })
+        _ if is_stranger() => Answer::held(poller().queue_if_expert(Some(since))),
+        Some(SincePoll::Changed(json, cursor)) => {
+            let news = response::reusing(std::mem::take(&mut request.headers), list::joined(&json));
+            Answer::now(Ok(poller().marked(news, cursor)))
         }
-        Some(found) => poller().since(found, class, std::mem::take(&mut request.headers)),
+        found => Answer::held(poller().since_later(found, since, class)),
     })
 }
 
@@ -99,21 +94,31 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    fn since(self, found: SincePoll<Class>, class: Class, headers: HeaderMap) -> Answer {
+    /// Answers a `since` poll that has to wait, for the feed where nothing was found yet, or for the database.
+    async fn since_later(
+        self,
+        found: Option<SincePoll<Class>>,
+        since: Timestamp,
+        class: Class,
+    ) -> Result<Response, Error> {
+        let (feed, user) = (&self.desk.feed, self.caller.user_id);
+        let found = match found {
+            Some(found) => found,
+            None => feed.since_waiting(self.event_loop, user, class, since).await?,
+        };
         match found {
             SincePoll::Unchanged(cursor) => {
-                let mut nothing = response::reusing(headers, NOTHING);
+                let mut nothing = response::json_text(StatusCode::OK, NOTHING);
                 mark(nothing.headers_mut(), cursor);
-                Answer::now(Ok(nothing))
+                Ok(nothing)
             }
-            SincePoll::Changed(json, cursor) => {
-                Answer::now(Ok(self.marked(response::reusing(headers, list::joined(&json)), cursor)))
+            SincePoll::Changed(json, cursor) => Ok(self.json(list::joined(&json), cursor)),
+            SincePoll::AskDatabase(asked) if class == Class::Queue => self.whole_queue(asked.cursor).await,
+            SincePoll::AskDatabase(asked) => {
+                let background = self.desk.background.clone();
+                background.run_large(self.ask_database(asked, class)).await
             }
-            SincePoll::AskDatabase(asked) if class == Class::Queue => {
-                Answer::held(self.whole_queue(asked.cursor))
-            }
-            SincePoll::AskDatabase(asked) => Answer::detached(self.ask_database(asked, class)),
-            SincePoll::Whole => Answer::now(Err(Unavailable::Stale.into())),
+            SincePoll::Whole => Err(Unavailable::Stale.into()),
         }
     }
 
@@ -139,20 +144,15 @@ impl Poller {
 
     /// The queue of somebody who may be no expert.
     async fn queue_if_expert(self, since: Option<Timestamp>) -> Result<Response, Error> {
-        let (feed, user) = (&self.desk.feed, self.caller.user_id);
         // From before the queue is read.
-        let cursor = feed.cursor(self.event_loop, user)?;
-        if !profiles::look(&self.desk, user).await? {
+        let cursor = self.desk.feed.cursor(self.event_loop, self.caller.user_id)?;
+        if !profiles::look_apart(&self.desk, self.caller.user_id).await? {
             return Ok(self.json(NOTHING, cursor));
         }
-        if let Some(since) = since {
-            match feed.since_waiting(self.event_loop, user, Class::Queue, since).await? {
-                SincePoll::Unchanged(_) => return Ok(self.json(NOTHING, cursor)),
-                SincePoll::Changed(queue, cursor) => return Ok(self.json(list::joined(&queue), cursor)),
-                _ => {}
-            }
+        match since {
+            Some(since) => self.since_later(None, since, Class::Queue).await,
+            None => self.whole_queue(cursor).await,
         }
-        self.whole_queue(cursor).await
     }
 
     async fn whole_queue(self, cursor: Cursor) -> Result<Response, Error> {
@@ -189,15 +189,16 @@ impl Poller {
     }
 
     /// Answers once the feed can tell.
-    async fn later(self, ask: CursorAsk) -> Result<Response, Error> {
+    async fn later(self, cursor: Cursor, shown: Shown) -> Result<Response, Error> {
+        let ask = self.ask(cursor, shown).await?;
         let found = self.desk.feed.cursor_later(self.event_loop, self.caller.user_id, ask).await?;
         self.by_cursor(found, ask)
     }
 
-    /// The same to somebody who may be no expert.
-    async fn later_if_expert(self, ask: CursorAsk) -> Result<Response, Error> {
-        let is_expert = profiles::look(&self.desk, self.caller.user_id).await?;
-        self.later(ask.with_queue(is_expert)).await
+    /// What to ask the feed for, by what the client shows: the queue only for an expert.
+    pub(super) async fn ask(&self, cursor: Cursor, shown: Shown) -> Result<CursorAsk, Error> {
+        let is_expert = shown.queue && profiles::look_apart(&self.desk, self.caller.user_id).await?;
+        Ok(CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert))
     }
 
     /// The answer to a cursor poll.
@@ -298,29 +299,24 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
         return Ok(Answer::detached(poller().full_state(shown)));
     };
     let cursor = Cursor::parse(cursor).ok_or(BAD_CURSOR)?;
-    let ask = CursorAsk { cursor, ask: shown.into() };
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);
-        let is_expert = if shown.queue { desk.profiles.known(user) } else { Some(false) };
         let poller = poller();
         return Ok(Answer::held(async move {
-            let is_expert = match is_expert {
-                Some(known) => known,
-                None => profiles::look_apart(&poller.desk, user).await?,
-            };
-            poller.hold(ask.with_queue(is_expert).patient(), until).await
+            let ask = poller.ask(cursor, shown).await?.patient();
+            poller.hold(ask, until).await
         }));
     }
+    let ask = CursorAsk { cursor, ask: shown.into() };
     Ok(match desk.feed.poll(event_loop, user, ask, request.received_at) {
         Ok(unchanged) => {
             mark(request.reused(), unchanged.cursor);
             Answer::Reused(unchanged.json)
         }
-        _ if shown.queue && desk.profiles.known(user) != Some(true) => {
-            Answer::detached(poller().later_if_expert(ask))
+        Err(Some(found)) if !shown.queue || desk.profiles.known(user) == Some(true) => {
+            Answer::now(poller().by_cursor(found, ask))
         }
-        Err(None) => Answer::held(poller().later(ask)),
-        Err(Some(found)) => Answer::now(poller().by_cursor(found, ask)),
+        Err(_) => Answer::held(poller().later(cursor, shown)),
     })
 }
 

@@ -66,10 +66,7 @@ const LIBRARIES: [(&str, &[&str]); 34] = [
     ("url", &["src/config"]),
     ("tracing_subscriber", &["src/config.rs", "src/log.rs"]),
     ("slab", &["src/chassis/", "src/feed/shard.rs"]),
-    (
-        "strum",
-        &["/routes.rs", "/route.rs", "src/services", "src/helpdesk/attempts.rs", "src/helpdesk/changes/"],
-    ),
+    ("strum", &["/routes.rs", "/route.rs", "src/services", "src/auth/attempts.rs", "src/helpdesk/changes/"]),
     ("form_urlencoded", &["src/chassis/", "src/stock/token.rs"]),
     ("std::env", &["src/config/", "src/main.rs"]),
     ("std::fs", &["src/config/", "src/log.rs", "src/board/storage.rs"]),

@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::response::{self, Body, Response};
 use hyperdesk::chassis::route::{self, Access, GET, Miss, POST, Spec, by_method};
-use hyperdesk::chassis::{self, Answer, Application, Chassis, Request};
+use hyperdesk::chassis::{self, Answer, Application, Background, Chassis, Request};
 use hyperdesk::config::Config;
 use hyperdesk::tasks::Tasks;
 use prometheus::Registry;
@@ -142,7 +142,7 @@ impl Lab {
             production: false,
         };
         let registry = Registry::new();
-        let background = tokio::runtime::Handle::current();
+        let background = Arc::new(Background::new(&registry).unwrap());
         let chassis =
             Chassis::new(&config, Rude, Arc::new(auth), &registry, background, Arc::default()).unwrap();
         let chassis = Arc::new(chassis);

@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 64;
 /// Connections of a crowd: what one loop does must not grow with them.
 const CROWD: usize = 10_000;
 /// Rounds: each server in turn, so that a machine whose speed drifts hurts both alike.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 15;
 /// Requests on each connection under valgrind: the second count less the first leaves out what starting costs.
 const COUNTED: (usize, usize) = (30, 150);
 
@@ -136,10 +136,17 @@ async fn cases(desk: &Hyperdesk) -> Vec<Case> {
         path: format!("{path}?since={since}"),
         token: user.token.clone(),
     };
+    let state = ann.get("/api/updates").await.expect_status(200);
+    let cursor = state.header("x-updates-cursor").unwrap();
     vec![
         case("idle poll of conversations", "/api/conversations/updates", since, &ann),
         case("idle poll of messages", "/api/messages/updates", since, &ann),
         case("idle poll of the queue", "/api/expert-queue/updates", since, &eve),
+        Case {
+            name: "idle poll by cursor",
+            path: format!("/api/updates?cursor={cursor}"),
+            token: ann.token.clone(),
+        },
         case("poll with one new message", "/api/messages/updates", before, &ann),
     ]
 }
@@ -238,7 +245,7 @@ async fn counts(schema: &Schema, desk: &Hyperdesk) -> (f64, f64) {
 /// Requests per second.
 fn wrk(address: SocketAddr, case: &Case, connections: usize) -> f64 {
     let output = Command::new("wrk")
-        .args(["-t1", "-c", &connections.to_string(), "-d", "3s", "-H"])
+        .args(["-t1", "-c", &connections.to_string(), "-d", "2s", "-H"])
         .arg(format!("Authorization: Bearer {}", case.token))
         .arg(format!("http://{address}{}", case.path))
         .output()

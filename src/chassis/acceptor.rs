@@ -28,7 +28,7 @@ const WAITING_MAX: usize = 4_096;
 /// So many may wait however few are served.
 const WAITING_MIN: usize = 64;
 /// However many wait, it is not too long before this, in milliseconds: a crowd may come at once.
-const LONG_MS: u128 = 100;
+const LONG_MS: u128 = 50;
 /// Connections served before the loop does what is ready. Each causes two events, its first bytes and its end, of the
 /// [`EVENTS_MAX`] that a loop handles at a time: so these connections do not wait for one another.
 const SERVED_PER_TURN: usize = 16;
@@ -136,10 +136,11 @@ impl Acceptor {
 
     /// Has the kernel let as many through as can be served; called with each sweep.
     pub(super) fn adjust(&mut self) {
-        let least = if self.lag.is_long() { 2 * SERVED_PER_SWEEP_LAGGING } else { WAITING_MIN };
+        let is_held_back = self.lag.is_long();
+        let least = if is_held_back { 2 * SERVED_PER_SWEEP_LAGGING } else { WAITING_MIN };
         let is_long = self.waiting.front().is_some_and(|(since, ..)| since.elapsed().as_millis() >= LONG_MS);
-        let waiting = if is_long { self.waiting.len() } else { 0 };
-        let seen = Seen { waiting, ..std::mem::take(&mut self.seen) };
+        let seen =
+            Seen { waiting: self.waiting.len(), is_long, is_held_back, ..std::mem::take(&mut self.seen) };
         self.share.follow(&self.listener, seen, (least, WAITING_MAX / 2));
         self.metrics.passing.set(self.share.get());
         self.metrics.waiting.set(self.waiting.len() as i64);
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(adjusted(&mut acceptor), 1.0, "nobody waits for long yet");
         assert_eq!(acceptor.metrics.waiting.get(), SERVED_PER_TURN as i64, "no more than there is room for");
         acceptor.waiting[0].0 = Instant::now().checked_sub(Duration::from_millis(LONG_MS as u64)).unwrap();
-        acceptor.seen = Seen { accepted: 20, served: SERVED_PER_SWEEP_LAGGING, waiting: 0 };
+        acceptor.seen = Seen { accepted: 20, served: SERVED_PER_SWEEP_LAGGING, ..Seen::default() };
         let share = adjusted(&mut acceptor);
         assert!(share < 1.0);
         assert!(matches!(acceptor.accept(1).now_or_never(), Some(Ok(_))));

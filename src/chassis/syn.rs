@@ -6,8 +6,9 @@
 //! in that state, the kernel keeps nothing of them, and knows them again by SYN cookies: there is no bound at all.)
 //!
 //! So a filter on the listener drops SYN packets at random before anything is made of them. The client is not refused: its kernel
-//! sends the packet again after one and after three seconds. With each sweep the share that passes is set by what was seen since
-//! the last: how many came at this share, how many were served, and how many wait, which is to be some hundred milliseconds' worth.
+//! sends the packet again after one and after three seconds. With each sweep the share that passes is set anew: what can be
+//! served, of what would come if all passed, each as it was of late, since clients that come again come in waves. Some are kept
+//! waiting, so that there is always somebody to serve: few, as many waiting connections are dearer to serve than few.
 //!
 //! Accepted connections inherit the filter, which lets everything else pass. Only Linux has one; elsewhere the queue is the bound.
 
@@ -16,12 +17,16 @@ use tokio::net::TcpListener;
 
 /// The least share: there is somebody to accept when there is room again.
 const SHARE_MIN: f64 = 1.0 / 1_024.0;
-/// How many may wait, of those that one sweep serves.
-const WAITING: f64 = 0.5;
-/// What of those that are too many is made up for with the next sweep: not all, as what comes varies.
+/// How many may wait, in what one sweep serves.
+const WAITING: f64 = 0.25;
+/// Part of a sweep in what is remembered of all of them: about a second.
+const MEMORY: f64 = 0.25;
+/// What of those that are too many, or too few, is made up for with the next sweep.
 const CORRECTION: f64 = 0.25;
-/// The most that the share changes by at one sweep, as a factor: down, up.
-const FACTORS: (f64, f64) = (0.25, 1.5);
+/// The least that is let through, of what can be served, however many wait: so that there is somebody to serve when they were.
+const INFLOW_MIN: f64 = 0.5;
+/// Where nobody waits, more may be served than was: so much.
+const GROWTH: f64 = 1.25;
 
 /// What happened to connections since the last sweep.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,39 +37,69 @@ pub(super) struct Seen {
     pub(super) served: usize,
     /// Not served yet.
     pub(super) waiting: usize,
+    /// Whether the first of those has waited for long.
+    pub(super) is_long: bool,
+    /// Whether no more are served, though more could be.
+    pub(super) is_held_back: bool,
 }
 
-/// The share.
+/// The share, and what it is made of: numbers of connections from one sweep to the next.
 #[derive(Debug)]
-pub(super) struct SynShare(f64);
+pub(super) struct SynShare {
+    share: f64,
+    /// That would come if all passed.
+    attempts: f64,
+    /// That can be served.
+    capacity: f64,
+}
 
 impl SynShare {
     /// All pass.
     pub(super) const fn new() -> Self {
-        Self(1.0)
+        Self { share: 1.0, attempts: 0.0, capacity: 0.0 }
     }
 
     /// Which share passes.
     pub(super) const fn get(&self) -> f64 {
-        self.0
+        self.share
     }
 
     /// Has the kernel let as many pass as can be served. So many may wait in any case, and no more than so many.
     pub(super) fn follow(&mut self, listener: &TcpListener, seen: Seen, may_wait: (usize, usize)) {
-        let before = self.0;
-        self.change(seen, may_wait);
-        if self.0.to_bits() != before.to_bits() {
-            let_pass(listener, self.0);
+        let before = self.share;
+        self.share = self.fitting(seen, may_wait);
+        if self.share.to_bits() != before.to_bits() {
+            let_pass(listener, self.share);
         }
     }
 
-    fn change(&mut self, seen: Seen, (least, most): (usize, usize)) {
-        let (accepted, served, waiting) = (seen.accepted as f64, seen.served as f64, seen.waiting as f64);
-        let may_wait = (served * WAITING).clamp(least as f64, most as f64);
-        let factor = (served + CORRECTION * (may_wait - waiting)) / accepted.max(1.0);
-        let (down, up) = FACTORS;
-        let factor = if waiting > may_wait { factor.clamp(down, 1.0) } else { factor.clamp(1.0, up) };
-        self.0 = (self.0 * factor).clamp(SHARE_MIN, 1.0);
+    fn fitting(&mut self, seen: Seen, (least, most): (usize, usize)) -> f64 {
+        let (served, waiting) = (seen.served as f64, seen.waiting as f64);
+        let attempts = seen.accepted as f64 / self.share;
+        self.attempts += MEMORY * (attempts - self.attempts);
+        let all_pass = self.share >= 1.0;
+        let capacity =
+            if seen.is_held_back { served } else { self.remember(served, waiting > 0.0, all_pass) };
+        let may_wait = (capacity * WAITING).clamp(least as f64, most as f64);
+        if all_pass && (waiting <= may_wait || !seen.is_long) {
+            return 1.0;
+        }
+        // What is remembered is too little where they have just come.
+        let attempts = if waiting > 2.0 * may_wait { self.attempts.max(attempts) } else { self.attempts };
+        let inflow = (capacity + CORRECTION * (may_wait - waiting)).max(INFLOW_MIN * capacity);
+        (inflow / attempts.max(1.0)).clamp(SHARE_MIN, 1.0)
+    }
+
+    /// What can be served, by what was.
+    fn remember(&mut self, served: f64, is_busy: bool, all_pass: bool) -> f64 {
+        let before = self.capacity;
+        let now = match (is_busy, all_pass) {
+            (true, _) => before + MEMORY * (served - before),
+            (false, true) => before * (1.0 - MEMORY),
+            (false, false) => before * GROWTH,
+        };
+        self.capacity = now.max(served);
+        self.capacity
     }
 }
 
@@ -121,54 +156,63 @@ mod tests {
 
     const MAY_WAIT: (usize, usize) = (64, 2_048);
 
-    /// So many attempts in each sweep, of which `capacity` can be served; how many were, of those that could be.
-    fn sweeps(
-        share: &mut SynShare,
-        waiting: &mut usize,
-        attempts: f64,
-        capacity: usize,
-        count: usize,
-    ) -> f64 {
-        let mut used = 0;
-        for _ in 0..count {
-            let accepted = (attempts * share.get()) as usize;
-            let served = (*waiting + accepted).min(capacity);
-            *waiting = *waiting + accepted - served;
-            used += served;
-            share.change(Seen { accepted, served, waiting: *waiting }, MAY_WAIT);
+    impl SynShare {
+        /// So many attempts in each sweep, of which `capacity` can be served; how many were, of those that could be.
+        fn sweeps(&mut self, waiting: &mut usize, attempts: f64, capacity: usize, count: usize) -> f64 {
+            let mut used = 0;
+            for _ in 0..count {
+                let accepted = (attempts * self.share) as usize;
+                let served = (*waiting + accepted).min(capacity);
+                *waiting = *waiting + accepted - served;
+                used += served;
+                let seen = Seen { accepted, served, waiting: *waiting, is_long: true, is_held_back: false };
+                self.share = self.fitting(seen, MAY_WAIT);
+            }
+            used as f64 / (capacity * count) as f64
         }
-        used as f64 / (capacity * count) as f64
     }
 
     #[test]
     fn the_share_finds_what_can_be_served_and_stays_near_it() {
         for capacity in [30, 300, 5_000] {
             let (mut share, mut waiting) = (SynShare::new(), 0);
-            sweeps(&mut share, &mut waiting, capacity as f64, capacity, 10);
+            share.sweeps(&mut waiting, capacity as f64, capacity, 10);
             assert_eq!(share.get(), 1.0, "all pass where all can be served");
             for times in [1.3, 2.0, 10.0, 100.0, 2.0] {
-                sweeps(&mut share, &mut waiting, times * capacity as f64, capacity, 60);
-                let used = sweeps(&mut share, &mut waiting, times * capacity as f64, capacity, 100);
-                assert!(
-                    used > 0.97 && waiting <= MAY_WAIT.1,
-                    "{times} of {capacity}: {used}, {waiting} wait"
-                );
+                let attempts = times * capacity as f64;
+                let used = share.sweeps(&mut waiting, attempts, capacity, 20);
+                assert!(used > 0.6, "{times} times {capacity}: {used} in the first five seconds");
+                share.sweeps(&mut waiting, attempts, capacity, 100);
+                let used = share.sweeps(&mut waiting, attempts, capacity, 100);
+                let too_many = waiting > MAY_WAIT.0.max(2 * capacity);
+                assert!(used > 0.99 && !too_many, "{times} times {capacity}: {used}, {waiting} wait");
             }
-            sweeps(&mut share, &mut waiting, 1e6, 1, 100);
-            assert!(share.get() < 0.002, "{}", share.get());
             waiting = 0;
-            sweeps(&mut share, &mut waiting, 0.0, capacity, 18);
-            assert_eq!(share.get(), 1.0, "all pass again after four and a half seconds");
+            share.sweeps(&mut waiting, 0.0, capacity, 20);
+            assert_eq!(share.get(), 1.0, "all pass again after five seconds");
         }
     }
 
     #[test]
-    fn a_few_that_wait_cost_nobody_their_place() {
+    fn who_come_at_once_and_are_served_soon_cost_nobody_their_place() {
         let mut share = SynShare::new();
-        share.change(Seen { accepted: 60, served: 1, waiting: 59 }, MAY_WAIT);
-        assert_eq!(share.get(), 1.0, "the loop was busy for a moment");
-        share.change(Seen { accepted: 100, served: 1, waiting: 159 }, MAY_WAIT);
-        assert_eq!(share.get(), 0.25);
+        let crowd = Seen { accepted: 1_000, served: 1, waiting: 999, ..Seen::default() };
+        assert_eq!(share.fitting(crowd, MAY_WAIT), 1.0, "they have just come");
+        assert!(share.fitting(Seen { is_long: true, ..crowd }, MAY_WAIT) < 0.1);
+    }
+
+    #[test]
+    fn where_nobody_is_served_hardly_anybody_knocks_and_all_do_soon_after() {
+        let (mut share, mut waiting) = (SynShare::new(), 0);
+        share.sweeps(&mut waiting, 600.0, 300, 40);
+        let held_back = Seen { accepted: 10, served: 2, waiting: 300, is_long: true, is_held_back: true };
+        for _ in 0..20 {
+            share.share = share.fitting(held_back, (4, 2_048));
+        }
+        assert!(share.get() < 0.1, "{}", share.get());
+        waiting = 0;
+        let used = share.sweeps(&mut waiting, 600.0, 300, 8);
+        assert!(used > 0.4, "{used} in the two seconds after");
     }
 
     #[cfg(target_os = "linux")]

@@ -23,7 +23,7 @@ use super::acceptor::{Acceptor, BACKLOG};
 use super::connection::{self, Activity, Phase, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
-use super::lag::Ticks;
+use super::lag::{Ends, Ticks};
 use super::pipeline::{self, Serving};
 use super::{Application, Chassis};
 
@@ -216,8 +216,9 @@ fn begin<A: Application, F: Future<Output = ()>>(
     serve: impl FnOnce(Arc<EventLoop<A>>, Ticks) -> F + Send + 'static,
 ) -> io::Result<()> {
     let event_loop = Arc::new(EventLoop::new(index, chassis.clone()));
+    let ends = Ends::new()?;
     tasks.thread(format!("loop-{index}"), move || async move {
-        match Ticks::new(event_loop.lag.clone()) {
+        match Ticks::new(event_loop.lag.clone(), ends) {
             Ok(ticks) => serve(event_loop, ticks).await,
             Err(error) => tracing::error!(%error, "a loop cannot measure its lag"),
         }

@@ -47,6 +47,18 @@ impl Lag {
     }
 }
 
+/// Where a loop sends messages to itself. Made before any loop accepts: clients may take the last descriptors.
+pub(super) struct Ends(Sender, Sender);
+
+impl Ends {
+    pub(super) fn new() -> io::Result<Self> {
+        let (sender, receiver) = Sender::pair()?;
+        sender.set_nonblocking(true)?;
+        receiver.set_nonblocking(true)?;
+        Ok(Self(sender, receiver))
+    }
+}
+
 /// Tells a loop when to sweep, and measures its lag meanwhile.
 pub(super) struct Ticks {
     interval: Interval,
@@ -59,12 +71,9 @@ pub(super) struct Ticks {
 
 impl Ticks {
     /// On the runtime of the loop whose lag it is.
-    pub(super) fn new(lag: Arc<Lag>) -> io::Result<Self> {
+    pub(super) fn new(lag: Arc<Lag>, Ends(sender, receiver): Ends) -> io::Result<Self> {
         let mut interval = interval(Duration::from_millis(SWEEP_MS));
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (sender, receiver) = Sender::pair()?;
-        sender.set_nonblocking(true)?;
-        receiver.set_nonblocking(true)?;
         Ok(Self { interval, lag, sender, receiver: Receiver::from_std(receiver)?, sent: None })
     }
 
@@ -98,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_comes_back_tells_the_lag_and_so_does_one_that_does_not() {
         let lag: Arc<Lag> = Arc::default();
-        let mut ticks = Ticks::new(lag.clone()).unwrap();
+        let mut ticks = Ticks::new(lag.clone(), Ends::new().unwrap()).unwrap();
         ticks.next().await;
         assert!(ticks.sent.is_some() && !lag.is_long());
         lag.note(LAG_MAX);

@@ -198,7 +198,8 @@ fn polls(criterion: &mut Criterion) {
     criterion.bench_function("window, cursor poll with one new message", |bench| {
         bench.iter(|| after(&window, black_box(user), newest - 1, tells));
     });
-    let cursor = Cursor { at: hyperdesk::clock::Timestamp::from_micros(7), seq: newest, user };
+    let position = Position { at: hyperdesk::clock::Timestamp::from_micros(7), seq: newest };
+    let cursor = Cursor::new(position, user);
     criterion.bench_function("cursor, written", |bench| bench.iter(|| black_box(cursor).text()));
     let text = cursor.text();
     criterion.bench_function("cursor, read", |bench| bench.iter(|| Cursor::parse(black_box(text))));

@@ -27,14 +27,26 @@ pub struct Cursor {
     pub seq: u64,
     /// Its time: [`Position::at`].
     pub at: Timestamp,
-    /// To whom.
+    /// To whom: at most what a signed BIGINT holds.
     pub user: u64,
+    /// Whether something that they asked for was left out, because they were not entitled to it. If they are by now, what was
+    /// delivered is not all, and they need the full state.
+    pub is_partial: bool,
 }
+
+/// Marks a partial one, in the text beside the user.
+const PARTIAL: u64 = 1 << 63;
 
 impl Cursor {
     /// At `position`.
     pub const fn new(Position { seq, at }: Position, user: u64) -> Self {
-        Self { seq, at, user }
+        Self { seq, at, user, is_partial: false }
+    }
+
+    /// The same, partial if `is_partial` or if it was.
+    #[must_use]
+    pub const fn partial_if(self, is_partial: bool) -> Self {
+        Self { is_partial: self.is_partial || is_partial, ..self }
     }
 
     /// The place that it names.
@@ -46,9 +58,13 @@ impl Cursor {
         self.at.micros().cast_unsigned()
     }
 
+    const fn user_bits(self) -> u64 {
+        self.user | if self.is_partial { PARTIAL } else { 0 }
+    }
+
     /// The text, ASCII that needs no escaping in a URL or a header.
     pub fn text(self) -> [u8; TEXT_BYTES] {
-        let Self { seq, user, .. } = self;
+        let (seq, user) = (self.seq, self.user_bits());
         let (at, check) = (self.at_bits(), u64::from(self.check()));
         // 48 bits are 8 digits. Of the last 8 the first 6 count: they are the check's 32 bits and zeros.
         let pieces = [at >> 16, at << 32 | seq >> 32, seq << 16 | user >> 48, user, check << 16];
@@ -73,10 +89,12 @@ impl Cursor {
         let (one, two, three, rest) = (eight(0), eight(8), eight(16), eight(24));
         // As if two digits of zeros followed: the check's bits are the first 32 of 48.
         let check = four(32, 4) << 24 | four(36, 2);
+        let user = three << 48 | rest;
         let cursor = Self {
             at: Timestamp::from_micros((one << 16 | two >> 32).cast_signed()),
             seq: two << 32 | three >> 16,
-            user: three << 48 | rest,
+            user: user & !PARTIAL,
+            is_partial: user & PARTIAL != 0,
         };
         // Equal in its last bits as well, which hold nothing.
         let is_good = all < NO_DIGIT && u64::from(cursor.check()) << 16 == check;
@@ -86,7 +104,7 @@ impl Cursor {
     /// 32 bits that depend on all the others (the finisher of splitmix64).
     fn check(self) -> u32 {
         let mut mixed = 0x9e37_79b9_7f4a_7c15_u64;
-        for part in [self.at_bits(), self.seq, self.user] {
+        for part in [self.at_bits(), self.seq, self.user_bits()] {
             mixed = (mixed ^ part).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed ^= mixed >> 29;
         }
@@ -136,11 +154,14 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         for seq in [0, 1, 38, u64::MAX] {
-            for user in [1, u64::MAX] {
-                let cursor = Cursor { at: Timestamp::from_micros(0x1234_5678_9abc_def0), seq, user };
-                let text = cursor.text();
-                assert!(text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
-                assert_eq!(Cursor::parse(text), Some(cursor));
+            for user in [1, i64::MAX.cast_unsigned()] {
+                for is_partial in [false, true] {
+                    let at = Timestamp::from_micros(0x1234_5678_9abc_def0);
+                    let cursor = Cursor::new(Position { seq, at }, user).partial_if(is_partial);
+                    let text = cursor.text();
+                    assert!(text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
+                    assert_eq!(Cursor::parse(text), Some(cursor));
+                }
             }
         }
     }
@@ -149,7 +170,7 @@ mod tests {
     fn the_text_is_base64() {
         for part in [0, 1, u64::MAX, 0x0010_8310_5187_2092, 0xf3df_bebd_bafb_f7ef] {
             let at = Timestamp::from_micros(part.cast_signed());
-            let cursor = Cursor { at, seq: part.rotate_left(24), user: part.swap_bytes() };
+            let cursor = Cursor::new(Position { at, seq: part.rotate_left(24) }, part.swap_bytes());
             let parts = [part, cursor.seq, cursor.user].map(u64::to_be_bytes);
             let raw = [parts.as_flattened(), &cursor.check().to_be_bytes()].concat();
             assert_eq!(cursor.text(), URL_SAFE_NO_PAD.encode(raw).as_bytes());
@@ -159,13 +180,14 @@ mod tests {
     #[test]
     fn the_text_of_another_version_is_read() {
         // Clients hold cursors while instances are replaced, so the text never changes, its check included.
-        let cursor = Cursor { seq: 38, at: Timestamp::from_micros(1_768_473_000_123_456), user: 7 };
+        let at = Timestamp::from_micros(1_768_473_000_123_456);
+        let cursor = Cursor::new(Position { seq: 38, at }, 7);
         assert_eq!(cursor.text(), *b"AAZIarT3nEAAAAAAAAAAJgAAAAAAAAAHqKpvYw");
     }
 
     #[test]
     fn other_texts_are_refused() {
-        let good = Cursor { at: Timestamp::from_micros(7), seq: 8, user: 9 }.text();
+        let good = Cursor::new(Position { at: Timestamp::from_micros(7), seq: 8 }, 9).text();
         for text in ["", "0", "-1", "9223372036854775808", "letters", "👍", &"A".repeat(38), &"A".repeat(40)]
         {
             assert_eq!(Cursor::parse(text), None, "{text}");

@@ -53,6 +53,8 @@ pub type WindowOf<D> = Window<<D as Domain>::Payload, <D as Domain>::Projection>
 pub trait Ask: Copy + Send + 'static {
     /// The topic that it follows.
     fn topic(self) -> Option<usize>;
+    /// Whether its user is not entitled to all of it.
+    fn is_denied(self) -> bool;
     /// Whether it is to be told of minor news alone. Whoever is held is told of them now and then only.
     fn minor(self) -> bool;
     #[must_use]

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use crate::clock::Timestamp;
 
 use super::cursor::{Cursor, TEXT_BYTES};
-use super::domain::{After, CursorAsk, Domain, Unwritten};
+use super::domain::{After, Ask as _, CursorAsk, Domain, Unwritten};
 use super::item::{Payload, PollClass as _};
 use super::shard::Shard;
 use super::window::{Since, SinceTime};
@@ -79,7 +79,7 @@ pub enum CursorPoll {
     Unchanged(Cursor),
     /// This JSON object.
     Changed(Bytes, Cursor),
-    /// 410: too old, from the future, of another user or of another history.
+    /// 410: too old, from the future, of another user or of another history, or partial where all is told by now.
     Reset,
 }
 
@@ -284,8 +284,8 @@ impl<D: Domain> Feed<D> {
         ask: CursorAsk<D::Ask>,
         (received_at, now): (Instant, Instant),
     ) -> Option<CursorPoll> {
-        let CursorAsk { cursor, .. } = ask;
-        if cursor.user != user {
+        let CursorAsk { cursor, ask: asked } = ask;
+        if cursor.user != user || (cursor.is_partial && asked.topic().is_some()) {
             return Some(CursorPoll::Reset);
         }
         let window = shard.window.as_ref()?;
@@ -318,12 +318,14 @@ impl<D: Domain> Feed<D> {
         if !window.holds(cursor.position()) {
             return Some(CursorPoll::Reset);
         }
+        let at =
+            |position| Cursor::new(position, cursor.user).partial_if(cursor.is_partial || ask.is_denied());
         Some(match D::after(window, cursor.user, cursor.seq, ask) {
-            After::Unchanged(position) => CursorPoll::Unchanged(Cursor::new(position, cursor.user)),
+            After::Unchanged(position) => CursorPoll::Unchanged(at(position)),
             After::TooOld => CursorPoll::Reset,
             After::HeldBack => CursorPoll::Unchanged(cursor),
             After::News(news, position) => {
-                let cursor = Cursor::new(position, cursor.user);
+                let cursor = at(position);
                 CursorPoll::Changed(self.write(shard, cursor, ask, Some(news))?, cursor)
             }
         })

@@ -92,6 +92,10 @@ impl Ask for Anything {
         None
     }
 
+    fn is_denied(self) -> bool {
+        false
+    }
+
     fn minor(self) -> bool {
         true
     }

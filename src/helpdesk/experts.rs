@@ -19,9 +19,12 @@ const NO_PROFILE: Error = Error::forbidden("Expert profile required");
 const NOT_ASSIGNED: Error = Error::forbidden("You are not assigned to this conversation");
 const ALREADY_ASSIGNED: Error = Error::unprocessable("Conversation is already assigned to an expert");
 
-async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> {
+async fn require_profile(desk: &Helpdesk, db: &mut Connection, caller: u64) -> Result<(), Error> {
     match store::profile_by_user(db, caller).await? {
-        Some(_) => Ok(()),
+        Some(_) => {
+            desk.profiles.note(caller, true);
+            Ok(())
+        }
         None => Err(refusal(db, caller, NO_PROFILE).await),
     }
 }
@@ -31,7 +34,7 @@ async fn require_profile(db: &mut Connection, caller: u64) -> Result<(), Error> 
 /// say: to count them would cost all of them each time.
 pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Result<Response, Error> {
     let mut db = desk.db.heavy().await?;
-    require_profile(&mut db, caller).await?;
+    require_profile(&desk, &mut db, caller).await?;
     let (waiting, assigned) = store::queue_list(&mut db, caller).await?;
     drop(db);
     let mut total = waiting.len() as u64;
@@ -50,7 +53,7 @@ pub async fn queue(desk: Arc<Helpdesk>, event_loop: usize, caller: u64) -> Resul
 /// Takes a waiting conversation. The row's lock decides between two; the second finds it taken.
 pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
     let event = transaction!(desk.db, db => {
-        require_profile(db, caller).await?;
+        require_profile(&desk, db, caller).await?;
         if !store::conversation_claim(db, conversation, caller).await? {
             let standing = store::conversation_standing(db, conversation).await?;
             return Err(standing.map_or(NOT_FOUND, |_| ALREADY_ASSIGNED));
@@ -64,7 +67,7 @@ pub async fn claim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Resul
 /// Puts a conversation back into the queue, at its old place.
 pub async fn unclaim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
     let event = transaction!(desk.db, db => {
-        require_profile(db, caller).await?;
+        require_profile(&desk, db, caller).await?;
         if !store::conversation_unclaim(db, conversation, caller).await? {
             let standing = store::conversation_standing(db, conversation).await?;
             return Err(standing.map_or(NOT_FOUND, |_| NOT_ASSIGNED));
@@ -78,7 +81,7 @@ pub async fn unclaim(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Res
 /// Ends a conversation. A repeat by the same expert finds it done and changes nothing.
 pub async fn resolve(desk: Arc<Helpdesk>, caller: u64, conversation: u64) -> Result<Response, Error> {
     let event = transaction!(desk.db, db => {
-        require_profile(db, caller).await?;
+        require_profile(&desk, db, caller).await?;
         if !store::conversation_resolve(db, conversation, caller).await? {
             return match store::conversation_standing(db, conversation).await? {
                 None => Err(NOT_FOUND),

@@ -2,7 +2,8 @@
 //!
 //! Everybody who registers has a profile; only people who were brought in from elsewhere may have none. So a poll that has
 //! nothing to tell asks nothing. Where there is something of the queue to tell, it is looked up whether this is an expert:
-//! once, as who is one stays one. Who is none may become one on any instance, and is looked up again after a minute.
+//! once, as who is one stays one. Who is none may become one on any instance, and is looked up again after a minute. What is
+//! left out until then is not lost: the cursors that they get are partial, and refused (410) once it is known that they are one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,6 +12,7 @@ use crate::chassis::request::QUERY_VALUE_BYTES;
 use crate::chassis::response::Body;
 use crate::chassis::{Answer, Error, Request, Response};
 use crate::feed::Cursor;
+use crate::feed::domain::Ask as _;
 use crate::feed::poll::CursorPoll;
 
 use super::changes::CursorAsk;
@@ -97,6 +98,10 @@ impl Listener {
         }
         let until = Instant::now() + HEARTBEAT;
         let Poller { desk, caller, event_loop } = &self.poller;
+        if self.ask.ask.is_denied() && matches!(profiles::look_apart(desk, caller.user_id).await, Ok(true)) {
+            self.is_over = true;
+            return Some(RESET_TEXT);
+        }
         let found = desk.feed.held_poll(*event_loop, caller.user_id, self.ask, until).await;
         self.ask = self.ask.patient();
         if !matches!(self.poller.is_over().await, Ok(false)) {

@@ -147,7 +147,7 @@ impl Poller {
         // From before the queue is read.
         let cursor = self.desk.feed.cursor(self.event_loop, self.caller.user_id)?;
         if !profiles::look_apart(&self.desk, self.caller.user_id).await? {
-            return Ok(self.json(NOTHING, cursor));
+            return Ok(self.json(NOTHING, cursor.partial_if(true)));
         }
         match since {
             Some(since) => self.since_later(None, since, Class::Queue).await,
@@ -230,6 +230,7 @@ impl Poller {
             feed.want_queue(event_loop, user)?;
         }
         let cursor = feed.cursor_after_own_writes(event_loop, user).await?;
+        let cursor = cursor.partial_if(shown.queue && !tells_queue);
         let (own, mut posted) = read_own(&self.desk, user, shown).await?;
         let waiting = if tells_queue { feed.queue(event_loop, user).await?.waiting } else { NOTHING };
         // All of it is one answer. The newest message fits beside the longest lists of the others.
@@ -307,7 +308,9 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
             poller.hold(ask, until).await
         }));
     }
-    let ask = CursorAsk { cursor, ask: shown.into() };
+    // Not looked up for a poll that has nothing to tell: nothing of the queue is new to it then, either.
+    let is_known_stranger = cursor.is_partial && desk.profiles.known(user) == Some(false);
+    let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(!is_known_stranger);
     Ok(match desk.feed.poll(event_loop, user, ask, request.received_at) {
         Ok(unchanged) => {
             mark(request.reused(), unchanged.cursor);

@@ -58,6 +58,10 @@ impl domain::Ask for Tells {
         self.queue.then_some(QUEUE)
     }
 
+    fn is_denied(self) -> bool {
+        self.shown.queue && !self.queue
+    }
+
     fn minor(self) -> bool {
         self.places
     }

@@ -8,7 +8,7 @@ use hyperdesk::board::model::{file_name as stored_name, is_picture_name, picture
 use hyperdesk::bookstore::model::{Money, NewBook, PRICE_MAX, Search};
 use hyperdesk::chassis::route;
 use hyperdesk::clock::Timestamp;
-use hyperdesk::feed::Cursor;
+use hyperdesk::feed::{Cursor, Position};
 use jiff::civil::DateTime;
 
 use super::request;
@@ -21,7 +21,9 @@ pub fn cursor(input: &[u8]) {
     let mut numbers =
         input.chunks_exact(8).map(|bytes| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)));
     let mut next = || numbers.next().unwrap_or_default();
-    let cursor = Cursor { seq: next(), at: Timestamp::from_micros(next().cast_signed()), user: next() };
+    let position = Position { seq: next(), at: Timestamp::from_micros(next().cast_signed()) };
+    let user = next();
+    let cursor = Cursor::new(position, user >> 1).partial_if(user & 1 == 1);
     let text = cursor.text();
     assert_eq!(Cursor::parse(text), Some(cursor));
     assert_eq!(URL_SAFE_NO_PAD.decode(text).map(|raw| raw.len()), Ok(28));

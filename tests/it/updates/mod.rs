@@ -8,6 +8,7 @@ mod cut;
 mod holes;
 mod idle;
 mod lists;
+mod newcomers;
 mod parts;
 mod positions;
 mod restored;

@@ -55,24 +55,27 @@ impl Background {
         Ok(Self { runtime: Handle::current(), permits: Arc::new(Semaphore::new(DETACHED_MAX)), large })
     }
 
-    /// Does `work`, also where the caller does not wait for its end.
+    /// Begins `work`, which is done also where the caller does not wait for its end. What is returned holds a handle only: polls
+    /// that are held keep no room for work that they may need.
     ///
     /// # Errors
     /// Those of the work, and that it did not begin, took too long, panicked, or was cut off by the end of the process.
-    pub async fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            return Err(Error::busy("the queue of requests under way"));
-        };
-        let task = self.runtime.spawn(async move {
-            let _permit = permit;
-            timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
+    ) -> impl Future<Output = Result<T, Error>> + Send {
+        let task = self.permits.clone().try_acquire_owned().map(|permit| {
+            self.runtime.spawn(async move {
+                let _permit = permit;
+                timeout(Duration::from_millis(DETACHED_MS_MAX), work).await
+            })
         });
-        match task.await? {
-            Ok(result) => result,
-            Err(_) => Err(Error::Unavailable("the work took too long".to_owned())),
+        async move {
+            let Ok(task) = task else { return Err(Error::busy("the queue of requests under way")) };
+            match task.await? {
+                Ok(result) => result,
+                Err(_) => Err(Error::Unavailable("the work took too long".to_owned())),
+            }
         }
     }
 
@@ -80,10 +83,10 @@ impl Background {
     ///
     /// # Errors
     /// The same, and that its turn did not come.
-    pub async fn run_large(
+    pub fn run_large(
         &self,
         work: impl Future<Output = Result<Response, Error>> + Send + 'static,
-    ) -> Result<Response, Error> {
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         let large = self.large.clone();
         self.run(async move {
             let limit = Duration::from_millis(LARGE_WAIT_MS_MAX);
@@ -94,11 +97,31 @@ impl Background {
             response.extensions_mut().insert(Making { _permit: Arc::new(permit) });
             Ok(response)
         })
-        .await
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.permits.available_permits() == DETACHED_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_work_keeps_a_handle_and_no_room_for_it() {
+        let background = Background::new(&Registry::new()).unwrap();
+        let work = async {
+            let room = [7_u8; 4_096];
+            tokio::task::yield_now().await;
+            Ok(room.iter().map(|&byte| u64::from(byte)).sum::<u64>())
+        };
+        assert!(size_of_val(&work) > 4_096);
+        let waiting = background.run(work);
+        assert!(size_of_val(&waiting) <= 128, "{} bytes", size_of_val(&waiting));
+        assert!(!background.is_idle(), "it has begun");
+        assert_eq!(waiting.await.unwrap(), 7 * 4_096);
+        assert!(background.is_idle());
     }
 }

@@ -36,7 +36,8 @@ impl<D: Domain> Feed<D> {
             // At the end they are told as well: nobody is woken by that.
             let minor = is_over || Instant::now() >= minor_at;
             let ask = CursorAsk { cursor, ask: asked.with_minor(minor) };
-            let answer = self.cursor_later(event_loop, user, ask).await?;
+            // In a box that is gone while the client waits: without it each one that is held keeps room for its look.
+            let answer = Box::pin(self.cursor_later(event_loop, user, ask)).await?;
             if minor {
                 minor_at = Instant::now() + MINOR_EVERY;
             }
@@ -143,6 +144,14 @@ mod tests {
         assert!(matches!(poll(7, 1_001).await, CursorPoll::Unchanged(same) if same.seq == 7), "ahead");
         assert!(matches!(poll(7, 999).await, CursorPoll::Reset), "lost");
         assert!(matches!(poll(5, 999).await, CursorPoll::Reset), "lost");
+    }
+
+    /// By the thousand they are most of what an instance has in memory.
+    #[tokio::test]
+    async fn a_client_that_waits_keeps_no_room_for_its_looks() {
+        let feed = feed();
+        let held = feed.held_poll(0, 7, all(Cursor::new(Position::default(), 7)), Instant::now());
+        assert!(size_of_val(&held) <= 512, "{} bytes", size_of_val(&held));
     }
 
     /// Each look has to wait for the tail, and each time the tail comes it has woken the waiter as well: so it has at

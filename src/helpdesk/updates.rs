@@ -173,7 +173,8 @@ impl Poller {
     }
 
     /// Answers when there is news, or at `until`.
-    async fn hold(self, ask: CursorAsk, until: Instant) -> Result<Response, Error> {
+    async fn hold(self, cursor: Cursor, shown: Shown, until: Instant) -> Result<Response, Error> {
+        let ask = self.ask(cursor, shown).await?.patient();
         let _present = self.desk.holds(self.event_loop, self.caller.user_id);
         let found = self.desk.feed.held_poll(self.event_loop, self.caller.user_id, ask, until).await;
         let is_over = self.is_over().await;
@@ -302,11 +303,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     let cursor = Cursor::parse(cursor).ok_or(BAD_CURSOR)?;
     if wait > 0 {
         let until = Instant::now() + Duration::from_secs(wait);
-        let poller = poller();
-        return Ok(Answer::held(async move {
-            let ask = poller.ask(cursor, shown).await?.patient();
-            poller.hold(ask, until).await
-        }));
+        return Ok(Answer::held(poller().hold(cursor, shown, until)));
     }
     // Not looked up for a poll that has nothing to tell: nothing of the queue is new to it then, either.
     let is_known_stranger = cursor.is_partial && desk.profiles.known(user) == Some(false);

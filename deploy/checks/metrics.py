@@ -15,7 +15,7 @@ DEPLOY = Path(__file__).parent.parent
 MADE_BY_PROMETHEUS = {"up"}
 WORDS = set(
     "abs absent and bool by changes count group_left histogram_quantile humanize ignoring increase le max min offset on "
-    "or rate sum time topk unless vector without avg quantile group_right clamp_max clamp_min".split()
+    "or rate sum time topk unless vector without avg avg_over_time quantile group_right clamp_max clamp_min".split()
 )
 # All settings of labels, ranges and groupings, which hold no metric.
 NOT_METRICS = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)")

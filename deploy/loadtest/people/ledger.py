@@ -6,7 +6,8 @@ answer to a POST until somebody's poll, held poll or stream showed the message. 
 - missed: an answer to a question that was asked `--fresh-seconds` after the POST was answered does not have the
   message, and neither had one before;
 - told twice: one position in the feed told the same message twice, or one POST is there under two ids; but a poll
-  may tell again what was numbered together with another message that it told, less than `TOGETHER_SECONDS` apart;
+  may tell again what was numbered together with another message that it told, less than `TOGETHER_SECONDS` apart,
+  and what came late: after a message with a later time, which is what the reader echoes;
 - another text: the message is there and says something else;
 - somebody else's: a message of a conversation that the reader takes no part in.
 
@@ -98,6 +99,8 @@ class Follower:
         self._open: dict[str, Posted] = {}
         self._told: dict[str, tuple[str, float]] = {}
         self._stamps: dict[str, float] = {}
+        # Told after a message with a later time: the time that this reader echoes does not say that they have it.
+        self._late: set[str] = set()
         self._texts: dict[str, str] = {}
 
     def follow(self, talk: Talk, since: float) -> None:
@@ -121,13 +124,16 @@ class Follower:
         if message["conversationId"] not in self._talks:
             self._fail(f"somebody else's: a message of conversation {message['conversationId']}")
         if key in self._told:
-            if not self.may_repeat and not self._is_near_another(key):
+            if not self.may_repeat and key not in self._late and not self._is_near_another(key):
                 self._fail("told twice: the same message")
             return
         if content.startswith(LEDGER.mark) and self._texts.setdefault(content, key) != key:
             self._fail("told twice: one POST, two messages")
         self._told[key] = (content, arrived)
-        self._stamps[key] = datetime.fromisoformat(message["timestamp"].replace("Z", "+00:00")).timestamp()
+        stamp = datetime.fromisoformat(message["timestamp"].replace("Z", "+00:00")).timestamp()
+        if stamp < max(self._stamps.values(), default=stamp):
+            self._late.add(key)
+        self._stamps[key] = stamp
 
     def _is_near_another(self, key: str) -> bool:
         """Whether another message that was told has nearly the same time, so that a poll may tell both again."""

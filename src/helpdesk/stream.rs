@@ -45,8 +45,7 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {
             let (state, cursor) = poller.read_state(shown).await?;
-            let is_expert = shown.queue && profiles::look(&poller.desk, user).await?;
-            let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert);
+            let ask = poller.ask(cursor, shown).await?;
             Ok(events(poller, ask, Some(event(&state, cursor))))
         }));
     };

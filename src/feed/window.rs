@@ -180,10 +180,10 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         self.times.push_back(item.at);
         for recipient in item.recipients() {
             let inbox = self.inboxes.entry(recipient).or_insert_with(|| Inbox::new(self.floor));
-            let alone = inbox.push(item);
+            inbox.push(item);
             for &class in P::Class::ALL {
                 if let Some(stamp) = stamp_of(item, class, recipient) {
-                    inbox.newest[class.index()].note(item, stamp, alone);
+                    inbox.newest[class.index()].note(item, stamp);
                 }
             }
         }
@@ -192,11 +192,11 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         }
         if let Some(topic) = item.topic() {
             let inbox = &mut self.topics[topic];
-            let alone = inbox.push(item);
+            inbox.push(item);
             if item.is_told() {
                 let stamp = item.topic_stamp().unwrap_or(item.at);
                 for class in P::Class::ALL.iter().filter(|class| class.topic() == Some(topic)) {
-                    inbox.newest[class.index()].note(item, stamp, alone);
+                    inbox.newest[class.index()].note(item, stamp);
                 }
             }
         }
@@ -212,7 +212,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         }
         inbox.seq = item.seq;
         for class in P::Class::ALL.iter().filter(|class| class.topic().is_some()) {
-            inbox.newest[class.index()].note(item, item.at, true);
+            inbox.newest[class.index()].note(item, item.at);
         }
     }
 

@@ -125,7 +125,12 @@ class Follower:
             self._fail(f"somebody else's: a message of conversation {message['conversationId']}")
         if key in self._told:
             if not self.may_repeat and key not in self._late and not self._is_near_another(key):
-                self._fail("told twice: the same message")
+                after, newest = arrived - self._told[key][1], max(self._stamps.values())
+                # Whole seconds and no id: locust keeps a line for each text.
+                self._fail(
+                    f"told twice: the same message, {after:.0f} s after the first time, "
+                    f"{newest - self._stamps[key]:.0f} s older than the newest"
+                )
             return
         if content.startswith(LEDGER.mark) and self._texts.setdefault(content, key) != key:
             self._fail("told twice: one POST, two messages")
@@ -159,7 +164,6 @@ class Follower:
             elif asked_at > posted.answered_at + fresh:
                 del self._open[posted.id]
                 late = asked_at - posted.answered_at
-                # Whole seconds and no id: locust keeps a line for each text.
                 self._fail(f"missed: asked {late:.0f} s after the POST was answered")
 
     def is_behind(self) -> bool:

@@ -19,6 +19,8 @@ const ECHO_LAG_MICROS: i64 = 2_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Newest {
     pub(super) seq: u64,
+    /// Its item's group.
+    group: u64,
     /// The latest time of its class, shown or its own: a later `since` is no echo.
     pub(super) latest: Timestamp,
     /// The latest time that its class showed.
@@ -33,12 +35,12 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// `alone` tells that nothing before it was numbered from the same snapshot.
-    pub(super) fn note<P>(&mut self, item: &Item<P>, stamp: Timestamp, alone: bool) {
-        let settled = alone && stamp > self.shown;
+    /// Of what was numbered from one snapshot a client may lack an earlier one.
+    pub(super) fn note<P>(&mut self, item: &Item<P>, stamp: Timestamp) {
+        let settled = item.group != self.group && stamp > self.shown;
         let (latest, shown) = (self.latest.max(item.at).max(stamp), self.shown.max(stamp));
         let overtaken = if stamp < self.shown { self.shown } else { self.overtaken };
-        *self = Self { seq: item.seq, latest, shown, stamp, settled, overtaken };
+        *self = Self { seq: item.seq, group: item.group, latest, shown, stamp, settled, overtaken };
     }
 
     /// That of both, where they are shown as one.
@@ -127,12 +129,10 @@ impl<P: Payload> Inbox<P> {
         Self { items: VecDeque::new(), evicted: floor, newest, seq: floor.seq, verified }
     }
 
-    /// Takes in an item; whether nothing before it here was numbered from the same snapshot.
-    pub(super) fn push(&mut self, item: &Arc<Item<P>>) -> bool {
-        let alone = self.items.back().is_none_or(|before| before.group != item.group);
+    /// Takes in an item.
+    pub(super) fn push(&mut self, item: &Arc<Item<P>>) {
         self.items.push_back(item.clone());
         self.seq = item.seq;
-        alone
     }
 
     /// Lets the oldest item go, if it is the one at `position`.

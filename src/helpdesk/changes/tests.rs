@@ -452,6 +452,23 @@ fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() 
 }
 
 #[test]
+fn the_echo_of_what_was_numbered_together_with_a_read_mark_stands_for_all_even_once_both_are_evicted() {
+    for (kind, expected) in [(Kind::Read, Since::Unchanged), (Kind::Message, Since::Unknown)] {
+        let mut window = Window::new(Position::default(), RETENTION, Places::default());
+        window.retention.events_max = 1;
+        let [mut first, mut second, mut other] =
+            [1, 2, 3].map(|seq| posted(seq, 1_000_000 * seq as i64, 1_000_000 * seq as i64 - 10, 1));
+        Arc::get_mut(&mut first).unwrap().payload.kind = kind;
+        Arc::get_mut(&mut second).unwrap().group = first.group;
+        Arc::get_mut(&mut other).unwrap().payload.initiator_id = 2;
+        window.apply(&[first, second]);
+        window.apply(&[other]);
+        let since = window.since(1, Class::Messages, Timestamp::from_micros(1_999_990));
+        assert_eq!(since, expected, "{kind:?}: only a message may be lacking");
+    }
+}
+
+#[test]
 fn an_answer_is_bounded_in_bytes_and_the_next_one_goes_on() {
     let mut window = Window::new(Position::default(), RETENTION, Places::default());
     for seq in 1..=60 {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::tasks::Tasks;
 
-use super::acceptor::{Acceptor, BACKLOG_MAX};
+use super::acceptor::{Acceptor, QUEUE_MAX};
 use super::connection::{self, Activity, Phase, Watched};
 use super::drain::Stage;
 use super::event_loop::{EventLoop, HEAD_BYTES_MAX};
@@ -150,7 +150,7 @@ impl<A: Application> ConnectionPermit<A> {
     fn find(chassis: &Arc<Chassis<A>>) -> Option<Self> {
         let taken = |index: usize| chassis.open_per_loop[index].load(Relaxed);
         let loops = 0..chassis.open_per_loop.len();
-        if loops.clone().map(taken).sum::<usize>() >= chassis.connections_max {
+        if chassis.room() == 0 {
             return None;
         }
         let index = loops.min_by_key(|&index| taken(index))?;
@@ -233,37 +233,27 @@ async fn serve_accepted<A: Application>(
     others: &[Handover<A>],
 ) {
     let chassis = event_loop.chassis.clone();
-    let mut acceptor = Acceptor::new(listener, event_loop.lag.clone());
+    let mut acceptor = Acceptor::new(listener, event_loop.lag.clone(), chassis.accepting.clone());
     loop {
         tokio::select! {
             biased;
             () = ticks.next() => {
                 event_loop.sweep();
-                acceptor.fit_backlog();
+                acceptor.adjust();
             }
             () = chassis.drain.reached(Stage::Closing) => break,
-            accepted = acceptor.accept() => match accepted {
+            accepted = acceptor.accept(chassis.room()) => match accepted {
                 Ok((stream, peer)) => place(event_loop, others, stream, peer),
                 Err(error) => refused(&chassis, &error).await,
             },
         }
     }
-    close(event_loop, others, acceptor.into_listener());
+    for (stream, peer) in acceptor.end() {
+        place(event_loop, others, stream, peer);
+    }
     loop {
         ticks.next().await;
         event_loop.sweep();
-    }
-}
-
-/// Accepts what is still in the kernel's queue, then closes the listener, which would have reset it. Asks the kernel
-/// itself, because the runtime knows only of connections that came before it last polled.
-fn close<A: Application>(event_loop: &Arc<EventLoop<A>>, others: &[Handover<A>], listener: TcpListener) {
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            place(event_loop, others, stream, peer);
-        }
     }
 }
 
@@ -354,6 +344,6 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG_MAX as i32)?;
+    socket.listen(QUEUE_MAX as i32)?;
     Ok(socket.into())
 }

@@ -3,7 +3,7 @@
 //! - [`route`]: what a service says of its URLs. [`request`], [`response`], [`Error`]: what handlers get and give.
 //! - [`text`]: what can be seen of what somebody wrote.
 //! - `pipeline`: one request from head to answer. Read this first.
-//! - `accept`: connections; `acceptor`: how the kernel hands them over; `event_loop`: what one loop has;
+//! - `accept`: connections; `acceptor`, `syn`: how the kernel hands them over, and how many; `event_loop`: what one loop has;
 //!   `lag`: when it is asked for more than it can do; `connection`: limits. `head`, `body`, `identity`, `cors`: steps.
 //! - `unparsed`: the text of answers to what hyper hands to nobody.
 //! - [`Background`]: work that waits for the database, apart from the event loops.
@@ -36,6 +36,7 @@ pub mod request;
 pub mod response;
 pub mod route;
 mod scratch;
+mod syn;
 pub mod text;
 mod unparsed;
 
@@ -132,6 +133,7 @@ pub struct Chassis<A: Application> {
     connections_refused: IntCounter,
     connections_abandoned: IntCounter,
     lagging_sweeps: IntCounter,
+    accepting: acceptor::Metrics,
     accept_errors: IntCounter,
     log_budget: pipeline::LogBudget,
 }
@@ -181,6 +183,7 @@ impl<A: Application> Chassis<A> {
                 "http_lagging_sweeps_total",
                 "Sweeps, four a second for each event loop, at which the loop lagged for a second or more.",
             )?,
+            accepting: acceptor::Metrics::new(registry)?,
             accept_errors: counter("http_accept_errors_total", "Connections that could not be accepted.")?,
             log_budget: pipeline::LogBudget::new(),
         })
@@ -196,6 +199,11 @@ impl<A: Application> Chassis<A> {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.open_per_loop.iter().map(|open| open.load(Relaxed)).sum()
+    }
+
+    /// How many more there may be.
+    fn room(&self) -> usize {
+        self.connections_max.saturating_sub(self.connections())
     }
 
     /// Whether nothing is left that stopping would cut off: no connection, and no work whose client has left.

@@ -56,6 +56,8 @@ async fn promtool_accepts_the_page() {
         "http_connections",
         "http_connections_refused_total",
         "http_accept_errors_total",
+        "http_connections_waiting",
+        "http_syn_passing_ratio",
         "build_info",
         "config_limit",
         "process_resident_memory_bytes",

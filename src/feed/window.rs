@@ -40,6 +40,7 @@ pub const RECIPIENTS_MAX: usize = 65_536;
 pub const TIMES_MAX: usize = 262_144;
 /// A `since` poll looks this far back before its time: as old as its answer may be.
 pub const REACH_MICROS: i64 = FRESH_MS_MAX.cast_signed() * 1_000;
+
 /// An answer to a `since` poll.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Since {

@@ -199,7 +199,7 @@ impl Poller {
     /// What to ask the feed for, by what the client shows: the queue only for an expert.
     pub(super) async fn ask(&self, cursor: Cursor, shown: Shown) -> Result<CursorAsk, Error> {
         let is_expert = shown.queue && profiles::look_apart(&self.desk, self.caller.user_id).await?;
-        Ok(CursorAsk { cursor, ask: shown.into() }.with_queue(is_expert))
+        Ok(CursorAsk { cursor, ask: shown.told(is_expert) })
     }
 
     /// The answer to a cursor poll.
@@ -307,7 +307,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     }
     // Not looked up for a poll that has nothing to tell: nothing of the queue is new to it then, either.
     let is_known_stranger = cursor.is_partial && desk.profiles.known(user) == Some(false);
-    let ask = CursorAsk { cursor, ask: shown.into() }.with_queue(!is_known_stranger);
+    let ask = CursorAsk { cursor, ask: shown.told(!is_known_stranger) };
     Ok(match desk.feed.poll(event_loop, user, ask, request.received_at) {
         Ok(unchanged) => {
             mark(request.reused(), unchanged.cursor);

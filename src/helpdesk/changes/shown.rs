@@ -34,6 +34,11 @@ impl Shown {
         }
         Some(shown)
     }
+
+    /// What an answer may hold of them, where its user may be told of the queue or may not.
+    pub fn told(self, may_see_queue: bool) -> Tells {
+        Tells { shown: self, queue: self.queue && may_see_queue, places: true }
+    }
 }
 
 /// What an answer to a cursor may hold.
@@ -45,12 +50,6 @@ pub struct Tells {
     pub queue: bool,
     /// Whether a change of place alone is told.
     pub places: bool,
-}
-
-impl From<Shown> for Tells {
-    fn from(shown: Shown) -> Self {
-        Self { shown, queue: shown.queue, places: true }
-    }
 }
 
 impl domain::Ask for Tells {
@@ -75,13 +74,6 @@ impl domain::Ask for Tells {
 pub type CursorAsk = feed::CursorAsk<Tells>;
 
 impl CursorAsk {
-    /// Where its user may be told of the queue, or may not.
-    #[must_use]
-    pub fn with_queue(self, may: bool) -> Self {
-        let queue = self.ask.shown.queue && may;
-        Self { ask: Tells { queue, ..self.ask }, ..self }
-    }
-
     /// The same where it asks again as soon as it was told: a change of a place alone can wait.
     #[must_use]
     pub fn patient(self) -> Self {

@@ -32,7 +32,7 @@ const EVE: u64 = 3;
 
 /// What a client asks that shows all, after this cursor.
 fn all(cursor: Cursor) -> CursorAsk {
-    CursorAsk { cursor, ask: Shown::ALL.into() }
+    CursorAsk { cursor, ask: Shown::ALL.told(true) }
 }
 
 /// One instance: its own pool, its own feed.

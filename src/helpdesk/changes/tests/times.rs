@@ -1,0 +1,67 @@
+//! What the time of a `since` poll stands for, in a window of messages.
+
+use super::*;
+
+/// A message of user 1 in a conversation of its own.
+pub(super) fn posted(seq: u64, at: i64, stamp: i64, bytes: usize) -> Arc<Item<Entry>> {
+    let payload = Entry {
+        kind: Kind::Message,
+        conversation_id: seq,
+        initiator_id: 1,
+        expert_id: None,
+        former_expert_id: None,
+        conversation: None,
+        message: Some(Piece {
+            id: seq,
+            json: Bytes::from(vec![b'1'; bytes]),
+            stamp: Timestamp::from_micros(stamp),
+        }),
+        queue: QueueChange::None,
+    };
+    Arc::new(Item { seq, id: seq, at: Timestamp::from_micros(at), group: seq, payload })
+}
+
+#[test]
+fn what_shows_a_later_time_than_the_echo_is_new_though_it_was_numbered_before() {
+    let since = Timestamp::from_micros(200_000);
+    for (floor, expected) in [(0, Some(vec![1, 3])), (250_000, None)] {
+        let floor = Position { seq: 0, at: Timestamp::from_micros(floor) };
+        let mut window = Window::new(floor, RETENTION, Places::default());
+        // An answer by times that was cut after the second one lacks the first and the third.
+        for (seq, stamp) in [(1, 300_000), (2, 200_000), (3, 400_000)] {
+            window.apply(&[posted(seq, 500_000 + seq as i64, stamp, seq as usize)]);
+        }
+        let found = match window.since(1, Class::Messages, since) {
+            Since::News(pieces, _) => Some(pieces.iter().map(Bytes::len).collect()),
+            Since::Unknown => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "from {floor:?}: what shows a later time may have been before it");
+    }
+}
+
+#[test]
+fn the_echo_of_what_was_numbered_together_with_a_read_mark_stands_for_all_even_once_both_are_evicted() {
+    for (kind, expected) in [(Kind::Read, Since::Unchanged), (Kind::Message, Since::Unknown)] {
+        let mut window = Window::new(Position::default(), RETENTION, Places::default());
+        window.retention.events_max = 1;
+        let [mut first, mut second, mut other] =
+            [1, 2, 3].map(|seq| posted(seq, 1_000_000 * seq as i64, 1_000_000 * seq as i64 - 10, 1));
+        Arc::get_mut(&mut first).unwrap().payload.kind = kind;
+        Arc::get_mut(&mut second).unwrap().group = first.group;
+        Arc::get_mut(&mut other).unwrap().payload.initiator_id = 2;
+        window.apply(&[first, second]);
+        window.apply(&[other]);
+        let since = window.since(1, Class::Messages, Timestamp::from_micros(1_999_990));
+        assert_eq!(since, expected, "{kind:?}: only a message may be lacking");
+    }
+}
+
+#[test]
+fn a_time_that_no_change_shows_reaches_back_a_hundred_milliseconds() {
+    let mut window = Window::new(Position::default(), RETENTION, Places::default());
+    window.apply(&[posted(1, 1_000_000, 999_000, 1)]);
+    let since = |micros| window.since(1, Class::Messages, Timestamp::from_micros(micros));
+    assert!(matches!(since(1_099_999), Since::News(..)));
+    assert_eq!(since(1_100_000), Since::Unchanged);
+}

@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench end_to_end` needs MariaDB; `wrk` for the rates and `valgrind` for the instructions (each
 //! is left out, with a line that says so, where it is not installed). Under `cargo test` a few requests are sent
-//! and nothing is measured. Rates of one run may be compared with each other only.
+//! and nothing is measured. Rates of one run may be compared with each other only. Words after `--` choose the cases whose
+//! names have one of them: `cargo bench --bench end_to_end -- cursor`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -45,7 +46,11 @@ fn main() {
     }
     let measuring = arguments.iter().any(|argument| argument == "--bench");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(compare(measuring));
+    let wanted = |case: &Case| {
+        let mut words = arguments[1..].iter().filter(|argument| !argument.starts_with("--")).peekable();
+        words.peek().is_none() || words.any(|word| case.name.contains(word.as_str()))
+    };
+    runtime.block_on(compare(measuring, wanted));
 }
 
 /// The floor: one event loop, hyper, a constant answer.
@@ -99,10 +104,12 @@ struct Case {
     token: String,
 }
 
-async fn compare(measuring: bool) {
+async fn compare(measuring: bool, wanted: impl Fn(&Case) -> bool) {
     let schema = Schema::fresh().await;
     let desk = Hyperdesk::builder(&schema).env("WEB_CONCURRENCY", 1).start().await;
-    let cases = cases(&desk).await;
+    let mut cases = cases(&desk).await;
+    cases.retain(wanted);
+    assert!(!cases.is_empty(), "no case has such a name");
     for case in &cases {
         let answer = ask(desk.addr(), case, 1, 3);
         assert!(answer.starts_with("HTTP/1.1 200"), "{}: {answer}", case.name);
@@ -136,8 +143,7 @@ async fn cases(desk: &Hyperdesk) -> Vec<Case> {
         path: format!("{path}?since={since}"),
         token: user.token.clone(),
     };
-    let state = ann.get("/api/updates").await.expect_status(200);
-    let cursor = state.header("x-updates-cursor").unwrap();
+    let cursor = idle_cursor(&ann).await;
     vec![
         case("idle poll of conversations", "/api/conversations/updates", since, &ann),
         case("idle poll of messages", "/api/messages/updates", since, &ann),
@@ -149,6 +155,19 @@ async fn cases(desk: &Hyperdesk) -> Vec<Case> {
         },
         case("poll with one new message", "/api/messages/updates", before, &ann),
     ]
+}
+
+/// A cursor after which nothing is new for a second. That of the full state may be from before the feed had what it shows.
+async fn idle_cursor(user: &User) -> String {
+    let state = user.get("/api/updates").await.expect_status(200);
+    let mut cursor = state.header("x-updates-cursor").unwrap().to_owned();
+    loop {
+        let answer = user.get(&format!("/api/updates?cursor={cursor}&wait=1")).await;
+        match answer.header("x-updates-cursor") {
+            Some(next) if answer.status == 200 => cursor = next.to_owned(),
+            _ => return cursor,
+        }
+    }
 }
 
 fn head(address: SocketAddr, case: &Case) -> String {

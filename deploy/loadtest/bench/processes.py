@@ -171,5 +171,9 @@ def pids_of(pid: int) -> list[int]:
     found = [pid]
     for one in found:
         for task in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
+            try:
+                found += [int(child) for child in task.read_text().split()]
+            except OSError:
+                # The thread has just ended.
+                continue
     return found

@@ -67,6 +67,7 @@ class Sampler(threading.Thread):
         self.rows: list[dict[str, float]] = []
         self.over = threading.Event()
         self.begun = time.time()
+        self.failure: Exception | None = None
 
     def look(self) -> dict[str, float]:
         """Counters and gauges as they are now."""
@@ -103,6 +104,13 @@ class Sampler(threading.Thread):
         return found
 
     def run(self) -> None:
+        """Samples until it is over, or cannot."""
+        try:
+            self.sample()
+        except Exception as failure:  # noqa: BLE001  (the run must not pass without the rest)
+            self.failure = failure
+
+    def sample(self) -> None:
         """One row a second: counters as rates, gauges as they are."""
         before = self.look()
         while not self.over.wait(1):
@@ -135,7 +143,9 @@ class Sampler(threading.Thread):
         )
 
     def stop(self) -> list[dict[str, float]]:
-        """The rows."""
+        """The rows. A run of which some are missing says nothing of growth, so it is no result."""
         self.over.set()
         self.join()
+        if self.failure:
+            raise SystemExit(f"no samples after {len(self.rows)} s: {self.failure!r}")
         return self.rows

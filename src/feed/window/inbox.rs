@@ -61,6 +61,8 @@ pub struct Inbox<P> {
     pub(super) seq: u64,
     /// What the database said: nothing after this time had happened at that position.
     pub(super) verified: [Option<(Timestamp, u64)>; CLASSES_MAX],
+    /// The settled time of the newest change, when it and all before that position were evicted: its echo has everything.
+    settled: [Option<(Timestamp, u64)>; CLASSES_MAX],
 }
 
 /// The oldest of these items that shows `since`.
@@ -125,8 +127,9 @@ impl<P: Payload> Inbox<P> {
     pub(super) fn new(floor: Position) -> Self {
         // What was shown before is not known: it may have been anything up to then.
         let newest = Newest { shown: floor.at, ..Newest::default() };
-        let (newest, verified) = ([newest; CLASSES_MAX], Default::default());
-        Self { items: VecDeque::new(), evicted: floor, newest, seq: floor.seq, verified }
+        let (newest, none) = ([newest; CLASSES_MAX], Default::default());
+        let items = VecDeque::new();
+        Self { items, evicted: floor, newest, seq: floor.seq, verified: none, settled: none }
     }
 
     /// Takes in an item.
@@ -140,6 +143,11 @@ impl<P: Payload> Inbox<P> {
         if self.items.front().is_some_and(|front| front.seq == position.seq) {
             self.items.pop_front();
             self.evicted = position;
+            for (settled, newest) in self.settled.iter_mut().zip(&self.newest) {
+                if newest.settled && newest.seq <= position.seq {
+                    *settled = Some((newest.stamp, position.seq));
+                }
+            }
         }
     }
 
@@ -148,7 +156,8 @@ impl<P: Payload> Inbox<P> {
         self.verified.iter().flatten().map(|(_, seq)| *seq).fold(self.seq, u64::max)
     }
 
-    /// The position up to which a client that asks by `since` has everything, by what the database said to another poll.
+    /// The position up to which a client that asks by `since` has everything: because they echo what was the newest when it was
+    /// evicted, or by what the database said to another poll.
     ///
     /// That was that nothing had a later time than `stamp`. Who asks by a later time may still lack a change that wrote an
     /// earlier one and was committed after they had been answered, until no such commit can come any more. Who asks by that
@@ -157,6 +166,12 @@ impl<P: Payload> Inbox<P> {
     /// only one of its user.) To whom such changes are told again and again, neither matters.
     pub(super) fn verified(&self, class: P::Class, since: SinceTime, overtaken: Timestamp) -> Option<u64> {
         let SinceTime { time, is_told_again } = since;
+        let echoes = |&(stamp, _): &(Timestamp, u64)| time == stamp && time > overtaken;
+        if let Some((_, seq)) =
+            self.settled[class.index()].filter(|settled| class.topic().is_none() && echoes(settled))
+        {
+            return Some(seq);
+        }
         let (stamp, seq) = self.verified[class.index()]?;
         let is_settled = time.micros().saturating_sub(stamp.micros()) >= COMMIT_MICROS_MAX;
         let has_all = (time == stamp || is_settled) && time > overtaken;

@@ -65,3 +65,24 @@ fn a_time_that_no_change_shows_reaches_back_a_hundred_milliseconds() {
     assert!(matches!(since(1_099_999), Since::News(..)));
     assert_eq!(since(1_100_000), Since::Unchanged);
 }
+
+#[test]
+fn who_echoes_what_was_evicted_is_told_what_came_since_and_nothing_twice() {
+    // What came after the echoed message, and whether memory can tell it.
+    for (stamp, expected) in [(90_000_000, Some(2)), (500_000, None)] {
+        let mut window = Window::new(Position::default(), RETENTION, Places::default());
+        window.retention.events_max = 1;
+        let mut other = posted(2, 50_000_000, 50_000_000, 9);
+        Arc::get_mut(&mut other).unwrap().payload.initiator_id = 2;
+        window.apply(&[posted(1, 1_000_100, 1_000_000, 1)]);
+        window.apply(&[other]);
+        window.apply(&[posted(3, 90_000_100, stamp, 2)]);
+        let told = match window.since(1, Class::Messages, Timestamp::from_micros(1_000_000)) {
+            Since::News(pieces, _) => Some(pieces.iter().map(Bytes::len).sum()),
+            Since::Unknown => None,
+            Since::Unchanged => Some(0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, expected, "{stamp}: what was committed late may be lacking");
+    }
+}

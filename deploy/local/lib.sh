@@ -132,6 +132,15 @@ need_cargo() {
   fi
 }
 
+# need_disk MEGABYTES  of which what was built before has its part. A linker that finds the disk full says little of it.
+need_disk() {
+  local taken free
+  taken=$({ du -sm "$LOCAL" "${CARGO_TARGET_DIR:-target}" 2>/dev/null || true; } | awk '{sum += $1} END {print sum + 0}')
+  free=$(df -Pm . | awk 'NR == 2 {print $4}')
+  ((taken + free >= $1)) ||
+    die "this takes $1 MB of disk, of which $taken are taken already; there are $free MB free"
+}
+
 # --------------------------------------------------------------------------------------- processes
 
 # spawn COMMAND...  sets SPAWNED to its process id.

@@ -321,8 +321,10 @@ async fn refuse(mut stream: TcpStream) {
 /// latter is counted, and followed by a pause, so that accepting neither ends nor spins.
 async fn refused<A: Application>(chassis: &Chassis<A>, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        return;
+    match error.kind() {
+        ConnectionAborted => return chassis.connections_abandoned.inc(),
+        ConnectionReset | Interrupted => return,
+        _ => {}
     }
     if chassis.accept_errors.get().is_multiple_of(100) {
         tracing::error!(%error, "connections cannot be accepted");

@@ -7,7 +7,8 @@
 //! refused: its kernel tries again after a second.
 //!
 //! Where the loop lags ([`super::lag`]) hardly any are accepted: the clients that are connected are as many as can be
-//! answered while they wait, and each more is one too many. Others get in as soon as the loop does not lag any more.
+//! answered while they wait, and each more is one too many. Others get in as soon as the loop does not lag any more; those
+//! who have left meanwhile are closed unread, or they would keep the queues full for as long as it takes to serve them all.
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,6 +40,8 @@ const SERVED_PER_TURN: usize = 16;
 const SERVED_PER_SWEEP_LAGGING: usize = 2;
 /// The kernel's queue meanwhile: whoever is in it is served within half a second.
 const QUEUE_LAGGING: usize = 2 * SERVED_PER_SWEEP_LAGGING;
+/// Connections of clients who have left that are closed meanwhile, from sweep to sweep: they cost little, and not nothing.
+const LEFT_PER_SWEEP_LAGGING: usize = 64;
 const _: () = assert!(2 * SERVED_PER_TURN < EVENTS_MAX);
 
 crate::metrics! {
@@ -65,6 +68,10 @@ pub(super) struct Acceptor {
     in_turn: usize,
     /// Whether nobody waited at some moment since the last sweep.
     was_empty: bool,
+    /// Whether the loop lagged since nobody waited: so long that many have left.
+    is_stale: bool,
+    /// Connections whose clients had left, since the last sweep.
+    left: usize,
     /// What happened since the last sweep.
     seen: Seen,
     metrics: Metrics,
@@ -83,6 +90,8 @@ impl Acceptor {
             waiting,
             in_turn: 0,
             was_empty: true,
+            is_stale: false,
+            left: 0,
             seen,
             metrics,
         }
@@ -90,6 +99,9 @@ impl Acceptor {
 
     /// The next connection to serve; after [`SERVED_PER_TURN`] the loop has its turn first. Where the loop lags, not ready
     /// before the next sweep if as many were served as may be. There is `room` for so many connections.
+    ///
+    /// # Errors
+    /// Where a client has left ([`io::ErrorKind::ConnectionAborted`]), or the kernel has no more descriptors or memory.
     pub(super) async fn accept(&mut self, room: usize) -> io::Result<(TcpStream, SocketAddr)> {
         if self.lag.is_long() {
             return self.accept_lagging().await;
@@ -98,6 +110,8 @@ impl Acceptor {
             self.in_turn = 0;
             tokio::task::yield_now().await;
             self.collect(room)?;
+        } else if self.is_stale && self.waiting.is_empty() {
+            self.collect(room)?;
         }
         if let Some(next) = self.take() {
             return next;
@@ -105,7 +119,7 @@ impl Acceptor {
         let accepted = match self.listener.accept().now_or_never() {
             Some(accepted) => accepted,
             None => {
-                (self.was_empty, self.in_turn) = (true, 0);
+                (self.was_empty, self.is_stale, self.in_turn) = (true, false, 0);
                 self.listener.accept().await
             }
         };
@@ -117,7 +131,7 @@ impl Acceptor {
     /// The same where the loop lags. It asks the kernel itself: the runtime learns of a connection only after all that was
     /// ready before.
     async fn accept_lagging(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        if self.seen.served < SERVED_PER_SWEEP_LAGGING {
+        if self.seen.served < SERVED_PER_SWEEP_LAGGING && self.left < LEFT_PER_SWEEP_LAGGING {
             if self.waiting.is_empty() {
                 self.collect(1)?;
             }
@@ -131,6 +145,11 @@ impl Acceptor {
     /// The first of those who wait.
     fn take(&mut self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         let (_, stream, peer) = self.waiting.pop_front()?;
+        if self.is_stale && has_left(&stream) {
+            self.in_turn += 1;
+            self.left += 1;
+            return Some(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         self.served();
         Some(TcpStream::from_std(stream).map(|stream| (stream, peer)))
     }
@@ -163,7 +182,9 @@ impl Acceptor {
     pub(super) fn adjust(&mut self) {
         let is_long = self.waiting.front().is_some_and(|(since, ..)| since.elapsed().as_millis() >= LONG_MS);
         let seen = Seen { waiting: self.waiting.len(), is_long, ..std::mem::take(&mut self.seen) };
+        self.left = 0;
         let queue_max = if self.lag.is_long() {
+            self.is_stale = true;
             self.share.let_all_pass(&self.listener);
             QUEUE_LAGGING
         } else {
@@ -192,6 +213,19 @@ impl Acceptor {
     }
 }
 
+/// Whether the client closed its side, whatever it sent before.
+#[cfg(target_os = "linux")]
+fn has_left(stream: &net::TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|left| left > 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_left(_stream: &net::TcpStream) -> bool {
+    false
+}
+
 /// How long the queues may be, where so many were served since the last sweep: if they come faster than that, as many as are
 /// served within two sweeps.
 fn fitting_queue(served: usize, was_empty: bool) -> usize {
@@ -200,6 +234,7 @@ fn fitting_queue(served: usize, was_empty: bool) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::time::Duration;
 
     use super::*;
@@ -284,6 +319,37 @@ mod tests {
         assert_eq!(acceptor.metrics.waiting.get() as usize, acceptor.waiting.len());
         acceptor.lag.note(LAG_MAX);
         assert_eq!(passing(&mut acceptor, 1), 1.0);
+    }
+
+    #[tokio::test]
+    async fn who_left_while_the_loop_lagged_is_not_served_and_keeps_nobody_out() {
+        use io::ErrorKind::ConnectionAborted;
+        let (mut acceptor, mut crowd) = knocked_at(LEFT_PER_SWEEP_LAGGING + SERVED_PER_TURN);
+        let accept = |acceptor: &mut Acceptor| {
+            let accepted = acceptor.accept(QUEUE_MAX).now_or_never()?;
+            Some(accepted.map(|(_, peer)| peer).map_err(|error| error.kind()))
+        };
+        acceptor.lag.note(LAG_MAX);
+        acceptor.adjust();
+        for client in crowd.drain(..crowd.len() - 2) {
+            (&client).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        }
+        for _ in 0..LEFT_PER_SWEEP_LAGGING {
+            assert_eq!(accept(&mut acceptor), Some(Err(ConnectionAborted)));
+        }
+        assert_eq!(accept(&mut acceptor), None, "no more before the sweep");
+        acceptor.adjust();
+        for _ in 0..SERVED_PER_TURN - 2 {
+            assert_eq!(accept(&mut acceptor), Some(Err(ConnectionAborted)));
+        }
+        assert_eq!(accept(&mut acceptor), Some(crowd[0].local_addr().map_err(|error| error.kind())));
+
+        acceptor.lag.note(LAG_MAX / 2);
+        let later = net::TcpStream::connect(crowd[0].peer_addr().unwrap()).unwrap();
+        drop(crowd.pop());
+        assert_eq!(accept(&mut acceptor), Some(Err(ConnectionAborted)), "nor afterwards");
+        assert_eq!(accept(&mut acceptor), Some(later.local_addr().map_err(|error| error.kind())));
+        assert!(accept(&mut acceptor).is_none() && !acceptor.is_stale, "nobody is left");
     }
 
     #[tokio::test]

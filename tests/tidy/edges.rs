@@ -38,13 +38,14 @@ const ANY_SERVICE: &str = "any other service";
 const CIRCLES: [(&str, &str, &str); 0] = [];
 
 /// Libraries that belong somewhere: a file, a folder, or the files of a name.
-const LIBRARIES: [(&str, &[&str]); 34] = [
+const LIBRARIES: [(&str, &[&str]); 35] = [
     ("brotli", &["src/chassis/pages.rs"]),
     ("flate2", &["src/chassis/pages.rs"]),
     ("hyper", &["src/chassis/"]),
     ("hyper_util", &["src/chassis/"]),
     ("http_body", &["src/chassis/"]),
     ("http_body_util", &["src/chassis/"]),
+    ("rustix", &["src/chassis/"]),
     ("socket2", &["src/chassis/"]),
     ("simd_json", &["src/chassis/"]),
     ("icu_properties", &["src/chassis/", "src/auth/names.rs"]),
@@ -96,11 +97,12 @@ const ANYWHERE: [&str; 15] = [
 ];
 
 /// What does I/O, or waits for it. Of `std::net`, an address is as good as a number.
-const IMPURE: [&str; 18] = [
+const IMPURE: [&str; 19] = [
     "tokio",
     "futures_util",
     "object_store",
     "mysql_async",
+    "rustix",
     "socket2",
     "std::env",
     "std::fs",

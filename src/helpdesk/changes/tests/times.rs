@@ -86,3 +86,16 @@ fn who_echoes_what_was_evicted_is_told_what_came_since_and_nothing_twice() {
         assert_eq!(told, expected, "{stamp}: what was committed late may be lacking");
     }
 }
+
+#[test]
+fn two_messages_of_one_time_are_both_told() {
+    let mut window = Window::new(Position::default(), RETENTION, Places::default());
+    for seq in [1, 2] {
+        window.apply(&[posted(seq, 1_000_000 + seq as i64, 1_000_000, seq as usize)]);
+    }
+    let told: Vec<usize> = match window.since(1, Class::Messages, Timestamp::from_micros(1_000_000)) {
+        Since::News(pieces, _) => pieces.iter().map(Bytes::len).collect(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told, [2], "who was told the first alone echoes a time that is the second's, too");
+}

@@ -26,14 +26,18 @@ pub trait Domain: Send + Sync + Sized + 'static {
     const CURSOR_AT: usize;
     /// What windows begin with; it may be of a later moment than they.
     fn load(connection: &mut Dedicated) -> impl Future<Output = Result<Self::Projection, Error>> + Send;
-    /// What has no number, with the state after exactly that: one statement, one snapshot.
-    fn outbox(connection: &mut Dedicated) -> impl Future<Output = Result<Outbox<Self::State>, Error>> + Send;
+    /// The first `changes_max` of what has no number, with the state after exactly all of that: one statement, one snapshot.
+    fn outbox(
+        connection: &mut Dedicated,
+        changes_max: usize,
+    ) -> impl Future<Output = Result<Outbox<Self::State>, Error>> + Send;
     /// The text of the run that is made of what was read, and how many of the outbox's first rows it has: at least one. What
-    /// is left is for the next run.
+    /// is left is for the next run. The outbox has rows that were not read unless it `is_whole`.
     fn render(
         connection: &mut Dedicated,
         projection: &Self::Projection,
         state: Self::State,
+        is_whole: bool,
     ) -> impl Future<Output = Result<(Vec<u8>, usize), Error>> + Send;
     /// Reads such a text, of another version of the program too; `None` for what is none.
     fn decode(body: &Bytes) -> Option<Decoded<Self::Payload>>;

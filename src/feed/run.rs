@@ -12,7 +12,7 @@ use super::item::Item;
 
 /// Bytes of a run's text, by an estimate that is never too low. It is sent as hexadecimal digits, and a packet has 16 MiB.
 pub const RUN_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Changes that one snapshot of the outbox shows at most, and so of one run.
+/// Changes that are read of the outbox at most, and so of one run.
 pub const RUN_ITEMS_MAX: usize = 500;
 
 /// A run's row.
@@ -45,10 +45,41 @@ pub struct Outbox<S> {
     pub head: Position,
     /// The database's.
     pub clock: Timestamp,
-    /// The rows' ids, in order: the first [`RUN_ITEMS_MAX`] there are.
-    pub ids: Vec<u64>,
+    pub rows: Rows,
     /// What else a run is made of.
     pub state: S,
+}
+
+/// The outbox's rows, of one snapshot.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The ids of the first, in order.
+    pub ids: Vec<u64>,
+    /// The last one's, whether it is among them or not.
+    pub newest: Option<u64>,
+}
+
+/// Changes that have no number, of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unnumbered {
+    /// The first one's id, or less.
+    pub oldest: u64,
+    /// The last one's.
+    pub newest: u64,
+}
+
+impl Rows {
+    /// Whether all were read.
+    pub fn is_whole(&self) -> bool {
+        self.ids.last().copied() == self.newest
+    }
+
+    /// What there is when the first `count` have numbers.
+    pub fn left_after(&self, count: usize) -> Option<Unnumbered> {
+        let unread = || self.ids.last().map(|last| last + 1);
+        let (oldest, newest) = (self.ids.get(count).copied().or_else(unread)?, self.newest?);
+        (oldest <= newest).then_some(Unnumbered { oldest, newest })
+    }
 }
 
 /// The group of the run that begins with `first`: [`Item::group`]. `open` is that of the run before, where that was cut.
@@ -56,6 +87,14 @@ pub fn group(open: &mut Option<u64>, first: u64, is_cut: bool) -> u64 {
     let group = open.unwrap_or(first);
     *open = is_cut.then_some(group);
     group
+}
+
+/// How many changes are read of the outbox for the next run, where so many of those that were `read` had room in this one. Or
+/// with a backlog of large texts each run would take reading hundreds of which it has room for a few: the longer the backlog,
+/// the slower it would get shorter.
+pub fn read_next(changes_max: usize, read: usize, had_room: usize) -> usize {
+    let next = if had_room < read { 2 * had_room } else { 2 * changes_max };
+    next.min(RUN_ITEMS_MAX)
 }
 
 impl Run {
@@ -73,5 +112,27 @@ impl Run {
             Arc::new(Item { seq, id, at: Timestamp::from_micros(at), group, payload })
         });
         is_whole.then(|| items.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_known_though_not_all_was_read() {
+        let rows = |newest| Rows { ids: vec![3, 5, 8], newest: Some(newest) };
+        let left = |newest, count| rows(newest).left_after(count).map(|left| (left.oldest, left.newest));
+        assert_eq!((left(8, 2), left(8, 3), rows(8).is_whole()), (Some((8, 8)), None, true));
+        assert_eq!((left(20, 1), left(20, 3), rows(20).is_whole()), (Some((5, 20)), Some((9, 20)), false));
+        assert!(Rows::default().is_whole() && Rows::default().left_after(0).is_none());
+    }
+
+    #[test]
+    fn no_more_is_read_than_twice_what_has_room() {
+        assert_eq!(read_next(RUN_ITEMS_MAX, 200, 5), 10);
+        assert_eq!(read_next(10, 10, 1), 2);
+        assert_eq!((read_next(10, 10, 10), read_next(10, 3, 3)), (20, 20), "there was room for more");
+        assert_eq!(read_next(RUN_ITEMS_MAX, 500, 400), RUN_ITEMS_MAX);
     }
 }

@@ -35,10 +35,11 @@ use crate::db::{Dedicated, Error};
 use super::cursor::Position;
 use super::domain::Domain;
 use super::metrics::FeedMetrics;
-use super::run::{Outbox, Run};
+use super::run::{Rows, Run};
 use super::store;
 
-/// Numbers what `found` shows, as far as it fits into one run, and makes that run; `None` when somebody else was faster.
+/// Numbers the outbox's rows that were read when the feed was at `head`, with their `state`, as far as they fit into one run,
+/// and makes that run; `None` when somebody else was faster.
 /// The runs before it took `bytes_before`.
 ///
 /// # Errors
@@ -46,13 +47,14 @@ use super::store;
 pub(super) async fn run<D: Domain>(
     db: &mut Dedicated,
     projection: &D::Projection,
-    found: Outbox<D::State>,
+    head: Position,
+    rows: &Rows,
+    state: D::State,
     bytes_before: u64,
     metrics: &FeedMetrics,
 ) -> Result<Option<Run>, Error> {
-    let Outbox { head, ids, state, .. } = found;
-    let (body, count) = D::render(db, projection, state).await?;
-    let ids = &ids[..count];
+    let (body, count) = D::render(db, projection, state, rows.is_whole()).await?;
+    let ids = &rows.ids[..count];
     let bytes = bytes_before + body.len() as u64;
     let Some(at) = store::sequence(db, head, ids, bytes, &body).await? else {
         metrics.sequencer_contended.inc();

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::db::{Columns, Dedicated, Error, Literal, Record};
 
 use super::cursor::Position;
-use super::run::{RUN_ITEMS_MAX, Run};
+use super::run::{RUN_ITEMS_MAX, Run, Unnumbered};
 
 crate::statements! { "feed":
     LOOK = "look";
@@ -22,15 +22,6 @@ crate::packets! { "feed":
 
 /// After every number there is.
 const BEYOND: u64 = i64::MAX as u64 - RUN_ITEMS_MAX as u64;
-
-/// Changes that have no number, of one snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unnumbered {
-    /// The first one's id.
-    pub oldest: u64,
-    /// The last one's.
-    pub newest: u64,
-}
 
 /// What came after a place, of one snapshot.
 #[derive(Debug)]

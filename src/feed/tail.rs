@@ -35,9 +35,9 @@ use super::cursor::Position;
 use super::domain::Domain;
 use super::item::Projection as _;
 use super::pace::{Pace, Round};
-use super::run::{Decoded, RUN_ITEMS_MAX, Run};
+use super::run::{Decoded, Outbox, RUN_ITEMS_MAX, Run, Unnumbered};
 use super::sequencer::Leadership;
-use super::store::{self, Look, Unnumbered};
+use super::store::{self, Look};
 use super::{Feed, run, sequencer};
 
 /// Pause after the database failed.
@@ -69,6 +69,8 @@ struct Tail<D: Domain> {
     bytes: u64,
     /// The last run that could not be read: the windows begin after it.
     unreadable: u64,
+    /// Changes that are read of the outbox for the next run.
+    changes_max: usize,
 }
 
 /// What a snapshot showed without a number: when nothing is left of it, the watermark is when it was asked for.
@@ -106,6 +108,7 @@ pub(super) async fn run<D: Domain>(feed: Weak<Feed<D>>, db: Arc<Db>) {
         pace: Pace::default(),
         bytes: 0,
         unreadable: 0,
+        changes_max: RUN_ITEMS_MAX,
     };
     loop {
         let ended = tail.connect(&db).await;
@@ -268,28 +271,27 @@ impl<D: Domain> Tail<D> {
     /// Numbers what has no number: whether more is left. `None` when others were faster.
     async fn lead(&mut self, feed: &Feed<D>, connection: &mut Dedicated) -> Result<Option<bool>, Broken> {
         let asked = Instant::now();
-        let found = D::outbox(connection).await?;
+        let Outbox { head, clock, rows, state } = D::outbox(connection, self.changes_max).await?;
         feed.metrics.reads.inc();
-        self.read(feed, asked, found.clock, found.head, found.ids.len() as u64)?;
-        if found.head != self.last {
+        let open = rows.ids.first().zip(rows.newest).map_or(0, |(oldest, newest)| newest - oldest + 1);
+        self.read(feed, asked, clock, head, open)?;
+        if head != self.last {
             return Ok(None);
         }
         let Some(projection) = &self.projection else { return Ok(None) };
-        let mut ids = found.ids.clone();
-        let is_whole = ids.len() < RUN_ITEMS_MAX;
-        if !ids.is_empty() {
+        let mut count = 0;
+        if !rows.ids.is_empty() {
             self.leadership.keep(asked);
-            let run = sequencer::run::<D>(connection, projection, found, self.bytes, &feed.metrics).await?;
+            let (bytes, metrics) = (self.bytes, &feed.metrics);
+            let run = sequencer::run::<D>(connection, projection, head, &rows, state, bytes, metrics).await?;
             let Some(run) = run else { return Ok(None) };
             self.apply(feed, &run)?;
-            // What did not fit into the run is next.
-            ids.drain(..run.count() as usize);
+            count = run.count() as usize;
+            self.changes_max = run::read_next(self.changes_max, rows.ids.len(), count);
         }
-        let left = ids.first().zip(ids.last()).map(|(&oldest, &newest)| Unnumbered { oldest, newest });
-        if is_whole {
-            self.advance_watermark(feed, asked, left);
-        }
-        Ok(Some(left.is_some() || !is_whole))
+        let left = rows.left_after(count);
+        self.advance_watermark(feed, asked, left);
+        Ok(Some(left.is_some()))
     }
 
     /// Takes in what every read shows: the head, the database's clock, and how much has no number.

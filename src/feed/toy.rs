@@ -120,11 +120,11 @@ impl Domain for Toy {
         Ok(Nothing)
     }
 
-    async fn outbox(_: &mut Dedicated) -> Result<Outbox<()>, Error> {
+    async fn outbox(_: &mut Dedicated, _: usize) -> Result<Outbox<()>, Error> {
         Err(Error::Unavailable("a toy has none".to_owned()))
     }
 
-    async fn render(_: &mut Dedicated, _: &Nothing, (): ()) -> Result<(Vec<u8>, usize), Error> {
+    async fn render(_: &mut Dedicated, _: &Nothing, (): (), _: bool) -> Result<(Vec<u8>, usize), Error> {
         Err(Error::Unavailable("a toy has none".to_owned()))
     }
 

@@ -43,7 +43,7 @@ use prometheus::Registry;
 use crate::db::{Dedicated, Error};
 use crate::feed::block::Block;
 use crate::feed::domain::{After, Domain, Unwritten};
-use crate::feed::run::{Decoded, Outbox, RUN_ITEMS_MAX};
+use crate::feed::run::{Decoded, Outbox};
 use crate::feed::{self, Parts};
 use crate::tasks::Kind as TaskKind;
 
@@ -92,17 +92,17 @@ impl Domain for Desk {
         Ok(Places::new(&store::waiting_ids(connection).await?))
     }
 
-    async fn outbox(connection: &mut Dedicated) -> Result<Outbox<Snapshot>, Error> {
-        store::outbox(connection).await
+    async fn outbox(connection: &mut Dedicated, changes_max: usize) -> Result<Outbox<Snapshot>, Error> {
+        store::outbox(connection, changes_max).await
     }
 
     async fn render(
         connection: &mut Dedicated,
         places: &Places,
         state: Snapshot,
+        is_whole: bool,
     ) -> Result<(Vec<u8>, usize), Error> {
         let Snapshot { mut changes, conversations } = state;
-        let is_whole = changes.len() < RUN_ITEMS_MAX;
         let mut later = changes.split_off(render::fitting(&changes, &conversations));
         if !is_whole && let Some(last) = later.last().or(changes.last()) {
             // They may be of a later moment than the snapshot: what that shows is shown with them at the latest.

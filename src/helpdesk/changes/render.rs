@@ -90,20 +90,30 @@ fn seen(
 pub fn fitting(changes: &[Change], conversations: &HashMap<u64, Conversation>) -> usize {
     /// What an item has besides its texts, and a conversation besides its title and names.
     const FIXED_BYTES: usize = 512;
-    /// JSON writes a byte of a text as six at most.
-    const ESCAPED: usize = 6;
     let mut bytes = FIXED_BYTES;
     let fits = |change: &&Change| {
-        let message = change.message.as_ref().map_or(0, |message| message.content.len() + 255);
+        let message = change.message.as_ref();
+        let message =
+            message.map_or(0, |message| json_bytes(&message.content) + json_bytes(&message.sender_username));
         let conversation = change.conversation_id.and_then(|id| conversations.get(&id));
         let shown = conversation.map_or(0, |row| {
-            let expert = row.expert_username.as_ref().map_or(0, String::len);
-            2 * (row.title.len() + row.initiator_username.len() + expert)
+            let expert = row.expert_username.as_deref().map_or(0, json_bytes);
+            2 * (json_bytes(&row.title) + json_bytes(&row.initiator_username) + expert)
         });
-        bytes += ESCAPED * (message + shown) + 3 * FIXED_BYTES;
+        bytes += message + shown + 3 * FIXED_BYTES;
         bytes <= RUN_BYTES_MAX
     };
     changes.iter().take_while(fits).count().max(1)
+}
+
+/// Bytes that JSON takes for a text, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    let bytes = |byte| match byte {
+        0..0x20 => "\\u0000".len(),
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(bytes).sum()
 }
 
 /// For each of `changes` the expert who was assigned after it and is now.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::db::{Columns, Connection, Dedicated, Literal, Record};
-use crate::feed::run::{Outbox, RUN_ITEMS_MAX};
+use crate::feed::run::{Outbox, Rows};
 use crate::feed::{self, Position};
 
 use super::super::changes::event::{Change, NewEvent};
@@ -12,8 +12,6 @@ use super::super::changes::places::Waiting;
 use super::super::resource::{Conversation, Message};
 use super::{ASSIGNED_64, OUTBOX, OUTBOX_REST, Outcome, RECORD, WAITING_IDS, WAITING_PAGE};
 
-// The LIMIT of `helpdesk.outbox`.
-const _: () = assert!(RUN_ITEMS_MAX == 500);
 /// Rows of one page of `helpdesk.waiting_ids`: its LIMIT.
 const PAGE_ROWS: usize = 10_000;
 /// Experts in one `helpdesk.assigned_64`.
@@ -32,25 +30,26 @@ pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) ->
 /// What is to be numbered, of one snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// In order; at most [`RUN_ITEMS_MAX`].
+    /// In order.
     pub changes: Vec<Change>,
     /// The conversations of these.
     pub conversations: HashMap<u64, Conversation>,
 }
 
-struct OutboxRow(Position, Timestamp, Option<(Change, Option<Conversation>)>);
+/// Besides the head, the clock and the newest id: a change and its conversation, if there is one.
+struct OutboxRow(Position, Timestamp, Option<u64>, Option<(Change, Option<Conversation>)>);
 
 impl Record for OutboxRow {
     fn read(columns: &mut Columns) -> Outcome<Self> {
         let head = Position::read(columns)?;
-        let (clock, id): (Timestamp, Option<u64>) = (columns.take()?, columns.take()?);
-        let Some(id) = id else { return Ok(Self(head, clock, None)) };
+        let (clock, newest) = (columns.take()?, columns.take()?);
+        let Some(id) = columns.take()? else { return Ok(Self(head, clock, newest, None)) };
         let kind: String = columns.take()?;
         let (conversation_id, expert_id) = (columns.take()?, columns.take()?);
         let message = read_if_any(columns, Message::COLUMNS)?;
         let conversation = read_if_any(columns, 0)?;
         let change = Change { id, kind: kind.parse().ok(), conversation_id, expert_id, message };
-        Ok(Self(head, clock, Some((change, conversation))))
+        Ok(Self(head, clock, newest, Some((change, conversation))))
     }
 }
 
@@ -78,20 +77,20 @@ crate::records! {
     Waiting { conversation, opened_at, initiator }
 }
 
-/// What it takes to number the first [`RUN_ITEMS_MAX`] changes. They are sorted here: to sort rows that hold a
+/// What it takes to number the first `changes_max` changes. They are sorted here: to sort rows that hold a
 /// TEXT the database would make a temporary table for each read, and MariaDB 10.11.19 crashes (in
 /// `ha_maria::drop_table`) when such a read fails half-way.
-pub async fn outbox(db: &mut Dedicated) -> Outcome<Outbox<Snapshot>> {
-    let rows: Vec<OutboxRow> = db.rows(&OUTBOX, ()).await?;
-    let &OutboxRow(head, clock, _) = rows.first().ok_or_else(feed::store::no_feed)?;
+pub async fn outbox(db: &mut Dedicated, changes_max: usize) -> Outcome<Outbox<Snapshot>> {
+    let rows: Vec<OutboxRow> = db.rows(&OUTBOX, (changes_max,)).await?;
+    let &OutboxRow(head, clock, newest, _) = rows.first().ok_or_else(feed::store::no_feed)?;
     let (mut changes, mut conversations) = (Vec::new(), HashMap::new());
-    for (change, conversation) in rows.into_iter().filter_map(|row| row.2) {
+    for (change, conversation) in rows.into_iter().filter_map(|row| row.3) {
         conversations.extend(conversation.map(|conversation| (conversation.id, conversation)));
         changes.push(change);
     }
     changes.sort_unstable_by_key(|change: &Change| change.id);
     let ids = changes.iter().map(|change| change.id).collect();
-    Ok(Outbox { head, clock, ids, state: Snapshot { changes, conversations } })
+    Ok(Outbox { head, clock, rows: Rows { ids, newest }, state: Snapshot { changes, conversations } })
 }
 
 /// What has no number and comes after `id`, without texts: ten thousand at most. What comes after those may be shown

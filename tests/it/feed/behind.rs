@@ -4,9 +4,9 @@ use hyperdesk::feed::Cursor;
 use hyperdesk::feed::poll::CursorPoll;
 use mysql_async::prelude::Queryable;
 
-use super::{ANN, Instance, LONG, SOON, all, ids, migrated, open, post};
-use crate::support::eventually;
+use super::{ANN, Instance, LONG, SOON, all, ids, migrate, migrated, open, post};
 use crate::support::schema::{CHANGES, numbers};
+use crate::support::{Proxy, Schema, Server, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_is_numbered_in_one_go_is_numbered_in_several() {
@@ -36,6 +36,45 @@ async fn more_than_is_numbered_in_one_go_is_numbered_in_several() {
         let (news, newer) = instance.news(ANN, cursor).await;
         assert_eq!((ids(&news["conversations"]), newer.seq), (vec![conversation], 1_301));
     }
+}
+
+/// Or whoever posts a few hundred large messages stops the feed of all instances: with each run the leader would read all of
+/// them anew, of which few have room in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_large_messages_is_read_hardly_more_than_once() {
+    const MESSAGES: u64 = 300;
+    const BYTES: u64 = 60_000;
+    let server = Server::start().await;
+    let schema = Schema::on(&server).await;
+    migrate(&schema).await;
+    let proxy = Proxy::start(server.addr());
+    let one = Instance::at(&schema.url_via(proxy.addr()), &[]).await;
+    let conversation = open(&one, ANN).await;
+    eventually(SOON, || async { one.feed.position() == 1 }).await;
+    let before = (proxy.bytes_replied(), one.metric("feed_sequencer_runs_total"));
+    let mut conn = schema.connect().await;
+    for statement in [
+        "BEGIN".to_owned(),
+        format!(
+            "INSERT INTO messages (conversation_id, sender_id, sender_role, content, created_at, updated_at)
+             SELECT {conversation}, {ANN}, 'initiator', REPEAT('\"', {BYTES}), NOW(6), NOW(6) FROM {}",
+            numbers(1, MESSAGES)
+        ),
+        format!(
+            "INSERT INTO outbox (kind, conversation_id, message_id)
+             SELECT 'message', {conversation}, id FROM messages WHERE conversation_id = {conversation}"
+        ),
+        "COMMIT".to_owned(),
+    ] {
+        conn.query_drop(statement).await.unwrap();
+    }
+    one.feed.nudge();
+    eventually(LONG, || async { one.feed.position() == 1 + MESSAGES }).await;
+    let replied = (proxy.bytes_replied() - before.0) as f64 / (MESSAGES * BYTES) as f64;
+    let runs = one.metric("feed_sequencer_runs_total") - before.1;
+    assert!((1.0..3.0).contains(&replied), "{replied} times as much was read, for {runs} runs");
+    // A text of quotes takes twice its bytes as JSON; of the worst there is, as many runs are made as that needs.
+    assert!((18..=30).contains(&runs), "{runs} runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,8 +46,8 @@ async fn cut_off(schema: &Schema, proxy: &Proxy, recorded: &mut u64, cut: impl F
     *recorded += ROWS;
     let db = pool(&schema.url_via(proxy.addr()));
     let mut connection = Dedicated::open(&db).await.expect("a connection");
-    let found = store::outbox(&mut connection).await.expect("what is to be numbered");
-    let ids = found.ids;
+    let found = store::outbox(&mut connection, ROWS as usize).await.expect("what is to be numbered");
+    let ids = found.rows.ids;
     assert!(!ids.is_empty());
     let item = |id: &u64| format!(r#"{{"id":{id},"kind":"message","conversation":999999}}"#);
     let items = ids.iter().map(item).collect::<Vec<_>>().join(",");

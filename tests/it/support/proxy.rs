@@ -65,6 +65,8 @@ struct Seen {
     packets: AtomicU64,
     /// Bytes passed on to the database.
     bytes: AtomicU64,
+    /// Bytes passed on from it.
+    bytes_replied: AtomicU64,
     random: Mutex<fastrand::Rng>,
     listening: Mutex<bool>,
     listening_changed: Condvar,
@@ -92,6 +94,7 @@ impl Proxy {
             closed: Condvar::new(),
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            bytes_replied: AtomicU64::new(0),
             random: Mutex::new(fastrand::Rng::with_seed(0)),
             listening: Mutex::new(false),
             listening_changed: Condvar::new(),
@@ -201,6 +204,11 @@ impl Proxy {
     /// Connections that are open now.
     pub fn open(&self) -> usize {
         self.seen.open.lock().unwrap().values().sum()
+    }
+
+    /// Bytes that the database sent, passed on since the start.
+    pub fn bytes_replied(&self) -> u64 {
+        self.seen.bytes_replied.load(Ordering::SeqCst)
     }
 
     /// Packets passed on since the start, both directions.
@@ -442,7 +450,9 @@ impl Pump<'_> {
                 taken += step;
                 cut = ended && self.packets.passed(&control, self.seen) && counting;
             }
-            if !self.delayed {
+            if self.delayed {
+                self.seen.bytes_replied.fetch_add(taken as u64, Ordering::SeqCst);
+            } else {
                 let before = self.seen.bytes.fetch_add(taken as u64, Ordering::SeqCst);
                 if let Some(left) = control.cut_at_byte.and_then(|at| at.checked_sub(before))
                     && left > 0

@@ -47,8 +47,10 @@ pub enum Unavailable {
 /// A poll that the database has to answer, because it reaches back further than memory.
 #[derive(Clone, Copy, Debug)]
 pub struct BeyondMemory<C> {
-    user: u64,
-    class: C,
+    /// Who asks.
+    pub user: u64,
+    /// For what.
+    pub class: C,
     /// From when on: the poll's `since`, or what stands for it.
     pub since: Timestamp,
     /// What to give as `X-Updates-Cursor`: taken before the database is read.
@@ -183,6 +185,18 @@ impl<D: Domain> Feed<D> {
             self.nudge();
             timeout_at(deadline, ticked).await.ok()?;
         }
+    }
+
+    /// Whether the poll's `since`, if it is a time that was shown to its user, certainly stands for all that shows it or an
+    /// earlier one, of what was committed before this call. Waits until that is in memory; no, where that takes too long.
+    pub async fn is_settled(&self, event_loop: usize, asked: &BeyondMemory<ClassOf<D>>) -> bool {
+        let BeyondMemory { user, class, since, .. } = *asked;
+        self.caught_up(event_loop).await.is_ok()
+            && self
+                .shard(event_loop)
+                .window
+                .as_ref()
+                .is_some_and(|window| window.is_settled(user, class, since))
     }
 
     /// Notes the database's answer to a `since` poll, so that the next one is answered from memory: nothing of the user is

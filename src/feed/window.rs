@@ -310,6 +310,13 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         }
     }
 
+    /// Whether whoever echoes `since`, a time that was shown to them, certainly has all that shows that time or an earlier one:
+    /// also where memory holds it no more.
+    pub fn is_settled(&self, recipient: u64, class: P::Class, since: Timestamp) -> bool {
+        let inbox = self.inboxes.get(&recipient).filter(|_| class.topic().is_none());
+        inbox.is_some_and(|inbox| since > inbox.newest[class.index()].unsettled)
+    }
+
     /// Whether what is told whole changed after the echoed change, or together with it, other than by what shows the same
     /// subject as it was.
     fn moved_on(

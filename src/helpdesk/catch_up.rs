@@ -9,6 +9,9 @@
 //! - **What is late does not use up the answer.** A transaction commits later than the time that it wrote, so the
 //!   database is asked for what has a time up to [`COMMIT_MICROS_MAX`] before `since`, too. That part may take half of an
 //!   answer. Where so much happened in those seconds that it does not fit, it reaches back less far.
+//! - **A time that was shown stands for all up to it**, where the feed can tell that nothing came late: memory knows that of
+//!   a user for longer than it has what they were told. Then nothing is repeated. (A conversation that moved on shows
+//!   that time no more: with it what else changed in the seconds before it is repeated.)
 //! - **A cut answer stands for nothing but itself**: the feed does not remember it, and it has no cursor.
 //! - Where the server knows that all up to the cut was committed when it answered, it remembers the cut
 //!   ([`Cuts`]), and its echo is answered without repeats. Another instance does not know and repeats.
@@ -20,6 +23,7 @@ use crate::chassis::list::List;
 use crate::chassis::{ANSWER_BYTES_MAX, Error};
 use crate::clock::Timestamp;
 use crate::db::Connection;
+use crate::feed::poll::BeyondMemory;
 use crate::feed::{COMMIT_MICROS_MAX, window};
 
 use super::changes::Class;
@@ -73,19 +77,21 @@ pub(super) struct CaughtUp {
     pub is_cut: bool,
 }
 
-/// Answers a poll.
+/// Answers a poll that was received on `event_loop`.
 pub(super) async fn since(
     desk: &Helpdesk,
-    user: u64,
-    class: Class,
-    since: Timestamp,
+    event_loop: usize,
+    asked: &BeyondMemory<Class>,
 ) -> Result<CaughtUp, Error> {
+    let &BeyondMemory { user, class, since, .. } = asked;
     let mut db = desk.db.heavy().await?;
     let moment = db.begin_snapshot().await?;
     let reach = if desk.cuts.is_at(user, class, since) { 0 } else { COMMIT_MICROS_MAX };
+    let asking = Asking { since, reach, wanted: LIST_MAX as usize };
+    let is_settled = async || desk.feed.is_settled(event_loop, asked).await;
     let found = match class {
-        Class::Messages => messages(&mut db, user, since, reach).await?,
-        _ => changed(&mut db, user, since, reach).await?,
+        Class::Messages => messages(&mut db, user, asking, is_settled).await?,
+        _ => changed(&mut db, user, asking, is_settled).await?,
     };
     db.end_snapshot().await?;
     if found.is_cut && found.newest.micros() + COMMIT_MICROS_MAX <= moment.micros() {
@@ -95,16 +101,21 @@ pub(super) async fn since(
 }
 
 /// Oldest first.
-async fn messages(db: &mut Connection, user: u64, since: Timestamp, reach: i64) -> Result<CaughtUp, Error> {
-    let mut asking = Asking { since, reach, wanted: LIST_MAX as usize };
-    let (keys, part) = loop {
+async fn messages(
+    db: &mut Connection,
+    user: u64,
+    mut asking: Asking,
+    is_settled: impl AsyncFnOnce() -> bool,
+) -> Result<CaughtUp, Error> {
+    let (keys, mut part) = loop {
         let keys = timeline::oldest_since(db, user, asking.from(), asking.wanted + 1).await?;
         if let Some(part) = asking.part(keys.iter().map(|key| key.at).collect())? {
             break (keys, part);
         }
     };
+    let known = asking.leave_out_known(&mut part, is_settled).await;
     let mut answer = Writing::new(asking, part);
-    let mut texts = Texts::of(&keys[..answer.part.count]);
+    let mut texts = Texts::of(&keys[known..known + answer.part.count]);
     while let Some(page) = texts.next(db).await? {
         for message in &page {
             if !answer.add(message.json())? {
@@ -116,16 +127,21 @@ async fn messages(db: &mut Connection, user: u64, since: Timestamp, reach: i64) 
 }
 
 /// Conversations, newest update first.
-async fn changed(db: &mut Connection, user: u64, since: Timestamp, reach: i64) -> Result<CaughtUp, Error> {
-    let mut asking = Asking { since, reach, wanted: LIST_MAX as usize };
-    let (found, part) = loop {
+async fn changed(
+    db: &mut Connection,
+    user: u64,
+    mut asking: Asking,
+    is_settled: impl AsyncFnOnce() -> bool,
+) -> Result<CaughtUp, Error> {
+    let (found, mut part) = loop {
         let found = store::conversation_list_since(db, user, asking.from(), asking.wanted + 1).await?;
         if let Some(part) = asking.part(found.iter().map(|one| one.updated_at).collect())? {
             break (found, part);
         }
     };
+    let known = asking.leave_out_known(&mut part, is_settled).await;
     let mut answer = Writing::new(asking, part);
-    for conversation in &found[..answer.part.count] {
+    for conversation in &found[known..known + answer.part.count] {
         if !answer.add(conversation.json(conversation.unread_count(user)))? {
             break;
         }
@@ -155,6 +171,20 @@ struct Part {
 }
 
 impl Asking {
+    /// Takes what the client has out of the part: of what is not later than a time that was shown, all, where that time is
+    /// settled. How many those are.
+    async fn leave_out_known(&mut self, part: &mut Part, is_settled: impl AsyncFnOnce() -> bool) -> usize {
+        let late = part.late;
+        let is_shown = late.checked_sub(1).is_some_and(|last| part.times[last] == self.since);
+        if !is_shown || !is_settled().await {
+            return 0;
+        }
+        self.reach = 0;
+        part.times.drain(..late);
+        (part.late, part.count) = (0, part.count - late);
+        late
+    }
+
     fn from(&self) -> Timestamp {
         Timestamp::from_micros(self.since.micros() - self.reach)
     }

@@ -116,7 +116,7 @@ impl Poller {
             SincePoll::AskDatabase(asked) if class == Class::Queue => self.whole_queue(asked.cursor).await,
             SincePoll::AskDatabase(asked) => {
                 let background = self.desk.background.clone();
-                background.run_large(self.ask_database(asked, class)).await
+                background.run_large(self.ask_database(asked)).await
             }
             SincePoll::Whole => Err(Unavailable::Stale.into()),
         }
@@ -163,8 +163,8 @@ impl Poller {
     /// What reaches back further than memory. The feed remembers the answer's end, so that the client's next
     /// poll is answered from memory; but not of an answer that was cut, nor has that a cursor: both would stand for
     /// what was left out.
-    async fn ask_database(self, asked: BeyondMemory<Class>, class: Class) -> Result<Response, Error> {
-        let found = catch_up::since(&self.desk, self.caller.user_id, class, asked.since).await?;
+    async fn ask_database(self, asked: BeyondMemory<Class>) -> Result<Response, Error> {
+        let found = catch_up::since(&self.desk, self.event_loop, &asked).await?;
         if found.is_cut {
             return Ok(response::json_text(StatusCode::OK, found.json));
         }

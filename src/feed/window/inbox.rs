@@ -32,6 +32,8 @@ pub(super) struct Newest {
     /// The latest time that had been shown when a change came that shows an earlier one, because it was committed late. A
     /// client that echoes this time or an earlier one may lack that change.
     pub(super) overtaken: Timestamp,
+    /// The latest time shown of which an echo may lack something that shows an earlier one, or the same.
+    pub(super) unsettled: Timestamp,
 }
 
 impl Newest {
@@ -40,7 +42,9 @@ impl Newest {
         let settled = item.group != self.group && stamp > self.shown;
         let (latest, shown) = (self.latest.max(item.at).max(stamp), self.shown.max(stamp));
         let overtaken = if stamp < self.shown { self.shown } else { self.overtaken };
-        *self = Self { seq: item.seq, group: item.group, latest, shown, stamp, settled, overtaken };
+        let unsettled = if settled { self.unsettled } else { shown };
+        *self =
+            Self { seq: item.seq, group: item.group, latest, shown, stamp, settled, overtaken, unsettled };
     }
 
     /// That of both, where they are shown as one.
@@ -126,7 +130,7 @@ impl<P: Payload> Inbox<P> {
     /// A new one knows what comes after `floor`.
     pub(super) fn new(floor: Position) -> Self {
         // What was shown before is not known: it may have been anything up to then.
-        let newest = Newest { shown: floor.at, ..Newest::default() };
+        let newest = Newest { shown: floor.at, unsettled: floor.at, ..Newest::default() };
         let (newest, none) = ([newest; CLASSES_MAX], Default::default());
         let items = VecDeque::new();
         Self { items, evicted: floor, newest, seq: floor.seq, verified: none, settled: none }

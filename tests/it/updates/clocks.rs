@@ -182,3 +182,36 @@ async fn a_message_that_is_committed_late_is_told_to_everybody_who_asked_before(
         "and so does who echoes what came before it"
     );
 }
+
+/// In order, so that nothing can have come late.
+#[tokio::test]
+async fn who_echoes_what_memory_let_go_is_told_what_came_since_and_nothing_again() {
+    let desk = Desk::start_with(&[("FEED_WINDOW_EVENTS", "16")]).await;
+    let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
+    let before = desk.time("NOW(6) FROM DUAL").await;
+    let new = async |path: &str, since: &str| {
+        ann.get(&format!("/api/{path}/updates?since={since}")).await.expect_status(200).json()
+    };
+    let newest = async |path: &str, time: &str| {
+        let list = new(path, &before).await;
+        list.as_array().unwrap().iter().map(|one| one[time].as_str().unwrap().to_owned()).max().unwrap()
+    };
+    for number in 0..3 {
+        let id = ask(&ann, &format!("printer {number}")).await;
+        say(&ann, &id, &format!("{number}")).await;
+        // Each by itself: of what is numbered together nobody knows in which order it was committed.
+        newest("messages", "timestamp").await;
+    }
+    let said = newest("messages", "timestamp").await;
+    ask(&ann, "keyboard").await;
+    let changed = newest("conversations", "updatedAt").await;
+    let another = ask(&ann, "scanner").await;
+    let more = say(&ann, &another, "more").await;
+    for number in 0..20 {
+        ask(&bob, &format!("{number}")).await;
+    }
+    let from_memory = from_database(&desk).await;
+    assert_eq!(each(&new("messages", &said).await, "id"), [&*more]);
+    assert_eq!(each(&new("conversations", &changed).await, "id"), [&*another]);
+    assert_eq!(from_database(&desk).await - from_memory, 2.0, "memory has neither any more");
+}

@@ -99,3 +99,32 @@ fn two_messages_of_one_time_are_both_told() {
     };
     assert_eq!(told, [2], "who was told the first alone echoes a time that is the second's, too");
 }
+
+#[test]
+fn a_time_is_settled_unless_something_earlier_may_have_come_after_it() {
+    let floor = Position { seq: 0, at: Timestamp::from_micros(500) };
+    let settled = |items: &[Arc<Item<Entry>>], since: i64| {
+        let mut window = Window::new(floor, RETENTION, Places::default());
+        window.retention.events_max = 1;
+        items.iter().for_each(|item| window.apply(std::slice::from_ref(item)));
+        window.is_settled(1, Class::Messages, Timestamp::from_micros(since))
+    };
+    let posted = |seq: u64, stamp| posted(seq, 1_000_000 + seq as i64, stamp, 1);
+    assert!(!settled(&[], 2_000), "nothing is known of them");
+    let in_order = [posted(1, 1_000), posted(2, 2_000)];
+    assert!(settled(&in_order, 1_000) && settled(&in_order, 2_000), "though the first was evicted");
+    assert!(!settled(&in_order, 500), "it is from before the window");
+    let late = [posted(1, 2_000), posted(2, 1_000), posted(3, 3_000)];
+    assert!(!settled(&late, 2_000) && settled(&late, 3_000));
+    let same_time = [posted(1, 2_000), posted(2, 2_000)];
+    assert!(!settled(&same_time, 2_000));
+    let mut together = [posted(1, 1_000), posted(2, 2_000)];
+    Arc::get_mut(&mut together[1]).unwrap().group = 1;
+    assert!(
+        !settled(&together, 2_000) && !settled(&together, 1_000),
+        "in whichever order they were committed"
+    );
+    let mut window = Window::new(floor, RETENTION, Places::default());
+    window.apply(&in_order);
+    assert!(!window.is_settled(1, Class::Queue, Timestamp::from_micros(2_000)), "others take part in it");
+}

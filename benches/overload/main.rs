@@ -36,7 +36,7 @@ const POST_AMONG: u64 = 10;
 /// Loopback addresses of the server: each has 28,000 ports for clients, which are free again a minute after their use, and a kernel
 /// that finds few of them free looks for long.
 const ADDRESSES: u8 = 64;
-const PEAK_LENGTH: Duration = Duration::from_secs(8);
+const PEAK_SECONDS: u64 = 8;
 
 /// What is to be run.
 struct Options(Vec<(String, String)>);
@@ -212,9 +212,10 @@ async fn run(
     }
     let quota = Quota::set(desk.pid(), options.number("percent", 10)).expect("a share of a core");
     let length = Duration::from_secs(options.number("seconds", 60));
+    let peak_length = Duration::from_secs(options.number("peak", PEAK_SECONDS));
     let clients = options.number("clients", 14_000) as usize;
     let connections = clients::arrive(&target, manners.kept, clients).await;
-    let (peak, connections) = clients::peak(&target, manners.kept, connections, PEAK_LENGTH).await;
+    let (peak, connections) = clients::peak(&target, manners.kept, connections, peak_length).await;
     let probes = [("/health", true), ("/health", false)]
         .map(|(path, kept)| Probe::start(([127, 0, 0, 1], desk.addr().port()).into(), path, kept));
     let ready = Probe::start(([127, 0, 0, 1], desk.admin_addr().port()).into(), "/ready", false);
@@ -227,7 +228,7 @@ async fn run(
     let well = well.map_or("never".to_owned(), |well| format!("{:.1} s", well.as_secs_f64()));
     // The machine's speed changes within minutes: the mean of before and after is nearer to what it was meanwhile.
     let connections = clients::arrive(&target, manners.kept, clients).await;
-    let (after, _connections) = clients::peak(&target, manners.kept, connections, PEAK_LENGTH).await;
+    let (after, _connections) = clients::peak(&target, manners.kept, connections, peak_length).await;
     drop(desk);
     drop(quota);
     let told = told(&tally, f64::midpoint(peak, after), length.as_secs_f64());

@@ -392,6 +392,7 @@ fn a_quiet_user_is_forgotten_and_nothing_is_claimed_of_them() {
         let now = Timestamp::from_micros(model.now + REACH_MICROS);
         assert_eq!(model.window.since(user, Class::Messages, now), Since::Unchanged);
     }
+    assert!(USERS.map(|user| model.window.own_seq(user)).any(|seq| seq > 0), "who was not quiet is known");
     assert_eq!(model.window.since(99, Class::Messages, old), Since::Unknown);
     model.window.verify(99, Class::Messages, old, model.window.position().seq);
     assert_eq!(model.window.since(99, Class::Messages, old), Since::Unchanged);

@@ -29,8 +29,11 @@ use super::{Application, Chassis};
 
 /// Connections accepted but not yet taken over by their loop.
 const HANDOVER_MAX: usize = 1_024;
-/// Abandoned connections closed by one sweep, at most: those that were put aside while the loop lagged.
-const ABANDONED_CLOSED: usize = 512;
+/// Abandoned connections closed by one sweep, at most: those that were put aside while the loop lagged. So few that those who
+/// come now do not wait for it.
+const ABANDONED_CLOSED: usize = 128;
+/// The same where they keep others out, as all connections are in use.
+const ABANDONED_CLOSED_FULL: usize = 512;
 /// The same while it lags, unless more connections were accepted since the last sweep.
 const ABANDONED_CLOSED_LAGGING: usize = 32;
 /// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
@@ -95,7 +98,8 @@ impl<A: Application> EventLoop<A> {
         // A lagging loop closes only as many abandoned connections as it has accepted meanwhile, so that they do not
         // pile up, and a few more: closing one costs as much as an answer.
         let taken = self.taken.swap(0, Relaxed);
-        let mut abandoned_max = ABANDONED_CLOSED;
+        let is_full = self.chassis.room() == 0;
+        let mut abandoned_max = if is_full { ABANDONED_CLOSED_FULL } else { ABANDONED_CLOSED };
         if self.lag.is_long() {
             self.chassis.lagging_sweeps.inc();
             abandoned_max = taken.max(ABANDONED_CLOSED_LAGGING);

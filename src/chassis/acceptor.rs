@@ -7,14 +7,14 @@
 //! refused: its kernel tries again after a second.
 //!
 //! Where the loop lags ([`super::lag`]) hardly any are accepted: the clients that are connected are as many as can be
-//! answered while they wait, and each more is one too many. Others get in as soon as the loop does not lag any more; those
-//! who have left meanwhile are closed unread, or they would keep the queues full for as long as it takes to serve them all.
+//! answered while they wait, and each more is one too many. Others get in as soon as the loop does not lag any more. Of those
+//! who come for a while after that many have left: they are closed unread, or they would be served before anybody else.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use prometheus::{Gauge, IntGauge};
@@ -42,6 +42,8 @@ const SERVED_PER_SWEEP_LAGGING: usize = 2;
 const QUEUE_LAGGING: usize = 2 * SERVED_PER_SWEEP_LAGGING;
 /// Connections of clients who have left that are closed meanwhile, from sweep to sweep: they cost little, and not nothing.
 const LEFT_PER_SWEEP_LAGGING: usize = 64;
+/// So long after a loop lagged there are such clients: their kernels go on connecting for that long.
+const LEFT_FOR: Duration = Duration::from_secs(60);
 const _: () = assert!(2 * SERVED_PER_TURN < EVENTS_MAX);
 
 crate::metrics! {
@@ -68,9 +70,9 @@ pub(super) struct Acceptor {
     in_turn: usize,
     /// Whether nobody waited at some moment since the last sweep.
     was_empty: bool,
-    /// Whether the loop lagged since nobody waited: so long that many have left.
-    is_stale: bool,
-    /// Connections whose clients had left, since the last sweep.
+    /// When the loop lagged, if it did lately: many of those who come have left.
+    lagged: Option<Instant>,
+    /// Of those served since the last sweep, connections whose clients had left.
     left: usize,
     /// What happened since the last sweep.
     seen: Seen,
@@ -90,7 +92,7 @@ impl Acceptor {
             waiting,
             in_turn: 0,
             was_empty: true,
-            is_stale: false,
+            lagged: None,
             left: 0,
             seen,
             metrics,
@@ -110,7 +112,7 @@ impl Acceptor {
             self.in_turn = 0;
             tokio::task::yield_now().await;
             self.collect(room)?;
-        } else if self.is_stale && self.waiting.is_empty() {
+        } else if self.lagged.is_some() && self.waiting.is_empty() {
             self.collect(room)?;
         }
         if let Some(next) = self.take() {
@@ -119,7 +121,7 @@ impl Acceptor {
         let accepted = match self.listener.accept().now_or_never() {
             Some(accepted) => accepted,
             None => {
-                (self.was_empty, self.is_stale, self.in_turn) = (true, false, 0);
+                (self.was_empty, self.in_turn) = (true, 0);
                 self.listener.accept().await
             }
         };
@@ -131,7 +133,8 @@ impl Acceptor {
     /// The same where the loop lags. It asks the kernel itself: the runtime learns of a connection only after all that was
     /// ready before.
     async fn accept_lagging(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        if self.seen.served < SERVED_PER_SWEEP_LAGGING && self.left < LEFT_PER_SWEEP_LAGGING {
+        let served = self.seen.served - self.left;
+        if served < SERVED_PER_SWEEP_LAGGING && self.left < LEFT_PER_SWEEP_LAGGING {
             if self.waiting.is_empty() {
                 self.collect(1)?;
             }
@@ -145,12 +148,11 @@ impl Acceptor {
     /// The first of those who wait.
     fn take(&mut self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         let (_, stream, peer) = self.waiting.pop_front()?;
-        if self.is_stale && has_left(&stream) {
-            self.in_turn += 1;
+        self.served();
+        if self.lagged.is_some() && has_left(&stream) {
             self.left += 1;
             return Some(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        self.served();
         Some(TcpStream::from_std(stream).map(|stream| (stream, peer)))
     }
 
@@ -184,10 +186,11 @@ impl Acceptor {
         let seen = Seen { waiting: self.waiting.len(), is_long, ..std::mem::take(&mut self.seen) };
         self.left = 0;
         let queue_max = if self.lag.is_long() {
-            self.is_stale = true;
+            self.lagged = Some(Instant::now());
             self.share.let_all_pass(&self.listener);
             QUEUE_LAGGING
         } else {
+            self.lagged.take_if(|at| at.elapsed() >= LEFT_FOR);
             self.share.follow(&self.listener, seen, (QUEUE_MIN, QUEUE_MAX / 2));
             fitting_queue(seen.served, self.was_empty)
         };
@@ -235,7 +238,6 @@ fn fitting_queue(served: usize, was_empty: bool) -> usize {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::time::Duration;
 
     use super::*;
     use crate::chassis::bind;
@@ -349,7 +351,10 @@ mod tests {
         drop(crowd.pop());
         assert_eq!(accept(&mut acceptor), Some(Err(ConnectionAborted)), "nor afterwards");
         assert_eq!(accept(&mut acceptor), Some(later.local_addr().map_err(|error| error.kind())));
-        assert!(accept(&mut acceptor).is_none() && !acceptor.is_stale, "nobody is left");
+        assert!(accept(&mut acceptor).is_none(), "nobody is left");
+        acceptor.lagged = acceptor.lagged.and_then(|at| at.checked_sub(LEFT_FOR));
+        acceptor.adjust();
+        assert!(acceptor.lagged.is_none(), "whoever comes now is there");
     }
 
     #[tokio::test]

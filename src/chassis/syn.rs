@@ -29,8 +29,9 @@ const MEMORY: f64 = 0.25;
 const CORRECTION: f64 = 0.25;
 /// The least that is let through, of what can be served, however many wait: so that there is somebody to serve when they were.
 const INFLOW_MIN: f64 = 0.5;
-/// Where nobody waits, more may be served than was: so much.
+/// Where nobody waits, more may be served than was: so much, and so much where not even half of that came.
 const GROWTH: f64 = 1.25;
+const GROWTH_IDLE: f64 = 2.0;
 
 /// What happened to connections since the last sweep.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,18 +69,20 @@ impl SynShare {
 
     /// Has the kernel let all pass, and forgets what was seen.
     pub(super) fn let_all_pass(&mut self, listener: &TcpListener) {
-        if self.share < 1.0 {
-            let_pass(listener, 1.0);
-        }
+        self.set(listener, 1.0);
         *self = Self::new();
     }
 
     /// Has the kernel let as many pass as can be served. So many may wait in any case, and no more than so many.
     pub(super) fn follow(&mut self, listener: &TcpListener, seen: Seen, may_wait: (usize, usize)) {
-        let before = self.share;
-        self.share = self.fitting(seen, may_wait);
-        if self.share.to_bits() != before.to_bits() {
-            let_pass(listener, self.share);
+        let fitting = self.fitting(seen, may_wait);
+        self.set(listener, fitting);
+    }
+
+    fn set(&mut self, listener: &TcpListener, share: f64) {
+        if self.share.to_bits() != share.to_bits() {
+            self.share = share;
+            let_pass(listener, share);
         }
     }
 
@@ -105,6 +108,7 @@ impl SynShare {
         self.capacity = match (is_busy, all_pass) {
             (true, _) => before + MEMORY * (served - before),
             (false, true) => served.max(before * (1.0 - MEMORY)),
+            (false, false) if 2.0 * served < before => before * GROWTH_IDLE,
             (false, false) => served.max(before * GROWTH),
         };
         self.capacity
@@ -195,9 +199,10 @@ mod tests {
                 let too_many = waiting > MAY_WAIT.0.max(2 * capacity);
                 assert!(used > 0.99 && !too_many, "{times} times {capacity}: {used}, {waiting} wait");
             }
+            share.sweeps(&mut waiting, 100.0 * capacity as f64, capacity, 50);
             waiting = 0;
-            share.sweeps(&mut waiting, 0.0, capacity, 20);
-            assert_eq!(share.get(), 1.0, "all pass again after five seconds");
+            share.sweeps(&mut waiting, 0.0, capacity, 7);
+            assert_eq!(share.get(), 1.0, "all pass again after two seconds, once they have left");
         }
     }
 

@@ -343,7 +343,9 @@ fn complete<A: Application>(
     response: &mut Response,
 ) {
     if exchange.is_head {
-        let length = response.body().size_hint().exact();
+        // Those two have none, or it would have to be another answer's.
+        let has_length = !matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        let length = response.body().size_hint().exact().filter(|_| has_length);
         if let Some(length) = length {
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }

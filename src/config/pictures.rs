@@ -40,9 +40,17 @@ pub struct Bucket {
 
 impl VarReader<'_> {
     pub(super) fn pictures(&mut self) -> Pictures {
+        let (bucket, folder) = (self.bucket(), PathBuf::from(self.text(UPLOAD_DIR).unwrap_or_default()));
+        // What is not there is made; in what is there and no folder, nothing can be.
+        let there = folder.ancestors().find(|path| path.exists());
+        if bucket.is_none()
+            && let Some(there) = there.filter(|path| !path.is_dir())
+        {
+            self.mistake(UPLOAD_DIR, &format!("cannot be a folder: {there:?} is none"));
+        }
         Pictures {
-            bucket: self.bucket(),
-            folder: PathBuf::from(self.text(UPLOAD_DIR).unwrap_or_default()),
+            bucket,
+            folder,
             cdn_base_url: self.web_address(CDN_BASE_URL).map(|url| url.as_str().trim_end_matches('/').into()),
             // Longer than any upload takes: the sweep must not overtake one that is under way.
             orphan_seconds: self.number(UPLOAD_ORPHAN_SECONDS, 10..=2_592_000),

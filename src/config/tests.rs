@@ -238,6 +238,8 @@ fn what_would_be_something_else_is_a_mistake() {
         (&[("RUST_LOG", "hyperdesk=loud=very")], ""),
         (&[("UPLOAD_DIR", "\"/data\"")], "in quotes"),
         (&[("UPLOAD_DIR", "'/data'")], "in quotes"),
+        (&[("UPLOAD_DIR", "/dev/null")], "is none"),
+        (&[("UPLOAD_DIR", "/dev/null/pictures")], "is none"),
         (&[("DATABASE_SSL_CA", "/etc/hosts")], "only with DATABASE_SSL_MODE=verify_identity"),
         (&[("DATABASE_SSL_CA", "/etc/hosts"), ("DATABASE_SSL_MODE", "required")], "only with"),
         (&[("DATABASE_SSL_CA", "/none.pem"), ("DATABASE_SSL_MODE", "verify_identity")], "cannot be read"),

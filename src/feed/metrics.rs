@@ -30,6 +30,7 @@ crate::metrics! {
         pub(super) refused_stale: IntCounter = "feed_polls_refused_total", "Polls refused because what is in memory is too old to say that nothing is new.";
         pub(super) woken: IntCounter = "feed_waiters_woken_total", "Of those, woken by changes: they look whether they have news.";
         pub(super) refused_waiters: IntCounter = "feed_waiters_refused_total", "Those refused because of the limit.";
+        pub(super) refused_writes: IntCounter = "feed_writes_refused_total", "Large changes refused because more was written than can be numbered.";
         pub(super) asked_database: IntCounter = "feed_polls_from_database_total", "Polls that reached back further than memory.";
         pub(super) purged: IntCounter = "feed_runs_purged_total", "Runs removed for their age or number.";
     }
@@ -44,6 +45,8 @@ pub(super) fn register_gauges<D: Domain>(
         let feed = Arc::downgrade(feed);
         metrics::gauge(registry, name, help, move || feed.upgrade().map_or(0.0, |feed| read(&feed)))
     };
+    let about = "Bytes of large changes written here that have no number yet.";
+    gauge("feed_unnumbered_bytes", about, |feed| feed.backlog.bytes() as f64)?;
     gauge("feed_waiters", "Held polls and streams.", |feed| feed.waiters.load(Relaxed) as f64)?;
     gauge("feed_position", "The last change that is visible here.", |feed| feed.position() as f64)?;
     gauge("feed_stale_seconds", "Age of what polls are answered from.", |feed| {

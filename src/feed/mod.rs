@@ -33,6 +33,7 @@
 //! 8. **A writer's next poll here shows what they wrote.** Not the write waits for that, but the poll: [`Feed::wrote`]
 //!    notes user and row in each loop's part, and the tail crosses the note out, under the same lock.
 
+mod backlog;
 pub(crate) mod block;
 pub mod cursor;
 pub(crate) mod domain;
@@ -65,12 +66,15 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::tasks::{Kind, Tasks};
 
+pub use backlog::Room;
 pub use cursor::{Cursor, Position};
 pub use domain::{CursorAsk, Domain};
 pub use metrics::FeedMetrics;
 
+use backlog::Backlog;
 use domain::WindowOf;
 use item::Item;
+use poll::Unavailable;
 use shard::Shard;
 use window::{Retention, Window};
 
@@ -115,6 +119,7 @@ pub struct Feed<D: Domain> {
     /// The ids of the events applied last. Held while a run goes into the shards, so that [`Feed::wrote`] sees it in all or
     /// in none.
     recent: Mutex<BTreeSet<u64>>,
+    backlog: Backlog,
     config: Arc<Config>,
     born: Instant,
     /// Microseconds since `born`: see [`Feed::watermark`]; 0 for never.
@@ -152,6 +157,7 @@ impl<D: Domain> Feed<D> {
                 .collect(),
             ticked: (0..loops).map(|_| Notify::new()).collect(),
             recent: Mutex::default(),
+            backlog: Backlog::new(),
             config,
             born,
             watermark: AtomicU64::new(0),
@@ -178,15 +184,28 @@ impl<D: Domain> Feed<D> {
         Ok(feed)
     }
 
+    /// Room for a change of so many bytes, as JSON, in what has no number yet: to be waited for before its transaction, and
+    /// given to [`Feed::wrote`].
+    ///
+    /// # Errors
+    /// [`Unavailable::Behind`] where there is none in [`WAIT_MS_MAX`].
+    pub async fn room(&self, bytes: usize) -> Result<Room, Unavailable> {
+        self.backlog.room(bytes).await.ok_or_else(|| {
+            self.metrics.refused_writes.inc();
+            Unavailable::Behind
+        })
+    }
+
     /// To be called after the commit of a transaction that recorded `event` (its outbox row's id), with the user who caused
-    /// it, before they are answered. Costs a short lock for each event loop, waits for nothing.
-    pub fn wrote(&self, user: u64, event: u64) {
+    /// it, and the room it has, before they are answered. Costs a short lock for each event loop, waits for nothing.
+    pub fn wrote(&self, user: u64, event: u64, room: Room) {
         let until = Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let recent = self.recent();
         if !recent.contains(&event) {
             for index in 0..self.shards.len() {
                 self.shard(index).wrote(user, event, until);
             }
+            self.backlog.add(event, room, until);
         }
         drop(recent);
         self.nudge();
@@ -314,6 +333,7 @@ impl<D: Domain> Feed<D> {
             self.metrics.woken.inc_by(woken.len() as u64);
             woken.into_iter().for_each(std::task::Waker::wake);
         }
+        self.backlog.remove(items.iter().map(|item| item.id));
         recent.extend(items.iter().map(|item| item.id));
         // A row's id is given with its commit, so the smallest are the oldest.
         while recent.len() > RECENT_MAX {

@@ -39,6 +39,9 @@ pub enum Unavailable {
     /// What else the service needs could not be loaded, for this reason.
     #[error("{0}")]
     Failed(Arc<str>),
+    /// More is written than can be numbered.
+    #[error("more is written than can be told")]
+    Behind,
     /// As many wait as may.
     #[error("too many wait")]
     Full,

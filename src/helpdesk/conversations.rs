@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::chassis::{Error, Response, list, response};
+use crate::feed::Room;
 use crate::transaction;
 
 use super::changes::{self, NewEvent};
@@ -46,7 +47,7 @@ pub async fn open(
         let event = changes::record_and_commit(db, &NewEvent::opened(id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
-    desk.wrote(caller, event);
+    desk.wrote(caller, event, Room::default());
     Ok(response::json_text(StatusCode::CREATED, text))
 }
 

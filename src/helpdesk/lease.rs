@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::db::{self, Db};
+use crate::feed::Room;
 use crate::feed::window::IdMap;
 use crate::service::Context;
 use crate::tasks::Kind;
@@ -183,7 +184,7 @@ impl Lease {
                 }
                 if let Some(event) = self.lapse(conversation, expert).await? {
                     self.lapsed.inc();
-                    self.feed.wrote(expert, event);
+                    self.feed.wrote(expert, event, Room::default());
                     tracing::info!(conversation, expert, "a claim lapsed: the conversation waits again");
                 }
             }

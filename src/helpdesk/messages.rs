@@ -63,6 +63,7 @@ pub async fn post(
     once: Option<Once>,
 ) -> Result<Response, Error> {
     let conversation = reply.conversation.ok_or(NOT_FOUND)?;
+    let room = desk.feed.room(reply.json_bytes()).await?;
     let (text, event) = transaction!(desk.db, db => {
         if let Some(first) = idempotency::begin(db, once.as_ref()).await? {
             return Ok((first, None));
@@ -82,7 +83,7 @@ pub async fn post(
         let event = changes::record_and_commit(db, &NewEvent::message(conversation, message.id)).await?;
         Ok::<_, Error>((text, Some(event)))
     })?;
-    desk.wrote(caller, event);
+    desk.wrote(caller, event, room);
     Ok(response::json_text(StatusCode::CREATED, text))
 }
 

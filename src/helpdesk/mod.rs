@@ -57,6 +57,7 @@ use crate::chassis::route::Miss;
 use crate::chassis::{Answer, Background, Error, Request, Response, response};
 use crate::config::Usernames;
 use crate::db::{Connection, Db, Packet, Statement};
+use crate::feed::Room;
 use crate::metrics;
 use crate::page;
 use crate::service::{Context, Service};
@@ -167,16 +168,17 @@ impl Service for Helpdesk {
 }
 
 impl Helpdesk {
-    /// Tells the feed of a change that `user` made and that is committed, so that they see it in their next poll.
-    fn wrote(&self, user: u64, event: Option<u64>) {
+    /// Tells the feed of a change that `user` made and that is committed, so that they see it in their next poll. It has
+    /// this room there.
+    fn wrote(&self, user: u64, event: Option<u64>, room: Room) {
         if let Some(event) = event {
-            self.feed.wrote(user, event);
+            self.feed.wrote(user, event, room);
         }
     }
 
     /// The same, and the answer to that change.
     fn done(&self, user: u64, event: Option<u64>) -> Response {
-        self.wrote(user, event);
+        self.wrote(user, event, Room::default());
         response::json_text(http::StatusCode::OK, r#"{"success":true}"#)
     }
 

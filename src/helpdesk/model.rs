@@ -25,6 +25,16 @@ pub const TEXT_BYTES_MAX: usize = 65_535;
 /// Where a reply's `lastSeenMessageId` names nothing that can have been seen there.
 pub const LAST_SEEN_UNKNOWN: &str = "lastSeenMessageId must be the id of a message of the conversation";
 
+/// Bytes that JSON takes for a text, without its quotes.
+pub fn json_bytes(text: &str) -> usize {
+    let bytes = |byte| match byte {
+        0..0x20 => "\\u0000".len(),
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(bytes).sum()
+}
+
 /// An id that is a string in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(pub u64);
@@ -180,6 +190,11 @@ impl Reply {
             Some(_) => fields.id("lastSeenMessageId").map(Some).ok_or(LAST_SEEN_UNKNOWN),
         };
         Self { conversation: fields.id("conversationId"), content: content(fields), last_seen }
+    }
+
+    /// Bytes that JSON takes for the content.
+    pub fn json_bytes(&self) -> usize {
+        self.content.as_deref().map_or(0, json_bytes)
     }
 
     /// The content, and the newest message that its sender had seen, 0 where there was none; `None` where they do not

@@ -31,7 +31,9 @@ const BAD_PARTS: Error = Error::bad_request("parts must be of conversations, mes
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Self {
         match error {
-            Unavailable::Stale | Unavailable::Failed(_) => Self::Unavailable(error.to_string()),
+            Unavailable::Stale | Unavailable::Failed(_) | Unavailable::Behind => {
+                Self::Unavailable(error.to_string())
+            }
             Unavailable::Full => Self::busy("the feed's waiting room"),
         }
     }

@@ -27,6 +27,8 @@ async fn a_page_is_asked_for_each_time_and_its_files_once() {
         assert!(tag.starts_with('"'), "a strong one: {tag}");
         let again = client.get(path).header("if-none-match", &tag).send().await.expect_status(304);
         assert_eq!((again.header("etag"), again.body.len()), (Some(tag.as_str()), 0), "{path}");
+        let head = client.request("HEAD", path).header("if-none-match", &tag).send().await.expect_status(304);
+        assert_eq!((again.header("content-length"), head.header("content-length")), (None, None), "{path}");
 
         let style = file_of(&html, "base.css");
         let file = client.get(&style).send().await.expect_status(200);

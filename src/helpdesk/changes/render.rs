@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::feed::run::RUN_BYTES_MAX;
 
+use super::super::model::json_bytes;
 use super::super::resource::Conversation;
 use super::event::{Change, Kind};
 use super::item::{Entry, Piece, QueueChange, Rendered};
@@ -104,16 +105,6 @@ pub fn fitting(changes: &[Change], conversations: &HashMap<u64, Conversation>) -
         bytes <= RUN_BYTES_MAX
     };
     changes.iter().take_while(fits).count().max(1)
-}
-
-/// Bytes that JSON takes for a text, without its quotes.
-fn json_bytes(text: &str) -> usize {
-    let bytes = |byte| match byte {
-        0..0x20 => "\\u0000".len(),
-        b'"' | b'\\' => 2,
-        _ => 1,
-    };
-    text.bytes().map(bytes).sum()
 }
 
 /// For each of `changes` the expert who was assigned after it and is now.

@@ -128,7 +128,7 @@ async fn change<T>(
         })
     };
     let (value, id) = done.await.expect("a committed transaction");
-    instance.feed.wrote(user, id);
+    instance.feed.wrote(user, id, feed::Room::default());
     value
 }
 

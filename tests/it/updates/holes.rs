@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyperdesk::clock::Timestamp;
 use mysql_async::prelude::Queryable;
+use serde_json::json;
 
 use super::{SOON, after, at, last_cursor};
 use crate::helpdesk::{Desk, ask, each, say};
@@ -92,4 +93,30 @@ async fn a_feed_that_cannot_go_on_refuses_every_kind_of_poll() {
         })
         .await;
     }
+}
+
+/// Or whoever posts large messages faster than they can be numbered makes the polls of everybody late, and then refused.
+#[tokio::test]
+async fn large_messages_wait_until_those_before_them_are_numbered_and_small_ones_do_not() {
+    let desk = Desk::start().await;
+    let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
+    let (id, other) = (ask(&ann, "printer").await, ask(&bob, "scanner").await);
+    let before = last_cursor(&ann).await;
+    let mut holder = desk.schema.admin().await;
+    holder.query_drop("START TRANSACTION").await.unwrap();
+    holder.query_drop("SELECT seq FROM feed_head WHERE id = 1 FOR UPDATE").await.unwrap();
+    // A character that JSON writes as six bytes: eight of these are 1.9 MB.
+    let large = "\u{1}".repeat(40_000);
+    let post = async || ann.post("/messages", json!({ "conversationId": id, "content": large })).await;
+    for _ in 0..8 {
+        post().await.expect_status(201);
+    }
+    let refused = post().await.expect_status(503);
+    assert!(refused.header("retry-after").is_some());
+    say(&bob, &other, "small").await;
+    holder.query_drop("ROLLBACK").await.unwrap();
+    eventually(LONG, || async { post().await.status == 201 }).await;
+    eventually(LONG, || async { desk.server.metric("feed_unnumbered_bytes").await == Some(0.0) }).await;
+    let told = after(&ann, &before).await.expect_status(200).json();
+    assert_eq!(told["messages"].as_array().map(Vec::len), Some(9), "what was refused is not there");
 }

@@ -7,8 +7,8 @@
 //! refused: its kernel tries again after a second.
 //!
 //! Where the loop lags ([`super::lag`]) hardly any are accepted: the clients that are connected are as many as can be
-//! answered while they wait, and each more is one too many. Others get in as soon as the loop does not lag any more. Of those
-//! who come for a while after that many have left: they are closed unread, or they would be served before anybody else.
+//! answered while they wait, and each more is one too many. Others get in when the loop does not lag any more, by and by as
+//! long as it lags a little. Of those who come for a while after that many have left: they are closed unread, or they would be served before anybody else.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,8 +38,9 @@ const SERVED_PER_TURN: usize = 16;
 /// Connections served between two sweeps where the loop lags: so few that in a minute the clients that are served already
 /// do not wait much longer for it.
 const SERVED_PER_SWEEP_LAGGING: usize = 2;
-/// The kernel's queue meanwhile: whoever is in it is served within half a second.
-const QUEUE_LAGGING: usize = 2 * SERVED_PER_SWEEP_LAGGING;
+/// The same for a while after that, where it still lags a little: or all who were kept out come at once, it lags for longer
+/// than those wait who are served already, and they leave.
+const SERVED_PER_SWEEP_RECOVERING: usize = 64;
 /// Connections of clients who have left that are closed meanwhile, from sweep to sweep: they cost little, and not nothing.
 const LEFT_PER_SWEEP_LAGGING: usize = 64;
 /// So long after a loop lagged there are such clients: their kernels go on connecting for that long.
@@ -105,8 +106,8 @@ impl Acceptor {
     /// # Errors
     /// Where a client has left ([`io::ErrorKind::ConnectionAborted`]), or the kernel has no more descriptors or memory.
     pub(super) async fn accept(&mut self, room: usize) -> io::Result<(TcpStream, SocketAddr)> {
-        if self.lag.is_long() {
-            return self.accept_lagging().await;
+        if let Some(served_max) = self.served_max() {
+            return self.accept_few(served_max, room).await;
         }
         if self.in_turn == SERVED_PER_TURN {
             self.in_turn = 0;
@@ -130,13 +131,22 @@ impl Acceptor {
         accepted
     }
 
+    /// How many may be served from sweep to sweep, where that is limited.
+    fn served_max(&self) -> Option<usize> {
+        if self.lag.is_long() {
+            Some(SERVED_PER_SWEEP_LAGGING)
+        } else {
+            (self.lagged.is_some() && self.lag.is_any()).then_some(SERVED_PER_SWEEP_RECOVERING)
+        }
+    }
+
     /// The same where the loop lags. It asks the kernel itself: the runtime learns of a connection only after all that was
     /// ready before.
-    async fn accept_lagging(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept_few(&mut self, served_max: usize, room: usize) -> io::Result<(TcpStream, SocketAddr)> {
         let served = self.seen.served - self.left;
-        if served < SERVED_PER_SWEEP_LAGGING && self.left < LEFT_PER_SWEEP_LAGGING {
+        if served < served_max && self.left < LEFT_PER_SWEEP_LAGGING {
             if self.waiting.is_empty() {
-                self.collect(1)?;
+                self.collect(room.min(1))?;
             }
             if let Some(next) = self.take() {
                 return next;
@@ -185,10 +195,13 @@ impl Acceptor {
         let is_long = self.waiting.front().is_some_and(|(since, ..)| since.elapsed().as_millis() >= LONG_MS);
         let seen = Seen { waiting: self.waiting.len(), is_long, ..std::mem::take(&mut self.seen) };
         self.left = 0;
-        let queue_max = if self.lag.is_long() {
-            self.lagged = Some(Instant::now());
+        let queue_max = if let Some(served_max) = self.served_max() {
+            if self.lag.is_long() {
+                self.lagged = Some(Instant::now());
+            }
             self.share.let_all_pass(&self.listener);
-            QUEUE_LAGGING
+            // Whoever is in it is served within half a second.
+            2 * served_max
         } else {
             self.lagged.take_if(|at| at.elapsed() >= LEFT_FOR);
             self.share.follow(&self.listener, seen, (QUEUE_MIN, QUEUE_MAX / 2));
@@ -289,14 +302,33 @@ mod tests {
         }
         assert!(acceptor.accept(1).now_or_never().is_none(), "it waits for the sweep");
         acceptor.adjust();
-        assert_eq!(acceptor.queue_max, QUEUE_LAGGING);
+        assert_eq!(acceptor.queue_max, 2 * SERVED_PER_SWEEP_LAGGING);
         assert!(matches!(acceptor.accept(1).now_or_never(), Some(Ok(_))));
         assert!(acceptor.accept(1).now_or_never().is_none(), "nobody is left");
-        acceptor.lag.note(LAG_MAX / 2);
+        acceptor.lag.note(Duration::ZERO);
         acceptor.adjust();
         assert!(acceptor.accept(1).now_or_never().is_none());
         acceptor.adjust();
         assert_eq!(acceptor.queue_max, QUEUE_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_lagged_lets_them_in_by_and_by_until_it_does_not_lag_at_all() {
+        let (mut acceptor, _crowd) = knocked_at(3 * SERVED_PER_SWEEP_RECOVERING);
+        let served = |acceptor: &mut Acceptor| {
+            let served = (0..2 * SERVED_PER_SWEEP_RECOVERING)
+                .filter(|_| matches!(acceptor.accept(QUEUE_MAX).now_or_never(), Some(Ok(_))));
+            served.count()
+        };
+        acceptor.lag.note(LAG_MAX);
+        acceptor.adjust();
+        acceptor.lag.note(LAG_MAX / 2);
+        acceptor.adjust();
+        assert_eq!(served(&mut acceptor), SERVED_PER_SWEEP_RECOVERING);
+        assert_eq!(acceptor.queue_max, 2 * SERVED_PER_SWEEP_RECOVERING);
+        acceptor.lag.note(Duration::ZERO);
+        acceptor.adjust();
+        assert!(served(&mut acceptor) > SERVED_PER_SWEEP_RECOVERING, "all the others, with pauses");
     }
 
     #[tokio::test]
@@ -346,7 +378,7 @@ mod tests {
         }
         assert_eq!(accept(&mut acceptor), Some(crowd[0].local_addr().map_err(|error| error.kind())));
 
-        acceptor.lag.note(LAG_MAX / 2);
+        acceptor.lag.note(Duration::ZERO);
         let later = net::TcpStream::connect(crowd[0].peer_addr().unwrap()).unwrap();
         drop(crowd.pop());
         assert_eq!(accept(&mut acceptor), Some(Err(ConnectionAborted)), "nor afterwards");

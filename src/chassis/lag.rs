@@ -20,7 +20,7 @@
 use std::io;
 use std::os::unix::net::UnixDatagram as Sender;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::UnixDatagram as Receiver;
@@ -32,18 +32,26 @@ pub(super) const SWEEP_MS: u64 = 250;
 /// so that the connections accepted before the lag was measured do not make them.
 pub(super) const LAG_MAX: Duration = Duration::from_millis(1_000);
 
-/// Whether a loop lags, for its connections and its listener.
+/// A lag below this is none to speak of.
+const LAG_MIN: Duration = Duration::from_millis(100);
+
+/// How far a loop lags, in milliseconds, for its connections and its listener.
 #[derive(Default)]
-pub(super) struct Lag(AtomicBool);
+pub(super) struct Lag(AtomicU32);
 
 impl Lag {
     /// Whether the loop lags.
     pub(super) fn is_long(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.load(Relaxed) >= LAG_MAX.as_millis() as u32
+    }
+
+    /// Whether it lags at all.
+    pub(super) fn is_any(&self) -> bool {
+        self.0.load(Relaxed) >= LAG_MIN.as_millis() as u32
     }
 
     pub(super) fn note(&self, waited: Duration) {
-        self.0.store(waited >= LAG_MAX, Relaxed);
+        self.0.store(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX), Relaxed);
     }
 }
 

@@ -73,7 +73,8 @@ pub enum SincePoll<C> {
     /// What is told whole changed: the service has it, or waits for it.
     Whole,
     /// Ask the database for what has a time later than five seconds before `since` (transactions commit later than their
-    /// stamps, and last at most that long), then call [`Feed::answered`].
+    /// stamps, and last at most that long), of which what is not later than `since` may be left out if it is a time that was
+    /// shown and [`Feed::is_settled`]; then call [`Feed::answered`].
     AskDatabase(BeyondMemory<C>),
 }
 

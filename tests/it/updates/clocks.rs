@@ -53,6 +53,14 @@ async fn ask_all(user: &User, since: Timestamp) -> Vec<serde_json::Value> {
     all
 }
 
+/// Makes more changes than a memory of 16 holds, and waits until they are in it: a poll shows what its user wrote.
+async fn push_out(user: &User) {
+    for number in 0..20 {
+        ask(user, &format!("{number}")).await;
+    }
+    user.get(&format!("{}?since={}", PATHS[0], shifted(-60))).await.expect_status(200);
+}
+
 async fn from_database(desk: &Desk) -> f64 {
     desk.server.metric("feed_polls_from_database_total").await.unwrap()
 }
@@ -171,9 +179,7 @@ async fn a_message_that_is_committed_late_is_told_to_everybody_who_asked_before(
     let echo = told[0]["timestamp"].as_str().unwrap();
     writer.query_drop("COMMIT").await.unwrap();
     // Memory holds neither any more.
-    for number in 0..20 {
-        ask(&bob, &format!("{number}")).await;
-    }
+    push_out(&bob).await;
     let both = [&*late, &*next];
     assert_eq!(each(&messages(&before).await, "id"), both, "the database has them");
     assert!(each(&messages(&asked).await, "id").contains(&&*late), "who asks by the clock lacks it");
@@ -207,9 +213,7 @@ async fn who_echoes_what_memory_let_go_is_told_what_came_since_and_nothing_again
     let changed = newest("conversations", "updatedAt").await;
     let another = ask(&ann, "scanner").await;
     let more = say(&ann, &another, "more").await;
-    for number in 0..20 {
-        ask(&bob, &format!("{number}")).await;
-    }
+    push_out(&bob).await;
     let from_memory = from_database(&desk).await;
     assert_eq!(each(&new("messages", &said).await, "id"), [&*more]);
     assert_eq!(each(&new("conversations", &changed).await, "id"), [&*another]);

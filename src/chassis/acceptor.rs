@@ -8,7 +8,8 @@
 //!
 //! Where the loop lags ([`super::lag`]) hardly any are accepted: the clients that are connected are as many as can be
 //! answered while they wait, and each more is one too many. Others get in when the loop does not lag any more, by and by as
-//! long as it lags a little. Of those who come for a while after that many have left: they are closed unread, or they would be served before anybody else.
+//! long as it lags a little. Of those who come for a while after that many have left: they are closed unread, or they would be
+//! served before anybody else.
 
 use std::collections::VecDeque;
 use std::io;
@@ -107,7 +108,7 @@ impl Acceptor {
     /// Where a client has left ([`io::ErrorKind::ConnectionAborted`]), or the kernel has no more descriptors or memory.
     pub(super) async fn accept(&mut self, room: usize) -> io::Result<(TcpStream, SocketAddr)> {
         if let Some(served_max) = self.served_max() {
-            return self.accept_few(served_max, room).await;
+            return self.accept_few(served_max).await;
         }
         if self.in_turn == SERVED_PER_TURN {
             self.in_turn = 0;
@@ -142,11 +143,12 @@ impl Acceptor {
 
     /// The same where the loop lags. It asks the kernel itself: the runtime learns of a connection only after all that was
     /// ready before.
-    async fn accept_few(&mut self, served_max: usize, room: usize) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept_few(&mut self, served_max: usize) -> io::Result<(TcpStream, SocketAddr)> {
         let served = self.seen.served - self.left;
         if served < served_max && self.left < LEFT_PER_SWEEP_LAGGING {
             if self.waiting.is_empty() {
-                self.collect(room.min(1))?;
+                // Also where there is no room: whoever comes is told so.
+                self.collect(1)?;
             }
             if let Some(next) = self.take() {
                 return next;
@@ -322,6 +324,8 @@ mod tests {
         };
         acceptor.lag.note(LAG_MAX);
         acceptor.adjust();
+        let told = acceptor.accept(0).now_or_never();
+        assert!(matches!(told, Some(Ok(_))), "where there is no room they are to be told so");
         acceptor.lag.note(LAG_MAX / 2);
         acceptor.adjust();
         assert_eq!(served(&mut acceptor), SERVED_PER_SWEEP_RECOVERING);

@@ -50,9 +50,9 @@ pub enum Unavailable {
 /// A poll that the database has to answer, because it reaches back further than memory.
 #[derive(Clone, Copy, Debug)]
 pub struct BeyondMemory<C> {
-    /// Who asks.
+    /// The user who asks, by id: only what concerns them is told.
     pub user: u64,
-    /// For what.
+    /// Which of the `since` polls it is.
     pub class: C,
     /// From when on: the poll's `since`, or what stands for it.
     pub since: Timestamp,

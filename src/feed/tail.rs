@@ -247,8 +247,7 @@ impl<D: Domain> Tail<D> {
             let asked = Instant::now();
             let look = store::look(connection, self.last.seq, self.bytes).await?;
             feed.metrics.looks.inc();
-            let open = look.open.map_or(0, |open| open.newest - open.oldest + 1);
-            self.read(feed, asked, look.clock, look.head, open)?;
+            self.read(feed, asked, look.clock, look.head, look.open)?;
             if look.head.seq - self.last.seq > behind_max {
                 return Err(Broken::Feed("there is more than the window holds"));
             }
@@ -273,8 +272,7 @@ impl<D: Domain> Tail<D> {
         let asked = Instant::now();
         let Outbox { head, clock, rows, state } = D::outbox(connection, self.changes_max).await?;
         feed.metrics.reads.inc();
-        let open = rows.ids.first().zip(rows.newest).map_or(0, |(oldest, newest)| newest - oldest + 1);
-        self.read(feed, asked, clock, head, open)?;
+        self.read(feed, asked, clock, head, rows.left_after(0))?;
         if head != self.last {
             return Ok(None);
         }
@@ -294,17 +292,18 @@ impl<D: Domain> Tail<D> {
         Ok(Some(left.is_some()))
     }
 
-    /// Takes in what every read shows: the head, the database's clock, and how much has no number.
+    /// Takes in what every read shows: the head, the database's clock, and what has no number.
     fn read(
         &self,
         feed: &Feed<D>,
         asked: Instant,
         clock: Timestamp,
         head: Position,
-        open: u64,
+        open: Option<Unnumbered>,
     ) -> Result<(), Broken> {
         feed.away.store(false, Relaxed);
         feed.set_clock(clock, asked);
+        let open = open.map_or(0, |open| open.newest - open.oldest + 1);
         feed.metrics.outbox.set(i64::try_from(open).unwrap_or(i64::MAX));
         if head.seq < self.last.seq {
             return Err(Broken::Feed("the head went back"));

@@ -30,7 +30,7 @@ pub async fn record_and_commit(connection: &mut Connection, event: &NewEvent) ->
 /// What is to be numbered, of one snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// In order.
+    /// In the order of their ids, in which they get their numbers.
     pub changes: Vec<Change>,
     /// The conversations of these.
     pub conversations: HashMap<u64, Conversation>,

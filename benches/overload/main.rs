@@ -6,13 +6,15 @@
 //! `seconds` of each run, `clients`, `percent` of a core, `program` (another server to measure), and `kind` (`kept`
 //! or `new`), `patience` and `times` to run only some; `obeys=yes` for clients who come again when
 //! `Retry-After` says so, not by their own clock; `ask` (`polls`, `posts` or `both`: a post among ten) and `late=MS`, by
-//! which each reply of the database comes later. Under `cargo test` a few clients, nothing is measured.
+//! which each reply of the database comes later; `peak`, seconds of each measuring of the peak; `steer=yes`, see
+//! [`steering`]. Under `cargo test` a few clients, nothing is measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod clients;
 mod probes;
 mod quota;
+mod steering;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
@@ -25,6 +27,7 @@ use hyperdesk::clock::Timestamp;
 use probes::Probe;
 use quota::Quota;
 use serde_json::json;
+use steering::Steering;
 use support::{Hyperdesk, Proxy, Schema, User};
 
 /// Users that poll, each with many clients, and as many others that post.
@@ -51,6 +54,10 @@ impl Options {
 
     fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn is_yes(&self, name: &str) -> bool {
+        self.text(name) == Some("yes")
     }
 
     fn number(&self, name: &str, default: u64) -> u64 {
@@ -176,13 +183,14 @@ fn post(token: &str, conversation: &str) -> Vec<u8> {
 
 async fn measure(schema: &Schema, options: &Options) {
     println!(
-        "| connections | patience | asked | peak/s before, after | in time/s | of their mean | refused/s: p50, p99, max | \
+        "| connections | patience | asked | peak/s before, after | in time/s | of the first; of their mean | refused/s: p50, p99, max | \
          broken, odd | gave up/s | MB before, at most | `/health` kept | new | `/ready` | well after |"
     );
     let requests = requests(schema, options.asks()).await;
-    let obeys = options.text("obeys") == Some("yes");
+    let obeys = options.is_yes("obeys");
     let this = i32::try_from(std::process::id()).unwrap();
     let _preferred = Quota::set(this, 100).expect("a group for the clients");
+    let _steered = options.is_yes("steer").then(|| Steering::start().expect("receive flow steering"));
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for kind in options.some("kind", &["kept", "new"]) {
         for patience in options.some("patience", &[20_u64, 3]) {
@@ -231,7 +239,7 @@ async fn run(
     let (after, _connections) = clients::peak(&target, manners.kept, connections, peak_length).await;
     drop(desk);
     drop(quota);
-    let told = told(&tally, f64::midpoint(peak, after), length.as_secs_f64());
+    let told = told(&tally, peak, after, length.as_secs_f64());
     format!("{peak:.0}, {after:.0} | {told} | {seen} | {well} |")
 }
 
@@ -239,7 +247,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-fn told(tally: &Tally, peak: f64, seconds: f64) -> String {
+fn told(tally: &Tally, peak: f64, after: f64, seconds: f64) -> String {
     let each = |count: u64| count as f64 / seconds;
     let good = each(tally.good.load(Relaxed));
     let mut refused = std::mem::take(&mut *tally.refused.lock().unwrap());
@@ -249,8 +257,9 @@ fn told(tally: &Tally, peak: f64, seconds: f64) -> String {
         refused.get(index.min(refused.len().saturating_sub(1))).map_or(0, Duration::as_millis)
     };
     format!(
-        "{good:.0} | {:.0} % | {:.0}: {}, {}, {} ms | {}, {} | {:.0}",
+        "{good:.0} | {:.0}; {:.0} % | {:.0}: {}, {}, {} ms | {}, {} | {:.0}",
         good / peak * 100.0,
+        good / f64::midpoint(peak, after) * 100.0,
         each(refused.len() as u64),
         at(0.5),
         at(0.99),

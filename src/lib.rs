@@ -66,7 +66,7 @@
 //! | [`feed`] | a log of items with recipients and topics, in every instance's memory; no HTTP, and no word of a service | db |
 //! | [`db`] | pools, statements, transactions, migrations | metrics, config |
 //! | [`tasks`], [`log`] | background tasks, supervised; lines that neither block nor panic | metrics, config |
-//! | [`metrics`], [`clock`], [`config`] | what is counted, time, every environment variable | |
+//! | [`fair`], [`metrics`], [`clock`], [`config`] | each address's part of what all share; what is counted; time; every environment variable | |
 //! | `sql/` | `schema/NNN_name.sql` and `<service>/<noun>_<verb>.sql`, one statement a file | |
 //!
 //! Imports point down this table only (`tests/tidy.rs`): `mysql_async` is in [`db`] and `store.rs`, `hyper` in [`chassis`].
@@ -84,7 +84,7 @@
 //!   ready; an event loop that ends takes the process with it ([`tasks`]).
 //! - **A route cannot forget its rules.** `find` is one `match`, `spec` a second one without a wildcard.
 //! - **Everything is bounded**: connections, bodies, answers, requests under way, pools, waits, hashes, logs. Each limit
-//!   has a name, and beyond it there is a 503 (or 413, 429, 431) and not growth.
+//!   has a name, and beyond it there is a 503 (or 413, 429, 431) and not growth. One address leaves others as much ([`fair`]).
 //! - **5xx bodies are constant**; the cause is logged once, with the request's id.
 //! - **SQL is never built**: every statement is a file, prepared; a few packets of several have numbers put in, no text.
 //!
@@ -95,7 +95,6 @@
 //!   with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
-//!
 //! Routing, access, limits, metrics, the page, the OpenAPI document, `SERVICES` and the tests over all routes follow.
 
 #![forbid(unsafe_code)]
@@ -108,6 +107,7 @@ pub mod clock;
 pub mod config;
 pub mod datetime;
 pub mod db;
+pub mod fair;
 pub mod feed;
 pub mod helpdesk;
 pub mod import;

@@ -3,7 +3,7 @@
 //! Hashing is made to be slow, so it is the one thing in the service that a few callers could drown
 //! the rest with. It runs on blocking threads, on at most `HASH_CONCURRENCY` of them at a time; the
 //! others wait in a queue that is bounded in length and in time, beyond which the caller is told to
-//! come back later ([`Error::Busy`], 503). In the queue the callers' addresses take turns (`queue`).
+//! come back later ([`Error::Busy`], 503). In the queue the callers' addresses take turns ([`fair::queue`](crate::fair::queue)).
 //! Blocking work cannot be cancelled: when a client hangs up, the hash is still computed to its end.
 //! So the permit belongs to the work and not to the request.
 //!
@@ -12,12 +12,10 @@
 //! password for an account that still has its bcrypt hash can be told from an unknown user by
 //! measuring; that ends with the account's next sign-in, which stores an argon2id hash.
 
-mod queue;
 #[cfg(test)]
 mod tests;
 
 use std::hint::black_box;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,9 +23,9 @@ use std::time::Duration;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
 use prometheus::IntCounter;
-use queue::{FairQueue, Permit};
 
-pub use queue::Limits;
+use crate::fair::Network;
+use crate::fair::queue::{FairQueue, Limits, Permit};
 
 /// The longest password, in bytes; checked where requests are validated, so that no one has
 /// megabytes hashed.
@@ -85,11 +83,9 @@ pub enum Verdict {
     RightButRehash,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { queue_max: HASH_QUEUE_MAX, wait_max: Duration::from_millis(HASH_WAIT_MS_MAX) }
-    }
-}
+/// The bounds of the queue that the service runs with.
+const LIMITS: Limits =
+    Limits { queue_max: HASH_QUEUE_MAX, wait_max: Duration::from_millis(HASH_WAIT_MS_MAX) };
 
 /// Hashes and checks passwords, a few at a time. Cloning gives another handle to the same queue.
 #[derive(Clone, Debug)]
@@ -121,7 +117,7 @@ impl Hasher {
     pub fn new(concurrency: usize) -> Result<Self, Error> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES));
         let params = params.map_err(|error| Error::Failed(error.to_string()))?;
-        Self::with_params(concurrency, params, Limits::default())
+        Self::with_params(concurrency, params, LIMITS)
     }
 
     /// A hasher with other argon2id parameters and other limits, so that tests are quick.
@@ -148,7 +144,7 @@ impl Hasher {
     ///
     /// # Errors
     /// [`Error::Busy`] when the queue is full, or the wait too long.
-    pub async fn permit(&self, whose: IpAddr) -> Result<HashPermit, Error> {
+    pub async fn permit(&self, whose: Network) -> Result<HashPermit, Error> {
         let permit = self.0.queue.permit(whose).await;
         let permit = permit.ok_or(Error::Busy).inspect_err(|_| self.0.rejected.inc())?;
         Ok(HashPermit { hasher: self.0.clone(), permit })

@@ -72,12 +72,12 @@ impl<A: Application> EventLoop<A> {
                 // as long as the request's head is in the one it has.
                 match pipeline::serve(event_loop, peer, request) {
                     Serving::Now(mut response) => {
-                        connection::answered(&mut response, activity, tick, &event_loop.chassis.answers);
+                        connection::answered(&mut response, activity, tick);
                         Either::Left(ready(Ok::<_, Infallible>(response)))
                     }
                     Serving::Later(response) => Either::Right(async move {
                         let mut response = response.await;
-                        connection::answered(&mut response, activity, tick, &event_loop.chassis.answers);
+                        connection::answered(&mut response, activity, tick);
                         Ok(response)
                     }),
                 }

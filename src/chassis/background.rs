@@ -4,16 +4,18 @@
 //! unread. It has a number of places, a time limit, and ends in an answer whatever happens.
 //!
 //! While an answer is made it takes more memory than its length (`answers`), and some are as long as what the database holds.
-//! Those are made [`LARGE_AT_ONCE_MAX`] at a time.
+//! Those are made [`LARGE_AT_ONCE_MAX`] at a time, for which the clients' addresses take turns.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::fair::Network;
+use crate::fair::queue::{FairQueue, Limits, Permit};
 use crate::metrics;
 
 use super::Error;
@@ -23,22 +25,23 @@ use super::response::Response;
 pub const DETACHED_MAX: usize = 2_048;
 /// The longest that it may take, all its statements together. The contract's 5 s less the time to say so.
 pub const DETACHED_MS_MAX: u64 = 4_500;
-/// Answers of [`super::route::Spec::list`] routes that are made at once; the next ones wait.
+/// Answers of [`super::route::Spec::list`] routes that are made at once; the next ones wait in [`LARGE_QUEUE`].
 pub(super) const LARGE_AT_ONCE_MAX: usize = 8;
-/// Longest wait for a permit to make one, then 503: each takes some tens of milliseconds.
-const LARGE_WAIT_MS_MAX: u64 = 2_000;
+/// How many wait to be made and for how long, beyond which there is a 503. Each takes some tens of milliseconds, so these
+/// many are made in as long; and of [`DETACHED_MAX`] they leave most to others.
+const LARGE_QUEUE: Limits = Limits { queue_max: 256, wait_max: Duration::from_secs(2) };
 
 /// The background runtime, as requests use it.
 pub struct Background {
     runtime: Handle,
     permits: Arc<Semaphore>,
-    large: Arc<Semaphore>,
+    large: Arc<FairQueue>,
 }
 
 /// The permit to make a large answer, which goes with the answer until its bytes are counted.
 #[derive(Clone)]
 pub(super) struct Making {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<Permit>,
 }
 
 impl Background {
@@ -47,10 +50,10 @@ impl Background {
     /// # Errors
     /// When a metric's name is taken: a mistake of ours.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let large = Arc::new(Semaphore::new(LARGE_AT_ONCE_MAX));
+        let large = FairQueue::new(LARGE_AT_ONCE_MAX, LARGE_QUEUE);
         let permits = large.clone();
         metrics::gauge(registry, "http_large_answers_making", "Large answers being made.", move || {
-            (LARGE_AT_ONCE_MAX - permits.available_permits()) as f64
+            (LARGE_AT_ONCE_MAX - permits.free()) as f64
         })?;
         Ok(Self { runtime: Handle::current(), permits: Arc::new(Semaphore::new(DETACHED_MAX)), large })
     }
@@ -79,20 +82,19 @@ impl Background {
         }
     }
 
-    /// The same for an answer that may be large, which waits for its turn.
+    /// The same for an answer to `client` that may be large, which waits for its turn.
     ///
     /// # Errors
     /// The same, and that its turn did not come.
     pub fn run_large(
         &self,
         work: impl Future<Output = Result<Response, Error>> + Send + 'static,
+        client: Network,
     ) -> impl Future<Output = Result<Response, Error>> + Send {
         let large = self.large.clone();
         self.run(async move {
-            let limit = Duration::from_millis(LARGE_WAIT_MS_MAX);
-            let Ok(Ok(permit)) = timeout(limit, large.acquire_owned()).await else {
-                return Err(Error::busy("the queue of large answers"));
-            };
+            let permit =
+                large.permit(client).await.ok_or_else(|| Error::busy("the queue of large answers"))?;
             let mut response = work.await?;
             response.extensions_mut().insert(Making { _permit: Arc::new(permit) });
             Ok(response)
@@ -107,7 +109,12 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::chassis::response;
 
     #[tokio::test]
     async fn who_waits_for_work_keeps_a_handle_and_no_room_for_it() {
@@ -123,5 +130,39 @@ mod tests {
         assert!(!background.is_idle(), "it has begun");
         assert_eq!(waiting.await.unwrap(), 7 * 4_096);
         assert!(background.is_idle());
+    }
+
+    #[tokio::test]
+    async fn addresses_take_turns_for_large_answers() {
+        let background = Background::new(&Registry::new()).unwrap();
+        let (gate, empty) = (Arc::new(Semaphore::new(0)), || response::empty(http::StatusCode::OK));
+        let network = |last| IpAddr::from([192, 0, 2, last]).into();
+        let ask = |last| {
+            let gate = gate.clone();
+            let work = async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(empty())
+            };
+            background.run_large(work, network(last))
+        };
+        let mut flood: Vec<_> = (0..LARGE_AT_ONCE_MAX + LARGE_QUEUE.queue_max).map(|_| ask(1)).collect();
+        let waiting = async |count| {
+            while background.large.waiting() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        waiting(LARGE_QUEUE.queue_max).await;
+        assert!(matches!(ask(1).await, Err(Error::Busy(..))), "a flood waits for itself");
+        let mut ann = Box::pin(ask(2));
+        assert!(matches!(flood.pop().unwrap().await, Err(Error::Busy(..))), "its newest made room");
+        // Eight are made now, then one more of the flood, then hers, however many of the flood wait.
+        for done in 0..LARGE_AT_ONCE_MAX + 2 {
+            assert!(ann.as_mut().now_or_never().is_none());
+            gate.add_permits(1);
+            let Some(first) = (done < LARGE_AT_ONCE_MAX + 1).then(|| flood.remove(0)) else { break };
+            // Its permit goes with the answer, to the next who waits.
+            drop(first.await.unwrap());
+        }
+        ann.await.unwrap();
     }
 }

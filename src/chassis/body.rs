@@ -8,8 +8,11 @@ use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use prometheus::Registry;
 use tokio::time::timeout;
+
+use crate::fair::budget::{Budget, Share};
+use crate::metrics;
 
 use super::Error;
 
@@ -17,8 +20,9 @@ use super::Error;
 const BODY_MS_MAX: u64 = 10_000;
 /// The slowest upload that is waited for.
 const BODY_BYTES_PER_S_MIN: usize = 50_000;
-/// Bytes of bodies in memory at once, over all connections; beyond it 503.
-pub(super) const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of bodies in memory at once, over all connections, of which one address may have as much as it leaves to
+/// others; beyond it 503.
+const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest body that is read and dropped, so that its connection can be kept.
 const SKIP_BYTES_MAX: u64 = 16 * 1024;
 /// Longest time for that.
@@ -31,11 +35,24 @@ const SLOW: Error =
 #[derive(Default)]
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
+}
+
+/// The memory of all bodies.
+///
+/// # Errors
+/// When a metric's name is taken: a mistake of ours.
+pub(super) fn budget(registry: &Registry) -> Result<Arc<Budget>, prometheus::Error> {
+    let budget = Budget::new(BODIES_BYTES_MAX);
+    let taken = budget.clone();
+    metrics::gauge(registry, "http_bodies_bytes", "Bytes of request bodies in memory.", move || {
+        taken.taken() as f64
+    })?;
+    Ok(budget)
 }
 
 /// Reads a body of at most `bytes_max` bytes.
-async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Buffered, Error> {
+async fn read(body: &mut Incoming, bytes_max: usize, share: Share) -> Result<Buffered, Error> {
     if body.is_end_stream() {
         return Ok(Buffered::default());
     }
@@ -45,13 +62,12 @@ async fn read(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) ->
         return Err(Error::too_large());
     }
     let limit = BODY_MS_MAX + (bytes_max / BODY_BYTES_PER_S_MIN) as u64 * 1_000;
-    let collected = timeout(Duration::from_millis(limit), collect(body, bytes_max, budget)).await;
+    let collected = timeout(Duration::from_millis(limit), collect(body, bytes_max, share)).await;
     collected.unwrap_or(Err(SLOW))
 }
 
-async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>) -> Result<Buffered, Error> {
+async fn collect(body: &mut Incoming, bytes_max: usize, mut share: Share) -> Result<Buffered, Error> {
     let mut whole = BytesMut::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(Error::bad_request("Request body broke off")) };
         let Some(piece) = frame.data_ref() else { continue };
@@ -59,17 +75,10 @@ async fn collect(body: &mut Incoming, bytes_max: usize, budget: &Arc<Semaphore>)
             return Err(Error::too_large());
         }
         // A share is taken for bytes that arrived: a Content-Length alone takes nothing away from others.
-        let pay = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        let Ok(paid) = budget.clone().try_acquire_many_owned(pay) else {
-            return Err(Error::busy("memory for request bodies"));
-        };
-        match &mut share {
-            Some(share) => share.merge(paid),
-            None => share = Some(paid),
-        }
+        share.grow(piece.len()).ok_or_else(|| Error::busy("memory for request bodies"))?;
         whole.extend_from_slice(piece);
     }
-    Ok(Buffered { bytes: whole.freeze(), _share: share })
+    Ok(Buffered { bytes: whole.freeze(), _share: Some(share) })
 }
 
 /// How much of a request's body is still unread on the connection.
@@ -86,15 +95,11 @@ pub(super) enum Unread {
 
 impl Unread {
     /// Reads the whole body, of at most `bytes_max` bytes.
-    pub(super) async fn read(
-        &mut self,
-        bytes_max: usize,
-        budget: &Arc<Semaphore>,
-    ) -> Result<Buffered, Error> {
+    pub(super) async fn read(&mut self, bytes_max: usize, share: Share) -> Result<Buffered, Error> {
         let Self::Whole(mut body) = std::mem::replace(self, Self::Broken) else {
             return Ok(Buffered::default());
         };
-        let buffered = read(&mut body, bytes_max, budget).await?;
+        let buffered = read(&mut body, bytes_max, share).await?;
         *self = Self::Nothing;
         Ok(buffered)
     }

@@ -18,7 +18,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::answers::Answers;
 use super::lag::{Lag, SWEEP_MS};
 use super::response::{Body, Pieces, Response};
 use super::unparsed;
@@ -191,12 +190,7 @@ fn longer_than(tick: u32, since: u32, limit_ms: u64) -> bool {
 
 /// Notes that `response` is made. One in pieces keeps the connection busy until the last is made, and so does a large one,
 /// which goes out in pieces.
-pub(super) fn answered(
-    response: &mut Response,
-    activity: &Arc<Activity>,
-    tick: &Arc<AtomicU32>,
-    answers: &Arc<Answers>,
-) {
+pub(super) fn answered(response: &mut Response, activity: &Arc<Activity>, tick: &Arc<AtomicU32>) {
     if let Body::Whole(bytes) = response.body()
         && bytes.as_ref().is_none_or(|bytes| bytes.len() <= PIECE_BYTES_MAX)
     {
@@ -212,12 +206,11 @@ pub(super) fn answered(
     }
     activity.enter(Phase::Streaming, tick.load(Relaxed));
     activity.sent();
-    let (activity, tick, answers) = (activity.clone(), tick.clone(), answers.clone());
-    *response.body_mut() = Body::Pieces(Box::pin(Streamed { pieces, rest, activity, tick, answers }));
+    let (activity, tick) = (activity.clone(), tick.clone());
+    *response.body_mut() = Body::Pieces(Box::pin(Streamed { pieces, rest, activity, tick }));
 }
 
-/// An answer in pieces, which tells [`Activity`] when it is over. The next one is made when the client took the one before:
-/// one that is large has its share of the memory, or it is the end.
+/// An answer in pieces, which tells [`Activity`] when it is over. The next one is made when the client took the one before.
 struct Streamed {
     /// Where more comes from.
     pieces: Option<Pieces>,
@@ -225,7 +218,6 @@ struct Streamed {
     rest: Bytes,
     activity: Arc<Activity>,
     tick: Arc<AtomicU32>,
-    answers: Arc<Answers>,
 }
 
 impl Stream for Streamed {
@@ -238,9 +230,7 @@ impl Stream for Streamed {
         if self.rest.is_empty() {
             let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
             let piece = ready!(pieces.as_mut().poll_next(cx));
-            let Some(piece) = piece.and_then(|piece| self.answers.weighed(piece).ok()) else {
-                return Poll::Ready(None);
-            };
+            let Some(piece) = piece else { return Poll::Ready(None) };
             self.rest = piece;
         }
         let length = self.rest.len().min(PIECE_BYTES_MAX);
@@ -409,7 +399,6 @@ mod tests {
     use std::task::Waker;
 
     use http_body::Body as _;
-    use prometheus::Registry;
 
     use super::*;
     use crate::chassis::lag::LAG_MAX;
@@ -423,11 +412,10 @@ mod tests {
 
     #[test]
     fn a_large_answer_is_given_piece_by_piece_as_the_kernel_takes_them() {
-        let answers = Arc::new(Answers::new(&Registry::new()).unwrap());
         let (activity, tick) = (Arc::new(Activity::default()), Arc::new(AtomicU32::new(1)));
         let text: Bytes = (0..2 * PIECE_BYTES_MAX + 1).map(|at| at as u8).collect();
         let mut response = Response::new(Body::from(text.clone()));
-        answered(&mut response, &activity, &tick, &answers);
+        answered(&mut response, &activity, &tick);
         assert_eq!(response.headers()[CONTENT_LENGTH], text.len().to_string());
         let body = response.body_mut();
         let mut given = Vec::new();
@@ -447,12 +435,11 @@ mod tests {
 
     #[test]
     fn a_small_answer_is_left_as_it_is() {
-        let answers = Arc::new(Answers::new(&Registry::new()).unwrap());
         let (activity, tick) = (Arc::new(Activity::default()), Arc::new(AtomicU32::new(1)));
         for length in [0, PIECE_BYTES_MAX] {
             let text = Bytes::from(vec![b'x'; length]);
             let mut response = Response::new(Body::from(text.clone()));
-            answered(&mut response, &activity, &tick, &answers);
+            answered(&mut response, &activity, &tick);
             assert_eq!(activity.phase(), Phase::Answered);
             let given = if text.is_empty() { None } else { Some(text) };
             assert_eq!(next(response.body_mut()), Poll::Ready(given));

@@ -51,6 +51,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::fair::budget::Budget;
 use crate::metrics::{self, HttpCollector, HttpMetrics, RouteLabels};
 
 pub use accept::{bind, start};
@@ -122,8 +123,8 @@ pub struct Chassis<A: Application> {
     cors: Cors,
     http: Arc<HttpMetrics>,
     background: Arc<Background>,
-    bodies: Arc<Semaphore>,
-    answers: Arc<Answers>,
+    bodies: Arc<Budget>,
+    answers: Answers,
     drain: Arc<Drain>,
     trusted_proxy_hops: usize,
     connections_max: usize,
@@ -164,8 +165,8 @@ impl<A: Application> Chassis<A> {
             cors: Cors::new(&config.frontend_origins),
             http,
             background,
-            bodies: Arc::new(Semaphore::new(body::BODIES_BYTES_MAX)),
-            answers: Arc::new(Answers::new(registry)?),
+            bodies: body::budget(registry)?,
+            answers: Answers::new(registry)?,
             drain,
             trusted_proxy_hops: config.trusted_proxy_hops,
             connections_max: config.connections_max,

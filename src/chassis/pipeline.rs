@@ -21,6 +21,7 @@ use tokio::time::timeout_at;
 
 use crate::auth::freshness::REFRESH_WAIT_MS_MAX;
 use crate::clock::Timestamp;
+use crate::fair::Network;
 
 use super::body::{Buffered, Unread};
 use super::cors::Cors;
@@ -51,6 +52,7 @@ struct Exchange {
     /// Whether the request is from a page that is neither listed nor of this server.
     is_foreign: bool,
     is_head: bool,
+    client: Network,
     received_at: Instant,
     /// The route's place in the metrics.
     slot: usize,
@@ -120,7 +122,7 @@ fn receive<A: Application>(event_loop: &EventLoop<A>, peer: IpAddr, parts: http:
     Request {
         method: if parts.method == Method::HEAD { Method::GET } else { parts.method },
         uri: parts.uri,
-        client: head::client_address(&parts.headers, peer, event_loop.chassis.trusted_proxy_hops),
+        client: head::client_address(&parts.headers, peer, event_loop.chassis.trusted_proxy_hops).into(),
         headers: parts.headers,
         caller: None,
         body: Bytes::new(),
@@ -156,6 +158,7 @@ fn exchange<A: Application>(
         is_foreign: is_foreign(&chassis.cors, head, origin.as_ref(), &request.headers),
         origin,
         is_head,
+        client: request.client,
         received_at: request.received_at,
         slot: found.map_or_else(|_| chassis.unmatched_slot(), A::Route::ordinal),
     }
@@ -171,7 +174,9 @@ async fn serve_later<A: Application>(
     let _in_flight = event_loop.metrics().begin();
     // In one expression: what is moved from one name to another takes room twice for as long as the client waits.
     let settled =
-        AssertUnwindSafe(settle(&event_loop, later, Buffered::default(), is_large)).catch_unwind().await;
+        AssertUnwindSafe(settle(&event_loop, later, Buffered::default(), exchange.client, is_large))
+            .catch_unwind()
+            .await;
     finish(&event_loop, exchange, false, settled.unwrap_or_else(|_| Err(Error::panicked())))
 }
 
@@ -184,12 +189,13 @@ async fn serve_with_body<A: Application>(
     body: Incoming,
 ) -> Response {
     let _in_flight = event_loop.metrics().begin();
-    let waits_for_100 = request.headers.contains_key(EXPECT);
+    let (waits_for_100, client) = (request.headers.contains_key(EXPECT), exchange.client);
     let mut unread = Unread::Whole(body);
     let answered = async {
         let (route, identity) = admitted?;
         head::check_content_coding(&request.headers)?;
-        let buffered = unread.read(route.spec().body_bytes_max, &event_loop.chassis.bodies).await?;
+        let share = event_loop.chassis.bodies.share(client);
+        let buffered = unread.read(route.spec().body_bytes_max, share).await?;
         request.caller = match identity {
             Identity::Known(caller) => caller,
             Identity::Unknown => look_up_caller(&event_loop, route, &request).await?,
@@ -201,7 +207,7 @@ async fn serve_with_body<A: Application>(
         };
         // Its head keeps the connection's read buffer alive, and the work may take long.
         drop(request);
-        settle(&event_loop, answer, buffered, route.spec().is_large).await
+        settle(&event_loop, answer, buffered, client, route.spec().is_large).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let is_last = !unread.skip(waits_for_100).await;
@@ -275,6 +281,7 @@ async fn settle<A: Application>(
     event_loop: &EventLoop<A>,
     answer: Answer,
     body: Buffered,
+    client: Network,
     is_large: bool,
 ) -> Result<Response, Error> {
     let background = &event_loop.chassis.background;
@@ -288,7 +295,7 @@ async fn settle<A: Application>(
                 let _body = body;
                 work.await
             };
-            if is_large { background.run_large(work).await } else { background.run(work).await }
+            if is_large { background.run_large(work, client).await } else { background.run(work).await }
         }
     }
 }
@@ -316,7 +323,7 @@ fn finish<A: Application>(
 ) -> Response {
     // After an unclear head, or a body that was not read, nobody knows where the next request begins.
     let is_last = is_last || matches!(result, Err(Error::Malformed(..)));
-    let weighed = result.and_then(|response| event_loop.chassis.answers.weigh(response));
+    let weighed = result.and_then(|response| event_loop.chassis.answers.weigh(response, exchange.client));
     let mut response = weighed.unwrap_or_else(|error| {
         let cause = error.cause();
         let response = error.into_response();

@@ -1,7 +1,6 @@
 //! What a handler gets: the head, the caller, the whole body, and lenient ways to read them.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::auth::token::SessionId;
 use crate::clock::Timestamp;
+use crate::fair::Network;
 
 use super::Error;
 
@@ -41,8 +41,8 @@ pub struct Request {
     pub caller: Option<Caller>,
     /// The body, within the route's limit.
     pub body: Bytes,
-    /// The client's address, seen through the trusted proxies.
-    pub client: IpAddr,
+    /// Where the client is, seen through the trusted proxies.
+    pub client: Network,
     /// The index of the event loop that serves it.
     pub event_loop: usize,
     /// When its head was there.
@@ -483,7 +483,7 @@ mod tests {
             headers: HeaderMap::from_iter([(name, value)]),
             caller: None,
             body: Bytes::from_static(br#"{"book":{"title":"t"}}"#),
-            client: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            client: std::net::IpAddr::from([127, 0, 0, 1]).into(),
             event_loop: 0,
             received_at: Instant::now(),
             wall_time: Timestamp::from_micros(0),

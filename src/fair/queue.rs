@@ -1,18 +1,19 @@
-//! Whose password is hashed next: the addresses take turns, however many each has waiting.
+//! Who gets the next permit: addresses take turns, however many each has waiting.
 //!
-//! So one address that asks a thousand times a second waits for itself, and somebody else's sign-in comes after at
-//! most one hash of each address that waits. When the queue is full, the newest of the longest line makes room for
+//! So one address that asks a thousand times a second waits for itself, and somebody else's turn comes after at
+//! most one of each address that waits. When the queue is full, the newest of the longest line makes room for
 //! who has less waiting: a flood takes no place from anybody but itself.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The bounds of the queue; the default is what the service runs with.
+use super::Network;
+
+/// The bounds of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The most callers that wait.
@@ -21,9 +22,9 @@ pub struct Limits {
     pub wait_max: Duration,
 }
 
-/// Permits to hash, and those who wait for one.
+/// Permits, and those who wait for one.
 #[derive(Debug)]
-pub(super) struct FairQueue {
+pub struct FairQueue {
     limits: Limits,
     state: Mutex<Waiters>,
 }
@@ -33,9 +34,9 @@ struct Waiters {
     /// Permits that nobody has; none while somebody waits.
     free: usize,
     /// Who waits, by address, the oldest first; no line is empty.
-    lines: HashMap<IpAddr, VecDeque<Queued>>,
+    lines: HashMap<Network, VecDeque<Queued>>,
     /// The addresses that have a line, in the order of their turns.
-    turns: VecDeque<IpAddr>,
+    turns: VecDeque<Network>,
     /// Waiters in all lines.
     waiting: usize,
     /// Rises with each waiter, so that a line is sorted by it.
@@ -48,9 +49,9 @@ struct Queued {
     permit: oneshot::Sender<Permit>,
 }
 
-/// One hash may be computed while this lives.
+/// One piece of work may be done while this lives.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<FairQueue>);
+pub struct Permit(Arc<FairQueue>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
@@ -65,7 +66,7 @@ impl Drop for Permit {
 /// A place in a line, left when this is dropped.
 struct Place<'a> {
     queue: &'a FairQueue,
-    whose: IpAddr,
+    whose: Network,
     id: u64,
 }
 
@@ -76,7 +77,9 @@ impl Drop for Place<'_> {
 }
 
 impl FairQueue {
-    pub(super) fn new(permits: usize, limits: Limits) -> Arc<Self> {
+    /// A queue for so many permits, at least one.
+    #[must_use]
+    pub fn new(permits: usize, limits: Limits) -> Arc<Self> {
         let state = Waiters {
             free: permits.max(1),
             lines: HashMap::new(),
@@ -92,18 +95,17 @@ impl FairQueue {
     }
 
     /// How many wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().waiting
     }
 
     /// How many permits nobody has.
-    #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
+    pub fn free(&self) -> usize {
         self.lock().free
     }
 
     /// A permit when it is the turn of `whose`; nothing where the queue is full or the wait too long.
-    pub(super) async fn permit(self: &Arc<Self>, whose: IpAddr) -> Option<Permit> {
+    pub async fn permit(self: &Arc<Self>, whose: Network) -> Option<Permit> {
         let (id, permit) = {
             let mut state = self.lock();
             if state.free > 0 {
@@ -119,7 +121,7 @@ impl FairQueue {
 
 impl Waiters {
     /// Joins the line of `whose`.
-    fn join(&mut self, whose: IpAddr, queue_max: usize) -> Option<(u64, oneshot::Receiver<Permit>)> {
+    fn join(&mut self, whose: Network, queue_max: usize) -> Option<(u64, oneshot::Receiver<Permit>)> {
         if self.waiting >= queue_max {
             self.make_room(whose)?;
         }
@@ -135,7 +137,7 @@ impl Waiters {
     }
 
     /// Sends the newest of the longest line away, where that line is then still as long as that of `whose`.
-    fn make_room(&mut self, whose: IpAddr) -> Option<()> {
+    fn make_room(&mut self, whose: Network) -> Option<()> {
         let own = self.lines.get(&whose).map_or(0, VecDeque::len);
         let longest = self.lines.values_mut().max_by_key(|line| line.len())?;
         if longest.len() <= own + 1 {
@@ -166,7 +168,7 @@ impl Waiters {
     }
 
     /// Takes a waiter out of its line, where it is still there.
-    fn leave(&mut self, whose: IpAddr, id: u64) {
+    fn leave(&mut self, whose: Network, id: u64) {
         let Some(line) = self.lines.get_mut(&whose) else { return };
         let Ok(place) = line.binary_search_by_key(&id, |waiter| waiter.id) else { return };
         line.remove(place);
@@ -184,8 +186,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { queue_max: 4, wait_max: Duration::from_secs(60) };
 
-    fn address(last: u8) -> IpAddr {
-        [192, 0, 2, last].into()
+    fn address(last: u8) -> Network {
+        std::net::IpAddr::from([192, 0, 2, last]).into()
     }
 
     /// A queue whose one permit is taken.
@@ -198,7 +200,7 @@ mod tests {
     /// Joins, and waits apart from this task; `who` is noted when the turn comes.
     async fn join(
         queue: &Arc<FairQueue>,
-        address: IpAddr,
+        address: Network,
         who: &'static str,
         served: &Arc<Mutex<Vec<&'static str>>>,
     ) {

@@ -1,6 +1,5 @@
 //! Registering, signing in and out. Hashes are made and checked off the event loops, within their own queue.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -15,6 +14,7 @@ use crate::chassis::request::Caller;
 use crate::chassis::{Error, Response, response};
 use crate::clock::Timestamp;
 use crate::db::{self, Connection};
+use crate::fair::Network;
 use crate::{transaction, users};
 
 use super::model::{Credentials, User};
@@ -35,30 +35,30 @@ impl From<password::Error> for Error {
     }
 }
 
-/// Makes an account and its expert profile, and signs it in. `network` is whence the client asks.
+/// Makes an account and its expert profile, and signs it in. `client` is whence it asks.
 pub async fn register(
     desk: Arc<Helpdesk>,
     credentials: Credentials,
-    network: IpAddr,
+    client: Network,
 ) -> Result<Response, Error> {
     let mistakes = credentials.mistakes();
     if !mistakes.is_empty() {
         return Err(Error::Invalid(mistakes));
     }
-    let attempt = desk.attempts.registration(network).await.map_err(Error::TooMany)?;
-    let made = make(&desk, credentials, network).await;
+    let attempt = desk.attempts.registration(client).await.map_err(Error::TooMany)?;
+    let made = make(&desk, credentials, client).await;
     if let Err(Error::Busy(_) | Error::Database(_) | Error::Internal(_)) = &made {
         attempt.forgive();
     }
     made
 }
 
-async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Result<Response, Error> {
+async fn make(desk: &Helpdesk, credentials: Credentials, client: Network) -> Result<Response, Error> {
     let name = credentials.username.as_str();
     if desk.names.credentials(&mut desk.db.writer().await?, name).await?.is_some() {
         return Err(Error::invalid(TAKEN));
     }
-    let digest = desk.hasher.permit(network).await?.hash(credentials.password).await?;
+    let digest = desk.hasher.permit(client).await?.hash(credentials.password).await?;
     let made = transaction!(desk.db, db => {
         let id = store::user_insert(db, name, &digest, desk.names.key(name)).await?;
         store::profile_insert(db, id).await?;
@@ -80,12 +80,12 @@ async fn make(desk: &Helpdesk, credentials: Credentials, network: IpAddr) -> Res
 
 const TAKEN: &str = "Username has already been taken";
 
-/// Signs an account in. A wrong name takes the time of a wrong password and gets its answer. `network` is whence the
+/// Signs an account in. A wrong name takes the time of a wrong password and gets its answer. `client` is whence the
 /// client asks.
 pub async fn login(
     desk: Arc<Helpdesk>,
     credentials: Credentials,
-    network: IpAddr,
+    client: Network,
 ) -> Result<Response, Error> {
     if !credentials.are_possible() {
         desk.metrics.sign_ins_failed.inc();
@@ -93,12 +93,12 @@ pub async fn login(
     }
     let name = credentials.username.as_str();
     let counted = desk.names.counted(name);
-    desk.attempts.may_sign_in(&counted, network).map_err(Error::TooMany)?;
+    desk.attempts.may_sign_in(&counted, client).map_err(Error::TooMany)?;
     let known = desk.names.credentials(&mut desk.db.writer().await?, name).await?;
     let stored = known.as_ref().map(|(_, digest)| digest.clone());
-    let permit = desk.hasher.permit(network).await?;
+    let permit = desk.hasher.permit(client).await?;
     // Counted only now: of many who wait here behind one address, those who are right are no guessers.
-    let attempt = desk.attempts.sign_in(&counted, network).await.map_err(Error::TooMany)?;
+    let attempt = desk.attempts.sign_in(&counted, client).await.map_err(Error::TooMany)?;
     let verdict = match permit.verify(credentials.password.clone(), stored).await {
         Ok(verdict) => verdict,
         Err(password::Error::Stored(why)) => {
@@ -121,7 +121,7 @@ pub async fn login(
     attempt.forgive();
     // The old hash is good until the next sign-in: nobody is kept out because hashing is busy.
     let rehashed = match verdict {
-        Verdict::RightButRehash if desk.rehash => rehash(&desk, credentials.password, network).await,
+        Verdict::RightButRehash if desk.rehash => rehash(&desk, credentials.password, client).await,
         _ => None,
     };
     let mut db = desk.db.writer().await?;
@@ -133,8 +133,8 @@ pub async fn login(
     signed_in(&desk, StatusCode::OK, &user, None)
 }
 
-async fn rehash(desk: &Helpdesk, password: String, network: IpAddr) -> Option<String> {
-    desk.hasher.permit(network).await.ok()?.hash(password).await.ok()
+async fn rehash(desk: &Helpdesk, password: String, client: Network) -> Option<String> {
+    desk.hasher.permit(client).await.ok()?.hash(password).await.ok()
 }
 
 /// Ends the caller's session: its tokens stop working here now, elsewhere with the next look (`users`).

@@ -50,7 +50,7 @@ use http::Method;
 use prometheus::IntCounter;
 
 use crate::auth::Auth;
-use crate::auth::attempts::{Attempts, network};
+use crate::auth::attempts::Attempts;
 use crate::auth::password::Hasher;
 use crate::chassis::pages::Page;
 use crate::chassis::route::Miss;
@@ -209,11 +209,11 @@ impl Helpdesk {
             Route::UpdateStream => stream::open(self, request)?,
             Route::Register => {
                 let credentials = Credentials::of(&request.fields("user")?);
-                Answer::detached(accounts::register(desk(), credentials, network(request.client)))
+                Answer::detached(accounts::register(desk(), credentials, request.client))
             }
             Route::Login => {
                 let credentials = Credentials::of(&request.fields("user")?);
-                Answer::detached(accounts::login(desk(), credentials, network(request.client)))
+                Answer::detached(accounts::login(desk(), credentials, request.client))
             }
             Route::Logout => Answer::detached(accounts::logout(desk(), request.caller)),
             Route::Refresh => Answer::detached(accounts::refresh(desk(), request.caller()?)),

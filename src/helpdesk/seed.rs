@@ -1,6 +1,6 @@
 //! Demo users and conversations, so that a first look shows something. Idempotent.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::auth::password::{self, Hasher};
@@ -48,7 +48,8 @@ pub async fn seed(db: &Arc<Db>, hash_concurrency: usize) -> Result<Vec<String>, 
             continue;
         }
         fresh = true;
-        let digest = hasher.permit(Ipv4Addr::LOCALHOST.into()).await?.hash(password.to_owned()).await?;
+        let digest =
+            hasher.permit(IpAddr::from(Ipv4Addr::LOCALHOST).into()).await?.hash(password.to_owned()).await?;
         ids.push(user(db, name, &digest).await?);
     }
     if fresh {

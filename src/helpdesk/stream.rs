@@ -31,7 +31,7 @@ const RESET_TEXT: Bytes = Bytes::from_static(b"event: reset\ndata: {\"reset\":tr
 pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     let caller = request.caller()?;
-    let event_loop = request.event_loop;
+    let (event_loop, client) = (request.event_loop, request.client);
     let mut buffer = [0; QUERY_VALUE_BYTES];
     let [cursor, parts] = request.query_values(["cursor", "parts"]);
     let shown = shown(parts, &mut buffer)?;
@@ -41,7 +41,7 @@ pub fn open(desk: &Arc<Helpdesk>, request: &Request) -> Result<Answer, Error> {
     let cursor = given.map(|text| Cursor::parse(text).ok_or(BAD_CURSOR)).transpose()?;
     let user = caller.user_id;
     desk.asks(event_loop, user, request.received_at);
-    let poller = Poller { desk: desk.clone(), caller, event_loop };
+    let poller = Poller { desk: desk.clone(), caller, client, event_loop };
     let Some(cursor) = cursor else {
         return Ok(Answer::detached(async move {
             let (state, cursor) = poller.read_state(shown).await?;
@@ -96,7 +96,7 @@ impl Listener {
             return None;
         }
         let until = Instant::now() + HEARTBEAT;
-        let Poller { desk, caller, event_loop } = &self.poller;
+        let Poller { desk, caller, event_loop, .. } = &self.poller;
         if self.ask.ask.is_denied() && matches!(profiles::look_apart(desk, caller.user_id).await, Ok(true)) {
             self.is_over = true;
             return Some(RESET_TEXT);

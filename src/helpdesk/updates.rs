@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 use crate::chassis::request::{Caller, QUERY_VALUE_BYTES, QueryValue};
 use crate::chassis::{ANSWER_BYTES_MAX, Answer, Error, Request, Response, list, response};
 use crate::clock::Timestamp;
+use crate::fair::Network;
 use crate::feed::Cursor;
 use crate::feed::poll::{BeyondMemory, CursorPoll, SincePoll, Unavailable};
 
@@ -62,10 +63,10 @@ pub fn since(
             .map(Some)
             .ok_or_else(|| Error::bad_request("Invalid timestamp format"))?,
     };
-    let (event_loop, user, times) =
-        (request.event_loop, caller.user_id, (request.received_at, request.wall_time));
+    let (event_loop, client, user) = (request.event_loop, request.client, caller.user_id);
+    let times = (request.received_at, request.wall_time);
     desk.asks(event_loop, user, request.received_at);
-    let poller = || Poller { desk: desk.clone(), caller, event_loop };
+    let poller = || Poller { desk: desk.clone(), caller, client, event_loop };
     let is_stranger = || class == Class::Queue && desk.profiles.known(user) != Some(true);
     let Some(since) = since else {
         return Ok(if is_stranger() {
@@ -88,10 +89,11 @@ pub fn since(
     })
 }
 
-/// Who asks for updates, and on which event loop.
+/// Who asks for updates, from where, and on which event loop.
 pub(super) struct Poller {
     pub desk: Arc<Helpdesk>,
     pub caller: Caller,
+    pub client: Network,
     pub event_loop: usize,
 }
 
@@ -118,7 +120,8 @@ impl Poller {
             SincePoll::AskDatabase(asked) if class == Class::Queue => self.whole_queue(asked.cursor).await,
             SincePoll::AskDatabase(asked) => {
                 let background = self.desk.background.clone();
-                background.run_large(self.ask_database(asked)).await
+                let client = self.client;
+                background.run_large(self.ask_database(asked), client).await
             }
             SincePoll::Whole => Err(Unavailable::Stale.into()),
         }
@@ -285,7 +288,7 @@ fn mark(headers: &mut HeaderMap, cursor: Bytes) {
 /// `GET /api/updates`: all three in one answer, held on request until there is news.
 pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error> {
     let caller = request.caller()?;
-    let event_loop = request.event_loop;
+    let (event_loop, client) = (request.event_loop, request.client);
     let mut buffer = [0; QUERY_VALUE_BYTES];
     let [wait, cursor, parts] = request.query_values(["wait", "cursor", "parts"]);
     let shown = shown(parts, &mut buffer)?;
@@ -298,7 +301,7 @@ pub fn poll(desk: &Arc<Helpdesk>, request: &mut Request) -> Result<Answer, Error
     };
     let user = caller.user_id;
     desk.asks(event_loop, user, request.received_at);
-    let poller = || Poller { desk: desk.clone(), caller, event_loop };
+    let poller = || Poller { desk: desk.clone(), caller, client, event_loop };
     let Some(cursor) = cursor.map(|text| text.decoded(&mut buffer)).filter(|text| !text.is_empty()) else {
         return Ok(Answer::detached(poller().full_state(shown)));
     };

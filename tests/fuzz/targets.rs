@@ -50,7 +50,7 @@ fn request(uri: Uri, headers: HeaderMap, body: &[u8]) -> Request {
         headers,
         caller: None,
         body: Bytes::copy_from_slice(body),
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
         event_loop: 0,
         received_at: Instant::now(),
         wall_time: Timestamp::from_micros(0),

@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use super::*;
 
 /// Who asks; the queue's own tests have several.
-const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+fn here() -> Network {
+    std::net::IpAddr::from([127, 0, 0, 1]).into()
+}
 
 const LIMITS: Limits = Limits { queue_max: 2, wait_max: Duration::from_secs(60) };
 
@@ -14,11 +16,11 @@ fn cheap(concurrency: usize, limits: Limits) -> Hasher {
 }
 
 async fn hash(hasher: &Hasher, password: &str) -> Result<String, Error> {
-    hasher.permit(HERE).await?.hash(password.to_owned()).await
+    hasher.permit(here()).await?.hash(password.to_owned()).await
 }
 
 async fn verify(hasher: &Hasher, password: &str, stored: Option<&str>) -> Result<Verdict, Error> {
-    hasher.permit(HERE).await?.verify(password.to_owned(), stored.map(str::to_owned)).await
+    hasher.permit(here()).await?.verify(password.to_owned(), stored.map(str::to_owned)).await
 }
 
 async fn check(hasher: &Hasher, password: &str, stored: &str) -> Result<Verdict, Error> {
@@ -29,7 +31,7 @@ async fn run<T: Send + 'static>(
     hasher: &Hasher,
     work: impl FnOnce(&Recipe) -> T + Send + 'static,
 ) -> Result<T, Error> {
-    hasher.permit(HERE).await?.run(work).await
+    hasher.permit(here()).await?.run(work).await
 }
 
 /// Lets the other tasks and threads run until `done`; fails rather than hangs.
@@ -194,7 +196,7 @@ async fn a_full_queue_is_busy_and_a_caller_that_leaves_makes_room() {
 #[tokio::test]
 async fn a_wait_that_is_too_long_is_busy() {
     let hasher = cheap(1, Limits { wait_max: Duration::from_millis(1), ..LIMITS });
-    let held = hasher.permit(HERE).await.unwrap();
+    let held = hasher.permit(here()).await.unwrap();
     assert_eq!(hash(&hasher, "x").await, Err(Error::Busy));
     assert_eq!((hasher.queued(), hasher.rejected().get()), (0, 1));
     drop(held);

@@ -1,4 +1,5 @@
-//! Memory under the worst readers there are: many connections that ask for the longest answers and read none.
+//! Memory under the worst clients there are: many connections that ask for the longest answers and read none, or that send
+//! long bodies but for the end.
 
 use std::time::Duration;
 
@@ -6,6 +7,8 @@ use http::header::RETRY_AFTER;
 
 use crate::helpdesk::{Desk, ask, say};
 use crate::support::{Raw, User, eventually};
+
+use super::builder;
 
 /// What the whole process may take, whoever reads how.
 const RSS_BYTES_MAX: u64 = 600_000_000;
@@ -16,6 +19,10 @@ const MESSAGE_BYTES: usize = 60_000;
 const READERS: usize = 240;
 /// Asked at once of the database, which is slow work in a debug build.
 const WAVE: usize = 5;
+/// What all answers under way may take.
+const ANSWERS_BYTES_MAX: f64 = 256.0 * 1024.0 * 1024.0;
+/// Another address than that of those who do not read, as a proxy sees it.
+const ELSEWHERE: &str = "192.0.2.7";
 /// For all to be answered, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -36,7 +43,7 @@ async fn answered(desk: &Desk) -> f64 {
 
 #[tokio::test]
 async fn readers_that_do_not_read_take_no_more_than_their_limit() {
-    let desk = Desk::start().await;
+    let desk = Desk::start_with(&[("TRUSTED_PROXY_HOPS", "1")]).await;
     let (ann, bob) = (desk.user("ann").await, desk.user("bob").await);
     let (long, short) = (ask(&ann, "long").await, ask(&bob, "short").await);
     let since = desk.time("NOW(6) FROM DUAL").await;
@@ -71,7 +78,12 @@ async fn readers_that_do_not_read_take_no_more_than_their_limit() {
     println!("{under_way} bytes of answers under way, {refused} refused");
     assert!(peak <= RSS_BYTES_MAX, "{peak} bytes at the most, {now} now, {before} before");
 
-    // Everybody else is served.
+    // An address has no more than it leaves to others, who are served, with long lists too.
+    assert!(under_way <= ANSWERS_BYTES_MAX / 2.0, "{under_way}");
+    let elsewhere = ann.request("GET", &messages).header("x-forwarded-for", ELSEWHERE).send().await;
+    assert!(elsewhere.expect_status(200).text().len() > MESSAGE_BYTES);
+
+    // And so is everybody, with short ones.
     say(&bob, &short, "still here").await;
     for path in ["/conversations", &format!("/conversations/{short}/messages"), "/expert/queue", "/auth/me"] {
         bob.get(path).await.expect_status(200);
@@ -89,4 +101,36 @@ async fn readers_that_do_not_read_take_no_more_than_their_limit() {
     // What they took is free again when they are gone.
     eventually(LIMIT, || async { desk.server.metric("http_answers_bytes").await == Some(0.0) }).await;
     ann.get(&messages).await.expect_status(200);
+}
+
+/// Bodies that lack their end: of a megabyte each, together more than the memory for all bodies.
+const UPLOADS: usize = 70;
+const BODIES_MEGABYTES_MAX: usize = 64;
+const MEGABYTE: usize = 1 << 20;
+
+#[tokio::test]
+async fn senders_that_do_not_end_leave_as_much_memory_as_they_take() {
+    let desk = builder().env("TRUSTED_PROXY_HOPS", 1).start().await;
+    let mut uploads = Vec::new();
+    for _ in 0..UPLOADS {
+        let mut raw = Raw::connect(desk.addr()).await;
+        let head = format!("POST /upload/ HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", MEGABYTE + 1);
+        raw.write(head).await.unwrap();
+        raw.write(vec![b'x'; MEGABYTE]).await.unwrap();
+        uploads.push(raw);
+    }
+    let refused = async || {
+        let page = desk.admin_client().get("/metrics").send().await.expect_status(200).text();
+        let counts =
+            page.lines().filter(|line| line.contains("\"/upload/\"") && line.contains("status=\"503\""));
+        counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap()).sum::<usize>()
+    };
+    let held = async || desk.metric("http_bodies_bytes").await.unwrap() as usize;
+    eventually(LIMIT, || async { refused().await * MEGABYTE + held().await == UPLOADS * MEGABYTE }).await;
+    let held = held().await / MEGABYTE;
+    assert!((BODIES_MEGABYTES_MAX / 4..=BODIES_MEGABYTES_MAX / 2).contains(&held), "{held} MB");
+    let long = "x".repeat(12_000);
+    let request = desk.client();
+    let request = request.post("/auth/login").header("x-forwarded-for", ELSEWHERE).json(long);
+    assert_eq!(request.send().await.status, 400, "it was read");
 }

@@ -73,7 +73,7 @@ variables! {
     TOKEN_TTL_SECONDS = "86400", "Seconds a token and its session cookie are valid";
     FRONTEND_URL = "http://localhost:5173,http://127.0.0.1:5173", "Comma-separated origins that browsers may call from, exact";
     TRUSTED_PROXY_HOPS = "0", "Proxies in front whose X-Forwarded-For entry is believed: ALB 1, ALB and nginx 2";
-    CONNECTIONS_MAX = "", "Open client connections; default the file descriptor limit less a reserve of 512";
+    CONNECTIONS_MAX = "", "Open client connections; default the file descriptor limit less a reserve of 512. Beyond it 503, and of those idle for 10 s some are closed";
     S3_BUCKET = "", "Bucket of the board's pictures; without one they go to UPLOAD_DIR";
     S3_REGION = "", "Region of S3_BUCKET; wins over AWS_REGION";
     AWS_REGION = "", "Region of S3_BUCKET where S3_REGION is not set";

@@ -95,7 +95,7 @@
 //!   with its `statements!`, `openapi.json`, `page/` where people use it, and handlers by noun;
 //! - `sql/<name>/*.sql`, and its tables in `sql/schema/NNN_<name>.sql`, listed in [`db::migrations`];
 //! - its line in [`services`]' `services!` (and `pub mod` here, and its section of the README, which a test asks for).
-//! Routing, access, limits, metrics, the page, the OpenAPI document, `SERVICES` and the tests over all routes follow.
+//! - and no more: routing, access, limits, metrics, page, OpenAPI document, `SERVICES`, tests over all routes follow.
 
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,7 @@
 //! The first loop accepts and hands each connection to the loop that has the fewest. One listener for all:
 //! with one per loop (SO_REUSEPORT) the kernel spreads by hash, unevenly, and closing one loses its queue.
 
+use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,8 @@ const ABANDONED_CLOSED: usize = 128;
 const ABANDONED_CLOSED_FULL: usize = 512;
 /// The same while it lags, unless more connections were accepted since the last sweep.
 const ABANDONED_CLOSED_LAGGING: usize = 32;
+/// Idle connections closed by one sweep where all are in use: those idle for longest make room for whoever comes.
+const IDLE_CLOSED_FULL: usize = 128;
 /// Pause after an accept that failed for want of descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// What the kernel has of an answer and has not sent, at most, for each connection. Its buffers grow to megabytes and take
@@ -117,6 +120,26 @@ impl<A: Application> EventLoop<A> {
                 }
                 abort.abort();
             }
+        }
+        if is_full && !self.lag.is_any() {
+            self.make_room(tick);
+        }
+    }
+
+    /// Closes the connections that have been idle for longest, if for long enough.
+    fn make_room(&self, tick: u32) {
+        let connections = self.connections();
+        let idle = connections.iter().filter_map(|(_, (activity, abort))| {
+            Some((Reverse(activity.idle_ticks(tick)?), abort.as_ref()?))
+        });
+        let mut idle: Vec<_> = idle.collect();
+        if idle.len() > IDLE_CLOSED_FULL {
+            idle.select_nth_unstable_by_key(IDLE_CLOSED_FULL, |(ticks, _)| *ticks);
+            idle.truncate(IDLE_CLOSED_FULL);
+        }
+        self.chassis.idle_closed.inc_by(idle.len() as u64);
+        for (_, abort) in idle {
+            abort.abort();
         }
     }
 }

@@ -25,6 +25,9 @@ use super::unparsed;
 /// An idle connection is closed after this: longer than a balancer keeps its own idle ones (an ALB 60 s by
 /// default), or it would send a request into a connection that is being closed.
 pub(super) const IDLE_MS_MAX: u64 = 75_000;
+/// Where all connections are in use, one that is idle for this long makes room for another: longer than a browser's that
+/// asks every five seconds.
+const IDLE_MS_MIN: u64 = 10_000;
 /// Longest time from a request's first byte to the end of its head.
 pub(super) const HEAD_MS_MAX: u64 = 9_500;
 /// Longest time in which a client takes no byte of its answer.
@@ -117,6 +120,13 @@ impl Activity {
     /// Whether the connection can be closed without cutting off a request.
     pub(super) fn may_close(&self, tick: u32) -> bool {
         self.phase() == Phase::Idle && longer_than(tick, self.since.load(Relaxed), CLOSING_GRACE_MS)
+    }
+
+    /// For how many ticks a connection has been idle that may make room for another.
+    pub(super) fn idle_ticks(&self, tick: u32) -> Option<u32> {
+        let since = self.since.load(Relaxed);
+        (self.phase() == Phase::Idle && longer_than(tick, since, IDLE_MS_MIN))
+            .then(|| tick.wrapping_sub(since))
     }
 
     /// Whether the connection took too long over what it is doing.

@@ -133,6 +133,7 @@ pub struct Chassis<A: Application> {
     refusals: Arc<Semaphore>,
     connections_refused: IntCounter,
     connections_abandoned: IntCounter,
+    idle_closed: IntCounter,
     lagging_sweeps: IntCounter,
     accepting: acceptor::Metrics,
     accept_errors: IntCounter,
@@ -179,6 +180,10 @@ impl<A: Application> Chassis<A> {
             connections_abandoned: counter(
                 "http_connections_abandoned_total",
                 "Connections closed unread, because the client had left while the event loop lagged.",
+            )?,
+            idle_closed: counter(
+                "http_connections_idle_closed_total",
+                "Connections closed after ten idle seconds to make room, because all were in use.",
             )?,
             lagging_sweeps: counter(
                 "http_lagging_sweeps_total",

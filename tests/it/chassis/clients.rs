@@ -94,6 +94,37 @@ async fn beyond_connections_max_a_client_is_told_and_served_again_when_there_is_
     eventually(SOON, || async { desk.open_fds() <= fds + 2 }).await;
 }
 
+#[tokio::test]
+async fn who_does_nothing_makes_room_for_others_where_all_connections_are_in_use() {
+    let desk = builder().env("CONNECTIONS_MAX", "20").start().await;
+    let mut used = Raw::connect(desk.addr()).await;
+    let mut idle = Vec::new();
+    for _ in 0..19 {
+        idle.push(Raw::connect(desk.addr()).await);
+    }
+    let told = exchange(desk.addr(), "").await.0;
+    assert_eq!(statuses(&told), [503]);
+    let (mut newcomers, ask) = (Vec::new(), "GET /health HTTP/1.1\r\nhost: a\r\n\r\n");
+    let begun = Instant::now();
+    while newcomers.len() < 5 {
+        assert!(begun.elapsed() < SOON * 4, "{} of them are inside", newcomers.len());
+        used.write(ask).await.unwrap();
+        assert_eq!(used.read_response().await.unwrap().status, 200, "who asks all the while is kept");
+        let mut newcomer = Raw::connect(desk.addr()).await;
+        newcomer.write(ask).await.unwrap();
+        if newcomer.read_response().await.unwrap().status == 200 {
+            newcomers.push(newcomer);
+        }
+    }
+    let closed = desk.metric("http_connections_idle_closed_total").await.unwrap();
+    assert!((5.0..=19.0).contains(&closed), "{closed}");
+    eventually(SOON, || async { desk.metric("http_connections").await == Some(25.0 - closed) }).await;
+    for newcomer in &mut newcomers {
+        newcomer.write(ask).await.unwrap();
+        assert_eq!(newcomer.read_response().await.unwrap().status, 200, "and so is who came just now");
+    }
+}
+
 /// Accepting and serving take turns, so that many turns pass until all of a crowd are inside.
 #[tokio::test]
 async fn of_a_crowd_that_comes_at_once_all_are_served_and_so_is_who_was_there_before() {

@@ -35,7 +35,8 @@ const SLOW: Error =
 #[derive(Default)]
 pub(super) struct Buffered {
     pub(super) bytes: Bytes,
-    _share: Option<Share>,
+    /// Apart: whoever waits without a body has room for this as well.
+    _share: Option<Box<Share>>,
 }
 
 /// The memory of all bodies.
@@ -78,7 +79,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize, mut share: Share) -> Res
         share.grow(piece.len()).ok_or_else(|| Error::busy("memory for request bodies"))?;
         whole.extend_from_slice(piece);
     }
-    Ok(Buffered { bytes: whole.freeze(), _share: Some(share) })
+    Ok(Buffered { bytes: whole.freeze(), _share: Some(Box::new(share)) })
 }
 
 /// How much of a request's body is still unread on the connection.

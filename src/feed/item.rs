@@ -37,7 +37,8 @@ pub trait Payload: Send + Sync + 'static {
     type Class: PollClass;
     /// Who gets it, each once; never 0.
     fn recipients(&self) -> impl Iterator<Item = u64>;
-    /// Who is entitled to nothing of its subject any more.
+    /// Who is entitled to nothing of its subject any more but to learn that: it shows them nothing, unless they are among its
+    /// recipients for another reason.
     fn withdrawn_from(&self) -> Option<u64>;
     /// What it is about: items of one subject are told in one order, and the newest stands for all.
     fn subject(&self) -> u64;

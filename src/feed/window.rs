@@ -9,7 +9,7 @@
 //!   moves that position for its own recipients only: for all others the window reaches back to where
 //!   it began, which is what keeps a quiet client's poll free of SQL.
 //! - **Entitled now.** An item is in the inboxes of its recipients only. One that withdraws a subject from somebody
-//!   takes out of their inbox what they have not fetched of it.
+//!   takes out of their inbox what they have not fetched of it, and stands there for that: it shows them nothing.
 //! - **An echoed time is a position.** See [`Window::since`].
 
 mod ids;
@@ -205,11 +205,12 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         self.bytes += item.bytes();
     }
 
-    /// Nothing more of the item's subject goes to its former recipient; what they are told whole changed.
+    /// Nothing more of the item's subject goes to its former recipient but that; what they are told whole changed.
     fn withdraw(&mut self, former: u64, item: &Arc<Item<P>>) {
         let inbox = self.inboxes.entry(former).or_insert_with(|| Inbox::new(self.floor));
         if item.recipients().all(|recipient| recipient != former) {
             inbox.items.retain(|held| held.subject() != item.subject());
+            inbox.push(item);
         }
         inbox.seq = item.seq;
         for class in P::Class::ALL.iter().filter(|class| class.topic().is_some()) {
@@ -222,7 +223,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
             let Some(item) = self.log.pop_front() else { break };
             self.bytes -= item.bytes();
             let position = Position { seq: item.seq, at: item.at };
-            for recipient in item.recipients() {
+            for recipient in item.recipients().chain(item.withdrawn_from()) {
                 if let Some(inbox) = self.inboxes.get_mut(&recipient) {
                     inbox.evict(position);
                 }
@@ -341,7 +342,7 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
                 }
             }
         }
-        // What took a subject from the recipient is not in their inbox.
+        // What took a subject from the recipient shows them nothing.
         (newest > echoed.seq && !found) || topic.items.iter().rev().take_while(recent).any(is_news)
     }
 

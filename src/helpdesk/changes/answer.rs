@@ -50,6 +50,8 @@ pub struct Updates<'a> {
     pub cursor: Cursor,
     pub shown: Shown,
     pub conversations: List<'a>,
+    /// Ids of conversations that the user was the expert of; left out where there are none.
+    pub unassigned: &'a [u64],
     pub messages: List<'a>,
     /// Conversations that wait, the ids of those that do no longer, and how many wait.
     pub waiting: List<'a>,
@@ -63,11 +65,12 @@ pub struct Updates<'a> {
 impl Updates<'_> {
     pub const fn empty(cursor: Cursor, shown: Shown, next_poll_ms: u64) -> Self {
         let none = List::Array(b"[]");
-        let (left, positions) = (&[], &[]);
+        let (unassigned, left, positions) = (&[], &[], &[]);
         Self {
             cursor,
             shown,
             conversations: none,
+            unassigned,
             messages: none,
             waiting: none,
             left,
@@ -84,7 +87,7 @@ impl Updates<'_> {
     /// What the JSON takes at most.
     pub fn bytes_max(&self) -> usize {
         let lists = [self.conversations, self.messages, self.waiting];
-        let ids = 24 * self.left.len() + 128 * self.positions.len();
+        let ids = 24 * (self.unassigned.len() + self.left.len()) + 128 * self.positions.len();
         256 + lists.iter().map(|list| list.bytes()).sum::<usize>() + ids
     }
 
@@ -101,6 +104,10 @@ impl Updates<'_> {
         if self.shown.conversations {
             json.extend_from_slice(b",\"conversations\":");
             self.conversations.put(json);
+            if !self.unassigned.is_empty() {
+                json.extend_from_slice(b",\"unassigned\":");
+                put_ids(self.unassigned, json);
+            }
         }
         if self.shown.messages {
             json.extend_from_slice(b",\"messages\":");
@@ -118,17 +125,12 @@ impl Updates<'_> {
     }
 
     fn put_queue(&self, json: &mut BytesMut) {
-        let mut digits = itoa::Buffer::new();
         json.extend_from_slice(b",\"queue\":{\"waiting\":");
         self.waiting.put(json);
-        json.extend_from_slice(b",\"left\":[");
-        for (place, id) in self.left.iter().enumerate() {
-            json.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
-            json.extend_from_slice(digits.format(*id).as_bytes());
-            json.put_u8(b'"');
-        }
-        json.extend_from_slice(b"],\"total\":");
-        json.extend_from_slice(digits.format(self.total).as_bytes());
+        json.extend_from_slice(b",\"left\":");
+        put_ids(self.left, json);
+        json.extend_from_slice(b",\"total\":");
+        json.extend_from_slice(itoa::Buffer::new().format(self.total).as_bytes());
         json.put_u8(b'}');
     }
 
@@ -150,6 +152,17 @@ impl Updates<'_> {
         }
         json.put_u8(b']');
     }
+}
+
+/// An array of ids.
+fn put_ids(ids: &[u64], json: &mut BytesMut) {
+    json.put_u8(b'[');
+    for (place, id) in ids.iter().enumerate() {
+        json.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
+        json.extend_from_slice(itoa::Buffer::new().format(*id).as_bytes());
+        json.put_u8(b'"');
+    }
+    json.put_u8(b']');
 }
 
 /// The text of [`put_nothing`] up to its first number, with zeros for the cursor.
@@ -185,6 +198,7 @@ mod tests {
                 cursor,
                 shown: Shown::ALL,
                 conversations: none,
+                unassigned: &[],
                 messages: none,
                 waiting: none,
                 left: &[],
@@ -210,6 +224,7 @@ mod tests {
             cursor,
             shown: Shown::ALL,
             conversations: List::Pieces(&two),
+            unassigned: &[4, 5],
             messages: List::Array(b"[\"m\"]"),
             waiting: List::Pieces(&none),
             left: &[u64::MAX, 8],
@@ -219,7 +234,7 @@ mod tests {
         };
         let text = String::from_utf8(cursor.text().to_vec()).unwrap();
         let json = format!(
-            r#"{{"cursor":"{text}","conversations":[{{"a":1}},[2]],"messages":["m"],"queue":{{"waiting":[],"left":["{}","8"],"total":3}},"nextPollMs":5000}}"#,
+            r#"{{"cursor":"{text}","conversations":[{{"a":1}},[2]],"unassigned":["4","5"],"messages":["m"],"queue":{{"waiting":[],"left":["{}","8"],"total":3}},"nextPollMs":5000}}"#,
             u64::MAX
         );
         assert_eq!(updates.json(), json);
@@ -228,12 +243,13 @@ mod tests {
         let numbers = Updates { total: u64::MAX, next_poll_ms: u64::MAX, left: &[], ..updates };
         for large in [
             Updates { left: &ids, ..numbers },
+            Updates { unassigned: &ids, ..numbers },
             Updates { waiting: List::Pieces(&wide), ..numbers },
             Updates { messages: List::Array(&json.as_bytes()[..100]), ..numbers },
             numbers,
         ] {
             let bytes = large.json().len();
-            let spare = 256 + large.left.len();
+            let spare = 256 + large.left.len() + large.unassigned.len();
             assert!(bytes <= large.bytes_max() && large.bytes_max() <= bytes + spare, "{bytes}");
         }
     }

@@ -120,10 +120,18 @@ pub enum QueueChange {
 const ENTRY_BYTES: usize = 400;
 
 impl Entry {
-    /// The conversation's JSON as `user` sees it.
+    /// The conversation's JSON as `user` sees it, if it is theirs.
     pub fn conversation_for(&self, user: u64) -> Option<&Bytes> {
         let rendered = self.conversation.as_ref()?;
-        Some(if user == self.initiator_id { &rendered.for_initiator } else { &rendered.for_expert })
+        if user == self.initiator_id {
+            return Some(&rendered.for_initiator);
+        }
+        (self.expert_id == Some(user)).then_some(&rendered.for_expert)
+    }
+
+    /// Whether `user` was the expert and lost the conversation by this, who sees nothing of it any more.
+    pub fn is_taken_from(&self, user: u64) -> bool {
+        self.former_expert_id == Some(user) && self.recipients().all(|recipient| recipient != user)
     }
 }
 
@@ -153,6 +161,9 @@ impl Payload for Entry {
     }
 
     fn shows(&self, class: Class, user: u64) -> Option<Shows<'_>> {
+        if self.is_taken_from(user) {
+            return None;
+        }
         if class == Class::Messages {
             let Piece { id, stamp, json } = self.message.as_ref()?;
             return Some(Shows { thing: *id, text: json, stamp: *stamp });

@@ -139,6 +139,7 @@ impl Domain for Desk {
             conversations: List::Pieces(&news.conversations),
             messages: List::Pieces(&news.messages),
             waiting: List::Pieces(&news.waiting),
+            unassigned: &news.unassigned,
             left: &news.left,
             total: news.total,
             positions: &news.positions,

@@ -21,6 +21,8 @@ pub type Window = window::Window<Entry, Places>;
 pub struct News {
     /// Conversations, in the order of their newest changes.
     pub conversations: Vec<Bytes>,
+    /// Ids of those that the user was the expert of and is no more.
+    pub unassigned: Vec<u64>,
     /// Messages as they are now, in the order in which they were posted or, when that is older, marked.
     pub messages: Vec<Bytes>,
     /// Conversations that entered the waiting queue or changed there.
@@ -37,7 +39,10 @@ impl News {
     /// Whether there is nothing of what the client shows.
     pub fn is_empty(&self) -> bool {
         let lists = [&self.conversations, &self.messages, &self.waiting];
-        lists.iter().all(|list| list.is_empty()) && self.left.is_empty() && self.positions.is_empty()
+        let ids = [&self.unassigned, &self.left];
+        lists.iter().all(|list| list.is_empty())
+            && ids.iter().all(|ids| ids.is_empty())
+            && self.positions.is_empty()
     }
 }
 
@@ -70,17 +75,19 @@ fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News>
     let mut news = News { total: window.projection().count(), ..News::default() };
     // From the newest back, so that each is given as it is now.
     let mut conversations = HashSet::new();
-    for entry in own.iter().rev() {
-        if shown.conversations
-            && let Some(json) = entry.conversation_for(user)
-            && conversations.insert(entry.conversation_id)
-        {
-            news.conversations.push(json.clone());
+    for entry in own.iter().rev().filter(|_| shown.conversations) {
+        let (id, json) = (entry.conversation_id, entry.conversation_for(user));
+        if (json.is_some() || entry.is_taken_from(user)) && conversations.insert(id) {
+            match json {
+                Some(json) => news.conversations.push(json.clone()),
+                None => news.unassigned.push(id),
+            }
         }
     }
     // Likewise, but where it first comes: a mark must not put a message behind the answer to it.
     let mut messages = HashMap::new();
-    for message in own.iter().filter_map(|entry| entry.message.as_ref()).filter(|_| shown.messages) {
+    let own = own.iter().filter(|entry| shown.messages && !entry.is_taken_from(user));
+    for message in own.filter_map(|entry| entry.message.as_ref()) {
         match messages.entry(message.id) {
             MapEntry::Occupied(place) => news.messages[*place.get()] = message.json.clone(),
             MapEntry::Vacant(place) => {
@@ -97,6 +104,7 @@ fn news_after(window: &Window, user: u64, seq: u64, tells: Tells) -> After<News>
         }
     }
     news.conversations.reverse();
+    news.unassigned.reverse();
     news.waiting.reverse();
     news.left.reverse();
     if shown.conversations && window.projection().moved_since(user, seq) {

@@ -269,6 +269,11 @@ impl CursorClient {
             After::Unchanged(position) => self.seq = position.seq,
             After::TooOld => panic!("the window is large enough"),
             After::News(news, position) => {
+                for conversation in &news.unassigned {
+                    self.conversations.remove(conversation);
+                    let id = conversation.to_string();
+                    self.messages.retain(|_, message| message["conversationId"] != *id);
+                }
                 for piece in &news.conversations {
                     let value = json(piece);
                     assert!(model.may_see(user, id(&value)), "user {user} is no party of {value}");
@@ -305,6 +310,8 @@ impl CursorClient {
                 let own = row.id.to_string();
                 let held = self.messages.values().filter(|message| message["conversationId"] == *own);
                 assert!(row.initiator_id != user || held.count() as u64 == row.message_count, "user {user}");
+            } else {
+                assert_eq!(self.conversations.get(&row.id), None, "user {user} has no more of it");
             }
             let waits = row.is_waiting().then(|| write(row.unread_by_others()));
             assert_eq!(self.waiting.get(&row.id), waits.as_ref(), "user {user}");

@@ -23,8 +23,9 @@ const REFRESH_MS = 6 * 3600 * 1000;
 const VIEWS = ["mine", "queue", "history", "profile", "new"];
 
 let state, feed, outbox, side, thread;
-let open = null; // the conversation that is shown
-let shown = null; // what was known of it last
+// The conversation that is shown, and what was known of it last.
+let open = null;
+let shown = null;
 let view = "mine";
 let refreshTimer;
 
@@ -267,8 +268,8 @@ function checkThread() {
 function drawHead() {
   if (!open) return;
   const found = state.find(open);
-  // A question that somebody else took is not told of any more; what it was stays on the screen.
-  const conversation = (shown = found ?? shown);
+  // One that somebody else has is not told of any more; what it was stays on the screen.
+  const conversation = (shown = found ?? (shown && { ...shown, status: "waiting", assignedExpertId: null }));
   if (!conversation) return;
   const { id, status, title, assignedExpertUsername: expert } = conversation;
   const isExpert = conversation.assignedExpertId === state.me;
@@ -318,8 +319,8 @@ function drawThread() {
   const lines = [...sent, ...outbox.of(open).map((entry) => ({ ...entry, why: outbox.why }))];
   thread.set(lines.map(sameAsBefore));
   const missing = state.threads.get(open)?.missing ?? 0;
-  $("gap").hidden = !missing;
-  $("gap").textContent = missing ? `${missing} earlier messages are not shown.` : "";
+  $("gap").hidden = missing <= 0;
+  $("gap").textContent = `${missing} earlier messages are not shown.`;
 }
 
 /** An entry on its way is drawn anew only where something about it changed. */
@@ -351,7 +352,7 @@ function drawMessage(message, row) {
 function guard() {
   const conversation = state.find(open);
   if (conversation?.assignedExpertId !== state.me) return undefined;
-  return state.messages(open).at(-1)?.id;
+  return state.messages(open).at(-1)?.id ?? "0";
 }
 
 function change(entry) {
@@ -393,22 +394,8 @@ function markRead(messages) {
 async function sendRead() {
   isReading = true;
   const here = state;
-  for (const id of toRead) {
-    try {
-      await api("PUT", `/messages/${id}/read`, {});
-      const thread = [...here.threads.values()].find((known) => known.byId.has(id));
-      const message = thread?.byId.get(id);
-      if (message) {
-        thread.byId.set(id, { ...message, isRead: true });
-        thread.list = null;
-      }
-      toRead.delete(id);
-    } catch (problem) {
-      if (!problem.isPassing) toRead.delete(id);
-      else await pause(Math.max(problem.retryAfterMs, 2000));
-    }
-    if (here !== state) break;
-  }
+  const loaded = await views().catch(() => null);
+  await loaded?.sendRead(here, toRead, () => here === state);
   isReading = false;
   if (here !== state) toRead.clear();
 }

@@ -1,12 +1,11 @@
 // The client's loop: state, cursor, wait, 410, 503, backoff. Read `lead` first.
 //
-// All tabs of a browser share one connection, since a browser allows six for each host. The tab that holds a lock
-// leads: it asks the server and tells the others on a channel. A tab that nobody looks at gives the lock away, so a
-// browser whose tabs are all hidden asks nothing; it catches up by its cursor when it is looked at again.
+// All tabs share one connection, as a browser allows six for each host. The tab that holds a lock leads: it asks the
+// server and tells the others on a channel. A hidden tab gives the lock away, so where all are hidden nothing is
+// asked; it catches up by its cursor when it is looked at again.
 //
-// A cursor stands for everything up to it, on every instance. News comes by a stream of server-sent events; where
-// that does not come through, by polls that the server holds; where these do not, by polls every few seconds.
-// (`fetch` reads the stream and not `EventSource`: that one does not tell 410 from 503 or 401.)
+// News comes by a stream of server-sent events; where that does not come through, by polls that the server holds;
+// where these do not, by polls every few seconds. (Not by `EventSource`, which does not tell 410 from 503 or 401.)
 
 import { Refusal, api, kept, pause, randomKey, refusalOf } from "./base.js";
 
@@ -17,7 +16,7 @@ const SILENCE_MS = 25000;
 const HELD_S = 25;
 /** How long a way that did not work is not tried again. */
 const OTHER_WAY_MS = 300000;
-/** So often a full server is asked for a place; then polls do for a while. */
+/** So often a full server is asked for a place. */
 const REFUSED_MAX = 4;
 const FULL_MS = 30000;
 const BACKOFF_MS = 500;
@@ -160,7 +159,8 @@ export class Feed {
       } catch (problem) {
         if (signal.aborted) return;
         if (this.hasHeard) failures = 0;
-        if (turn.signal.aborted) continue; // Other parts are wanted.
+        // Other parts are wanted, or all again.
+        if (turn.signal.aborted) continue;
         if (problem.status === 401) {
           this.ended();
           return;
@@ -218,6 +218,10 @@ export class Feed {
     const fresh = this.state.apply(update, isWhole);
     this.tell({ kind: "update", update, isWhole, after });
     this.told(fresh, isWhole);
+    if (this.state.lacksQueue()) {
+      this.state.cursor = null;
+      this.again?.();
+    }
   }
 
   url(path, more = {}) {

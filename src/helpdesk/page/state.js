@@ -5,6 +5,8 @@ export const byId = (a, b) => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0
 
 /** The server's lists have so many, the newest. */
 const LIST_MAX = 1000;
+/** The server gives the first hundred of a longer queue: it is read again when so many of them were claimed. */
+const CLAIMED_MAX = 50;
 
 export class State {
   constructor(me) {
@@ -19,6 +21,7 @@ export class State {
     this.conversations = new Map();
     this.queue = new Map();
     this.total = 0;
+    this.claimed = 0;
     this.positions = new Map();
   }
 
@@ -35,15 +38,23 @@ export class State {
   apply(update, isWhole) {
     if (isWhole) this.forget();
     this.cursor = update.cursor ?? this.cursor;
+    for (const id of update.unassigned ?? []) this.drop(id);
     for (const conversation of update.conversations ?? []) this.conversations.set(conversation.id, conversation);
     if (update.queue) {
       this.hasQueue = true;
       for (const conversation of update.queue.waiting ?? []) this.queue.set(conversation.id, conversation);
-      for (const id of update.queue.left ?? []) this.queue.delete(id);
+      for (const id of update.queue.left ?? []) this.claimed += this.queue.delete(id);
       this.total = update.queue.total ?? this.queue.size;
     }
     for (const place of update.positions ?? []) this.positions.set(place.conversationId, place);
     return (update.messages ?? []).filter((message) => this.put(message));
+  }
+
+  /** Somebody else's to answer: nothing more of it is told until it comes back. */
+  drop(id) {
+    this.conversations.delete(id);
+    const thread = this.threads.get(id);
+    if (thread) thread.missing = -1;
   }
 
   /** Takes a message where its thread is open; tells whether it is somebody else's that was not known. */
@@ -82,7 +93,7 @@ export class State {
     return thread.list;
   }
 
-  /** Whether an open thread lacks a message, by the conversation's own count. */
+  /** Whether an open thread may lack a message, by the conversation's own count. */
   lacks(id) {
     const thread = this.threads.get(id);
     const count = this.find(id)?.messageCount;
@@ -107,6 +118,11 @@ export class State {
     // Oldest first, as the server has them; a question of one's own is nothing to claim.
     const waiting = [...this.queue.values()].filter((conversation) => conversation.status === "waiting");
     return waiting.sort((a, b) => (a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : byId(a.id, b.id)));
+  }
+
+  /** Whether the queue is to be read again. */
+  lacksQueue() {
+    return this.claimed >= CLAIMED_MAX && this.queue.size < this.total;
   }
 
   unread() {

@@ -1,6 +1,7 @@
-// The views beside the conversations: a new question, what one took, one's profile.
+// The views beside the conversations (a new question, what one took, one's profile), and what is done seldom or need not be
+// done at once.
 
-import { $, api, bdi, el, kept, notice, randomKey, signOut, time } from "./base.js";
+import { $, api, bdi, el, kept, notice, pause, randomKey, signOut, time } from "./base.js";
 
 function page(title, ...children) {
   const box = el("div", { class: "page" }, el("a", { class: "back", href: "#/mine" }, "Back"), el("h2", { tabindex: -1 }, title), ...children);
@@ -12,11 +13,13 @@ function ask({ state, outbox, ended }) {
   const title = el("input", { id: "title", maxlength: 255, required: true, dir: "auto", "data-first": true });
   const question = el("textarea", { id: "question", rows: 6, dir: "auto" });
   const button = el("button", { class: "strong" }, "Ask");
-  // The same key for each try: a question whose answer was lost is not asked twice.
-  const key = randomKey();
+  // The same key for each try: a question whose answer was lost is not asked twice. Another title is another question.
+  let [key, asked] = [randomKey(), null];
   const submit = async (event) => {
     event.preventDefault();
     button.disabled = true;
+    if (asked !== null && asked !== title.value) key = randomKey();
+    asked = title.value;
     try {
       const { data } = await api("POST", "/conversations", { title: title.value }, { headers: { "Idempotency-Key": key } });
       state.putConversation(data);
@@ -81,8 +84,9 @@ export async function decide({ state, ended, draw, readThread, isHere }, button,
     await api("POST", `/expert/conversations/${id}/${path}`, {});
     notice(done, false);
     // The feed tells it, too; whoever pressed the button need not wait for that.
-    const answer = await api("GET", `/conversations/${id}`).catch(() => null);
+    const answer = path === "unclaim" ? null : await api("GET", `/conversations/${id}`).catch(() => null);
     if (answer) state.putConversation(answer.data);
+    else if (path === "unclaim") state.drop(id);
     if (path === "claim") {
       state.queue.delete(id);
       readThread(id);
@@ -103,6 +107,26 @@ export async function decide({ state, ended, draw, readThread, isHere }, button,
   if (isHere(state)) {
     draw();
     if (path === "claim" && !$("write")?.hidden) $("text")?.focus();
+  }
+}
+
+/** Tells the server which messages were read, one after the other. */
+export async function sendRead(state, toRead, isHere) {
+  for (const id of toRead) {
+    try {
+      await api("PUT", `/messages/${id}/read`, {});
+      const thread = [...state.threads.values()].find((known) => known.byId.has(id));
+      const message = thread?.byId.get(id);
+      if (message) {
+        thread.byId.set(id, { ...message, isRead: true });
+        thread.list = null;
+      }
+      toRead.delete(id);
+    } catch (problem) {
+      if (!problem.isPassing) toRead.delete(id);
+      else await pause(Math.max(problem.retryAfterMs, 2000));
+    }
+    if (!isHere()) return;
   }
 }
 

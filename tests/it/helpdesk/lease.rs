@@ -43,6 +43,7 @@ async fn an_expert_who_is_gone_loses_the_conversation_as_by_an_unclaim() {
     let cursor = |state: Value| state["cursor"].as_str().unwrap().to_owned();
     let his = cursor(max.get("/api/updates").await.json());
     let hers = cursor(ann.get("/api/updates").await.json());
+    let lost = cursor(eve.get("/api/updates").await.json());
     assert_eq!(each(&max.get("/expert/queue").await.json()["waitingConversations"], "id"), [&*later]);
     lapsed(&ann, &id).await;
     // At its old place, with all that was said.
@@ -63,6 +64,10 @@ async fn an_expert_who_is_gone_loses_the_conversation_as_by_an_unclaim() {
         news["queue"]["waiting"].as_array().unwrap().contains(&seen)
     })
     .await;
+    // She too: an open page would show it as hers.
+    let told =
+        eve.get(&format!("/api/updates?cursor={lost}&parts=conversations")).await.expect_status(200).json();
+    assert_eq!((&told["unassigned"], &told["conversations"]), (&json!([id]), &json!([])));
     let past: Value = eve.get("/expert/assignments/history").await.json();
     assert_eq!((past[0]["status"].as_str(), past[0]["resolvedAt"].is_string()), (Some("unassigned"), true));
     assert_eq!(eve.get("/conversations").await.text(), "[]");

@@ -14,6 +14,7 @@ mod positions;
 mod restored;
 mod slow;
 mod streams;
+mod unassigned;
 
 use std::time::Duration;
 

@@ -215,6 +215,12 @@ fn as_much_is_evicted_as_must_be_and_nothing_else() {
     assert_eq!(window.size().0, 3);
     assert_eq!(told(&window, 2, 1), (1, vec![3]), "the second is there, and the third, which left the queue");
     assert_eq!(told(&window, 9, 2), (0, vec![3]));
+    // Of what was taken from somebody they learn that, and nothing else.
+    let After::News(news, _) = after(&window, 2, 1, TELLS) else { panic!("there is news") };
+    assert_eq!(news.unassigned, [1]);
+    assert_eq!(window.since(2, Class::Messages, Timestamp::from_micros(REACH_MICROS + 3)), Since::Unchanged);
+    window.apply(&[5, 6, 7].map(|seq| changed(seq, |_| {})));
+    assert_eq!(after(&window, 2, 3, TELLS), After::TooOld, "that is evicted too");
 }
 
 #[test]

@@ -18,6 +18,7 @@
 
 pub mod copy;
 pub mod field;
+pub mod links;
 pub mod row;
 pub mod store;
 pub mod table;

@@ -6,6 +6,7 @@ use crate::auth::names;
 use crate::clock::Timestamp;
 
 use super::field::{Field, Fields, Reason};
+use super::links;
 use super::table::Table;
 
 /// Characters of a name and of a title; the columns hold as many.
@@ -110,40 +111,14 @@ fn profile(id: u64, source: &Fields<'_>) -> Result<Row, Reason> {
     let (created_at, updated_at) = stamps(source)?;
     let user = source.some_id("user_id")?;
     let bio = source.text("bio")?.unwrap_or_default();
-    let mut notes = Vec::new();
-    let (links, is_list) = links(source.text("knowledge_base_links")?.unwrap_or_default());
-    if !is_list {
-        notes.push("knowledge_base_links was no list: each of its lines is a link here".to_owned());
-    }
+    let (links, note) = links::read(source.text("knowledge_base_links")?.unwrap_or_default());
+    let notes = note.into_iter().map(str::to_owned).collect();
     let links = serde_json::Value::from(links).to_string();
     if bio.len() > TEXT_BYTES_MAX || links.len() > TEXT_BYTES_MAX {
         return Err("bio or knowledge_base_links is longer than 65535 bytes".to_owned());
     }
     let fields = vec![id.into(), user.into(), bio.into(), links.into(), created_at.into(), updated_at.into()];
     Ok(Row { id, fields, users: vec![user], conversation: None, notes })
-}
-
-/// The links of a profile, and whether they were a list: in JSON, or as Rails' `serialize` writes one.
-fn links(text: &str) -> (Vec<String>, bool) {
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(serde_json::Value::Null) => return (Vec::new(), true),
-        Ok(serde_json::Value::Array(list)) if list.iter().all(serde_json::Value::is_string) => {
-            let texts = list.iter().filter_map(serde_json::Value::as_str);
-            return (texts.map(str::to_owned).collect(), true);
-        }
-        // A JSON text that holds the list's text, as Rails stores what was a string.
-        Ok(serde_json::Value::String(inner)) if inner != text => return links(&inner),
-        _ => {}
-    }
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_yaml = text.trim_start().starts_with("---");
-    if is_yaml {
-        let items = lines.filter_map(|line| line.strip_prefix("- "));
-        return (items.map(|item| item.trim_matches(['"', '\'']).to_owned()).collect(), true);
-    }
-    let lines: Vec<String> = lines.map(str::to_owned).collect();
-    let is_empty = lines.is_empty();
-    (lines, is_empty)
 }
 
 fn conversation(id: u64, source: &Fields<'_>) -> Result<Row, Reason> {
@@ -236,18 +211,6 @@ fn assignment(id: u64, source: &Fields<'_>) -> Result<Row, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_are_read_in_every_form() {
-        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(links(""), (list(&[]), true));
-        assert_eq!(links("null"), (list(&[]), true));
-        assert_eq!(links("[]"), (list(&[]), true));
-        assert_eq!(links(r#"["a", "ü"]"#), (list(&["a", "ü"]), true));
-        assert_eq!(links(r#""[\"a\"]""#), (list(&["a"]), true));
-        assert_eq!(links("---\n- https://a\n- \"b\"\n"), (list(&["https://a", "b"]), true));
-        assert_eq!(links("https://a\n\nhttps://b"), (list(&["https://a", "https://b"]), false));
-    }
 
     #[test]
     fn what_cannot_be_taken_says_why() {

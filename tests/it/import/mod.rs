@@ -2,6 +2,7 @@
 
 mod between;
 mod interrupted;
+mod links;
 mod odd;
 
 use std::process::ExitStatus;

@@ -58,7 +58,7 @@
 //! | [`bookstore`] | reads from the reader, and one's own writes at once all the same | chassis, users, db |
 //! | [`board`] | pictures in a bucket or a folder, and no post without one | chassis, db |
 //! | [`datetime`] | no database, a write, a read | chassis, db |
-//! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names, db |
+//! | [`import`] | the Rails original's database, brought over: `hyperdesk import` | auth's names and passwords, db |
 //! | [`service`] | what a service is (a trait), and what it is made from | chassis, users, feed |
 //! | [`chassis`] | HTTP for every service, knowing none | auth, db's errors |
 //! | [`auth`] | tokens, passwords, sessions; no HTTP, no SQL | clock |

@@ -50,6 +50,8 @@ const STORED_MEMORY_KIB_MAX: u32 = 64 * 1024;
 const STORED_PASSES_MAX: u32 = 10;
 const STORED_LANES_MAX: u32 = 4;
 const STORED_BCRYPT_COST_MAX: u32 = 14;
+/// bcrypt knows no lower cost.
+const STORED_BCRYPT_COST_MIN: u32 = 4;
 
 /// bcrypt looks at no more of a password than this, in bytes.
 const BCRYPT_BYTES_MAX: usize = 72;
@@ -253,19 +255,7 @@ impl Recipe {
     }
 
     fn verify_argon2(&self, password: &str, stored: &str) -> Result<Verdict, Error> {
-        let parsed = PasswordHash::new(stored).map_err(|_| Error::Stored("unknown format"))?;
-        let algorithm = Algorithm::new(parsed.algorithm.as_str());
-        let algorithm = algorithm.map_err(|_| Error::Stored("unknown algorithm"))?;
-        let params = Params::try_from(&parsed).map_err(|_| Error::Stored("bad parameters"))?;
-        if parsed.salt.is_none() || parsed.hash.is_none() {
-            return Err(Error::Stored("no salt or no hash"));
-        }
-        if params.m_cost() > STORED_MEMORY_KIB_MAX
-            || params.t_cost() > STORED_PASSES_MAX
-            || params.p_cost() > STORED_LANES_MAX
-        {
-            return Err(Error::Stored("argon2 parameters beyond the bounds"));
-        }
+        let (parsed, algorithm, params) = read_argon2(stored)?;
         match self.argon2.verify_password(password.as_bytes(), &parsed) {
             Ok(()) => {}
             Err(password_hash::Error::PasswordInvalid) => return Ok(Verdict::Wrong),
@@ -285,6 +275,40 @@ fn hash_with(argon2: &Argon2<'_>, password: &str) -> Result<String, Error> {
     hash.map(|hash| hash.to_string()).map_err(|error| Error::Failed(error.to_string()))
 }
 
+/// Whether passwords can be checked against a stored hash, without the work of checking one.
+///
+/// # Errors
+/// [`Error::Stored`], with the reason.
+pub fn check_stored(stored: &str) -> Result<(), Error> {
+    if is_bcrypt(stored) { read_bcrypt(stored) } else { read_argon2(stored).map(drop) }
+}
+
+fn read_argon2(stored: &str) -> Result<(PasswordHash, Algorithm, Params), Error> {
+    let parsed = PasswordHash::new(stored).map_err(|_| Error::Stored("unknown format"))?;
+    let algorithm = Algorithm::new(parsed.algorithm.as_str());
+    let algorithm = algorithm.map_err(|_| Error::Stored("unknown algorithm"))?;
+    let params = Params::try_from(&parsed).map_err(|_| Error::Stored("bad parameters"))?;
+    let has_version = parsed.version.is_none_or(|version| Version::try_from(version).is_ok());
+    if parsed.salt.is_none() || parsed.hash.is_none() || !has_version {
+        return Err(Error::Stored("no salt, no hash or an unknown version"));
+    }
+    if params.m_cost() > STORED_MEMORY_KIB_MAX
+        || params.t_cost() > STORED_PASSES_MAX
+        || params.p_cost() > STORED_LANES_MAX
+    {
+        return Err(Error::Stored("argon2 parameters beyond the bounds"));
+    }
+    Ok((parsed, algorithm, params))
+}
+
+fn read_bcrypt(stored: &str) -> Result<(), Error> {
+    let parts: bcrypt::HashParts = stored.parse().map_err(|_| Error::Stored("malformed bcrypt"))?;
+    if !(STORED_BCRYPT_COST_MIN..=STORED_BCRYPT_COST_MAX).contains(&parts.get_cost()) {
+        return Err(Error::Stored("bcrypt cost beyond the bounds"));
+    }
+    Ok(())
+}
+
 /// `$2x$` marks the hashes of a faulty implementation and is not among them.
 fn is_bcrypt(stored: &str) -> bool {
     ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| stored.starts_with(prefix))
@@ -293,12 +317,8 @@ fn is_bcrypt(stored: &str) -> bool {
 /// Checks a password against a hash that Rails' `has_secure_password` stored. bcrypt ignores what
 /// follows the 72nd byte, and so did Rails.
 fn verify_bcrypt(password: &str, stored: &str) -> Result<Verdict, Error> {
-    let malformed = Error::Stored("malformed bcrypt");
-    let parts: bcrypt::HashParts = stored.parse().map_err(|_| malformed.clone())?;
-    if parts.get_cost() > STORED_BCRYPT_COST_MAX {
-        return Err(Error::Stored("bcrypt cost beyond the bound"));
-    }
-    let matches = bcrypt::verify(password, stored).map_err(|_| malformed)?;
+    read_bcrypt(stored)?;
+    let matches = bcrypt::verify(password, stored).map_err(|_| Error::Stored("malformed bcrypt"))?;
     // bcrypt repeats the password with its terminating NUL, so "a\0a" has the hash of "a". Were it
     // taken, the rehash would lock "a" out.
     if !matches || password.as_bytes().contains(&0) {

@@ -15,7 +15,9 @@ pub enum Field {
     Bytes(Vec<u8>),
     /// A time.
     Time(Timestamp),
-    /// None of these: a time that is none, such as 0000-00-00, or a fraction.
+    /// 0000-00-00 00:00:00, which Rails reads as nil.
+    ZeroTime,
+    /// None of these: a time that is none, such as 2024-02-00, or a fraction.
     Odd,
 }
 
@@ -31,6 +33,12 @@ pub struct Fields<'a> {
 pub type Reason = String;
 
 impl Fields<'_> {
+    /// Whether there is such a column.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
     /// The value of a column.
     #[must_use]
     pub fn get(&self, name: &str) -> &Field {
@@ -80,15 +88,18 @@ impl Fields<'_> {
         self.id(name)?.ok_or_else(|| format!("{name} is NULL"))
     }
 
-    /// A time, or nothing where there is none.
+    /// A time, or nothing where there is none: a zero date is none, and is noted.
     ///
     /// # Errors
     /// When it is something else.
-    pub fn time(&self, name: &str) -> Result<Option<Timestamp>, Reason> {
+    pub fn time(&self, name: &str, notes: &mut Vec<String>) -> Result<Option<Timestamp>, Reason> {
         match self.get(name) {
             Field::Null => Ok(None),
-            Field::Time(time) => Ok(Some(*time)),
-            _ => Err(format!("{name} is no time")),
+            Field::ZeroTime => {
+                notes.push(format!("{name} was a zero date, which is taken as NULL"));
+                Ok(None)
+            }
+            _ => self.some_time(name).map(Some),
         }
     }
 
@@ -97,7 +108,12 @@ impl Fields<'_> {
     /// # Errors
     /// When it is not.
     pub fn some_time(&self, name: &str) -> Result<Timestamp, Reason> {
-        self.time(name)?.ok_or_else(|| format!("{name} is NULL"))
+        match self.get(name) {
+            Field::Time(time) => Ok(*time),
+            Field::Null => Err(format!("{name} is NULL")),
+            Field::ZeroTime => Err(format!("{name} is a zero date")),
+            _ => Err(format!("{name} is no time")),
+        }
     }
 
     /// Yes or no; no where there is nothing.
@@ -107,7 +123,8 @@ impl Fields<'_> {
     pub fn flag(&self, name: &str) -> Result<bool, Reason> {
         match self.get(name) {
             Field::Null => Ok(false),
-            Field::Number(number @ (0 | 1)) => Ok(*number == 1),
+            // As in Rails, whatever is not zero is true.
+            Field::Number(number) => Ok(*number != 0),
             // BIT(1)
             Field::Text(bit) if bit == "\0" || bit == "\u{1}" => Ok(bit == "\u{1}"),
             _ => Err(format!("{name} is neither true nor false")),

@@ -7,6 +7,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 /// Texts within texts: a column of JSON that holds the list's YAML is two of them.
 const WRAPPED_MAX: usize = 4;
+/// Line breaks in YAML 1.1, which Psych writes, but not in 1.2, which the library reads: such a text could be misread.
+const OTHER_BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 /// Bytes of all items, after which the rest is of no interest: no row takes as many. Aliases could make a short text huge.
 const ITEMS_BYTES_MAX: usize = 1024 * 1024;
 
@@ -61,6 +63,9 @@ fn json(text: &str) -> Option<Form> {
 
 /// What a text is as YAML, if it begins like a document of it: lines of text are YAML, too, but nobody meant them so.
 fn yaml(text: &str) -> Option<Form> {
+    if text.contains(OTHER_BREAKS) {
+        return None;
+    }
     let mut items = Vec::new();
     let mut anchored = HashMap::new();
     let (mut is_in_list, mut found, mut bytes) = (false, None, 0);
@@ -178,6 +183,7 @@ mod tests {
         reads("---\n- !binary |-\n  w7w=\n", lines, &["---", "- !binary |-", "w7w="]);
         reads("---\n- &1 a\n--- b\n", lines, &["---", "- &1 a", "--- b"]);
         reads("---\n- *1\n", lines, &["---", "- *1"]);
+        reads("---\n- 'a\u{2028}  b'\n", lines, &["---", "- 'a\u{2028}  b'"]);
         reads("---\n- \"a\n", lines, &["---", "- \"a"]);
         let huge = format!("---\n- &1 {}\n{}", "x".repeat(60_000), "- *1\n".repeat(10_000));
         assert_eq!(read(&huge).0.len(), 10_002);

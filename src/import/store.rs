@@ -112,6 +112,7 @@ fn field(value: &Value) -> Field {
             Ok(text) => Field::Text(text),
             Err(_) => Field::Bytes(bytes.clone()),
         },
+        Value::Date(0, 0, 0, 0, 0, 0, 0) => Field::ZeroTime,
         Value::Date(year, month, day, hour, minute, second, micros) => {
             let time = Timestamp::from_civil((*year).into(), *month, *day, *hour, *minute, *second, *micros);
             time.map_or(Field::Odd, Field::Time)
@@ -122,7 +123,7 @@ fn field(value: &Value) -> Field {
 
 fn value(field: &Field) -> Value {
     match field {
-        Field::Null | Field::Odd => Value::NULL,
+        Field::Null | Field::ZeroTime | Field::Odd => Value::NULL,
         Field::Number(number) => Value::Int(*number),
         Field::Text(text) => Value::Bytes(text.as_bytes().to_vec()),
         Field::Bytes(bytes) => Value::Bytes(bytes.clone()),

@@ -108,6 +108,7 @@ async fn unusable_stored_hashes_are_reported_and_not_computed() {
     ] {
         let found = check(&hasher, "x", stored).await;
         assert!(matches!(found, Err(Error::Stored(_))), "{stored}: {found:?}");
+        assert_eq!(check_stored(stored).err(), found.err(), "{stored}");
     }
 }
 

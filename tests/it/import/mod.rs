@@ -1,6 +1,7 @@
 //! `hyperdesk import`: a Rails help desk's database, brought over whole, whatever its shape, and left as it was.
 
 mod between;
+mod changed;
 mod interrupted;
 mod links;
 mod odd;

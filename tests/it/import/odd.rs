@@ -106,6 +106,7 @@ async fn what_cannot_be_taken_is_told_row_by_row() {
         "messages 202 not taken: it names conversation 60, which is not taken",
         "messages 203 not taken: it names conversation 888, which is not there",
         "messages 204 not taken: it names user 777, who is not there",
+        "messages 205 content is empty here: it was NULL",
         "expert_profiles 70 knowledge_base_links was no list: each of its lines is a link here",
         "messages: 11 rows, 7 added, 0 were here, 4 not taken",
         "6 rows were not taken: the lines above say why",

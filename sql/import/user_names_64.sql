@@ -1,4 +1,4 @@
--- import.user_names_64: who has these names here
+-- import.user_names_64: who has these names, in either database
 SELECT id, username
 FROM users
 WHERE username IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,

@@ -1,6 +1,8 @@
 //! One table after the other, a page at a time: what each row becomes, whether it is here already, and what to tell.
 
-use std::collections::{HashMap, HashSet};
+mod names;
+
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::field::{Field, Fields};
@@ -11,8 +13,6 @@ use super::{Failure, Say};
 
 /// Users and conversations that are not taken, in memory, for what names them. With more the source is another one.
 const REFUSED_MAX: usize = 1_000_000;
-/// Names kept by a dry run, which cannot find them in the target.
-const NAMES_MAX: usize = 1_000_000;
 /// Between two lines that say how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Columns of users that are no part of a comparison: ours, and the one that a sign-in changes and nothing else.
@@ -44,6 +44,12 @@ pub struct Tally {
     pub changed_here: u64,
     /// What a verification found wrong.
     pub wrong: u64,
+}
+
+/// What the source has of all that the rows of a page name.
+struct Named {
+    users: HashSet<u64>,
+    initiators: Initiators,
 }
 
 /// A pass over all tables.
@@ -144,15 +150,17 @@ impl<'a> Copier<'a> {
             users.extend(of_row);
             conversations.extend(conversation);
         }
-        let users = self.source.users(&distinct(users)).await.map_err(Failure::Source)?;
-        let users: HashSet<u64> = users.into_iter().collect();
-        let initiators = self.source.initiators(&distinct(conversations)).await.map_err(Failure::Source)?;
-        let mut taken = Vec::new();
+        let named = self.look_up_named(users, conversations).await?;
+        let (mut taken, mut exact) = (Vec::new(), HashSet::new());
         for source in &sources {
-            let judged =
-                judge(table, source, &initiators).and_then(|row| self.with_its_own(row, &users, &initiators));
-            match judged {
-                Ok(row) => taken.push(row),
+            let judged = judge(table, source, &named.initiators);
+            match judged.and_then(|row| self.with_its_own(row, &named)) {
+                Ok(row) => {
+                    if table == Table::Users && source.get("username") == &row.fields[1] {
+                        exact.insert(row.id);
+                    }
+                    taken.push(row);
+                }
                 Err(why) => {
                     let id = source.id("id").ok().flatten();
                     self.refuse(table, mode, id, &why, tally)?;
@@ -160,15 +168,22 @@ impl<'a> Copier<'a> {
             }
         }
         if table == Table::Users {
-            taken = self.distinct_names(taken, mode, tally).await?;
+            taken = self.distinct_names(taken, &exact, mode, tally).await?;
         }
         Ok(taken)
     }
 
+    async fn look_up_named(&mut self, users: Vec<u64>, conversations: Vec<u64>) -> Result<Named, Failure> {
+        let users = distinct(users);
+        let initiators = self.source.initiators(&distinct(conversations)).await.map_err(Failure::Source)?;
+        let users = self.source.users(&users).await.map_err(Failure::Source)?;
+        Ok(Named { users: users.into_iter().collect(), initiators })
+    }
+
     /// A row, if what it names is there and is taken.
-    fn with_its_own(&self, row: Row, users: &HashSet<u64>, initiators: &Initiators) -> Result<Row, String> {
+    fn with_its_own(&self, row: Row, named: &Named) -> Result<Row, String> {
         for user in &row.users {
-            if !users.contains(user) {
+            if !named.users.contains(user) {
                 return Err(format!("it names user {user}, who is not there"));
             }
             if self.refused_users.contains(user) {
@@ -176,7 +191,7 @@ impl<'a> Copier<'a> {
             }
         }
         if let Some(conversation) = row.conversation {
-            if !initiators.contains_key(&conversation) {
+            if !named.initiators.contains_key(&conversation) {
                 return Err(format!("it names conversation {conversation}, which is not there"));
             }
             if self.refused_conversations.contains(&conversation) {
@@ -209,54 +224,6 @@ impl<'a> Copier<'a> {
         let id = id.map_or_else(|| "with an id below 1".to_owned(), |id| id.to_string());
         (self.say)(&format!("{} {id} not taken: {why}", table.name()))?;
         Ok(())
-    }
-
-    /// Users under names that nobody else has here. One whose name is another's is taken under a name with its id.
-    async fn distinct_names(
-        &mut self,
-        rows: Vec<Row>,
-        mode: Mode,
-        tally: &mut Tally,
-    ) -> Result<Vec<Row>, Failure> {
-        let names: Vec<&str> = rows.iter().map(name).collect();
-        let mut owners = self.target.names(&names).await?;
-        let others: Vec<String> = rows.iter().map(|row| format!("{}-{}", name(row), row.id)).collect();
-        let others: Vec<&str> = others.iter().map(String::as_str).collect();
-        owners.extend(self.target.names(&others).await?);
-        let keys: Vec<&[u8]> = rows.iter().filter_map(key).collect();
-        let mut key_owners = self.target.keys(&keys).await?;
-        let mut distinct = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            let stored = name(&row).to_owned();
-            let is_others = |name: &str, owners: &HashMap<String, u64>, known: &HashSet<String>| {
-                owners.get(name).is_some_and(|owner| *owner != row.id)
-                    || (!owners.contains_key(name) && known.contains(name))
-            };
-            let mut own = stored.clone();
-            if is_others(&stored, &owners, &self.names) {
-                own = format!("{stored}-{}", row.id);
-                if is_others(&own, &owners, &self.names) || own.chars().count() > 255 {
-                    let why = format!("the names {stored:?} and {own:?} are taken");
-                    self.refuse(Table::Users, mode, Some(row.id), &why, tally)?;
-                    continue;
-                }
-                row.notes.push(format!("is {own:?} here: somebody else is {stored:?}"));
-                row.fields[1] = own.as_str().into();
-                row.fields[3] = Field::Bytes(crate::auth::names::key(&own).to_vec());
-            }
-            // Of several names that are alike the first has the key.
-            let has_key =
-                key(&row).is_none_or(|key| *key_owners.entry(key.to_vec()).or_insert(row.id) == row.id);
-            if !has_key {
-                row.fields[3] = Field::Null;
-            }
-            if mode == Mode::DryRun && self.names.len() < NAMES_MAX {
-                self.names.insert(own.clone());
-            }
-            owners.insert(own, row.id);
-            distinct.push(row);
-        }
-        Ok(distinct)
     }
 
     /// Adds what is not here, or says how what is here differs.
@@ -333,20 +300,6 @@ impl<'a> Copier<'a> {
         let other = other.join(", ");
         (self.say)(&format!("{} {} {why}differs in {other}: what is here stays", table.name(), row.id))?;
         Ok(())
-    }
-}
-
-fn name(row: &Row) -> &str {
-    match &row.fields[1] {
-        Field::Text(name) => name,
-        _ => "",
-    }
-}
-
-fn key(row: &Row) -> Option<&[u8]> {
-    match &row.fields[3] {
-        Field::Bytes(key) => Some(key),
-        _ => None,
     }
 }
 

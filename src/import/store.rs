@@ -210,6 +210,14 @@ impl Source {
         Ok(rows.iter().filter_map(|row| number(row, 0)).collect())
     }
 
+    /// Who has exactly these names there; of others whose names are alike to the database, too.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn names(&mut self, names: &[&str]) -> Result<HashMap<String, u64>, Error> {
+        owners(&mut self.0, names).await
+    }
+
     /// Which of these conversations there are, and who asks in them.
     ///
     /// # Errors
@@ -224,6 +232,30 @@ impl Source {
             .filter_map(|row| Some((number(row, 0)?, number(row, 1).unwrap_or_default())))
             .collect())
     }
+}
+
+async fn look_up(
+    conn: &mut Conn,
+    statement: &Statement,
+    values: impl Iterator<Item = Value>,
+) -> Result<Vec<(u64, Field)>, Error> {
+    let (values, mut found) = (values.collect::<Vec<_>>(), Vec::new());
+    for chunk in values.chunks(AT_ONCE) {
+        let params = Params::Positional(padded(chunk));
+        let rows: Vec<DriverRow> = limited(conn.exec(statement.sql, params)).await?;
+        found.extend(rows.iter().filter_map(|row| Some((number(row, 0)?, field(row.as_ref(1)?)))));
+    }
+    Ok(found)
+}
+
+async fn owners(conn: &mut Conn, names: &[&str]) -> Result<HashMap<String, u64>, Error> {
+    let mut found = HashMap::new();
+    for (id, name) in look_up(conn, &USER_NAMES_64, names.iter().map(|name| Value::from(*name))).await? {
+        if let Field::Text(name) = name {
+            found.insert(name, id);
+        }
+    }
+    Ok(found)
 }
 
 /// Our own database.
@@ -261,13 +293,7 @@ impl Target {
     /// # Errors
     /// See [`Error`].
     pub async fn names(&mut self, names: &[&str]) -> Result<HashMap<String, u64>, Error> {
-        let mut found = HashMap::new();
-        for (id, name) in self.look_up(&USER_NAMES_64, names.iter().map(|name| Value::from(*name))).await? {
-            if let Field::Text(name) = name {
-                found.insert(name, id);
-            }
-        }
-        Ok(found)
+        owners(&mut self.0, names).await
     }
 
     /// Whose names have these keys here.
@@ -276,27 +302,14 @@ impl Target {
     /// See [`Error`].
     pub async fn keys(&mut self, keys: &[&[u8]]) -> Result<HashMap<Vec<u8>, u64>, Error> {
         let mut found = HashMap::new();
-        for (id, key) in self.look_up(&USER_KEYS_64, keys.iter().map(|key| Value::from(*key))).await? {
+        for (id, key) in look_up(&mut self.0, &USER_KEYS_64, keys.iter().map(|key| Value::from(*key))).await?
+        {
             match key {
                 Field::Bytes(key) => found.insert(key, id),
                 // A hash may look like a text.
                 Field::Text(key) => found.insert(key.into_bytes(), id),
                 _ => None,
             };
-        }
-        Ok(found)
-    }
-
-    async fn look_up(
-        &mut self,
-        statement: &Statement,
-        values: impl Iterator<Item = Value>,
-    ) -> Result<Vec<(u64, Field)>, Error> {
-        let (values, mut found) = (values.collect::<Vec<_>>(), Vec::new());
-        for chunk in values.chunks(AT_ONCE) {
-            let params = Params::Positional(padded(chunk));
-            let rows: Vec<DriverRow> = limited(self.0.exec(statement.sql, params)).await?;
-            found.extend(rows.iter().filter_map(|row| Some((number(row, 0)?, field(row.as_ref(1)?)))));
         }
         Ok(found)
     }

@@ -70,6 +70,42 @@ async fn names_that_collide_here_are_told_apart() {
     }
 }
 
+/// Whoever's name needs no change keeps it, whatever the order of the ids; `ann-21` is a name like any other.
+#[tokio::test]
+async fn an_exact_name_stays_whose_it_is() {
+    let (rails, target) = (Rails::fresh().await, empty().await);
+    rails.fill().await;
+    rails.schema.execute("ALTER TABLE users DROP KEY index_users_on_username").await;
+    for (id, name) in [(20, " ann"), (21, " ann"), (22, " cid"), (23, "ANN-20")] {
+        user(&rails, id, name).await;
+    }
+    // On another page.
+    rails.fill_many(600).await;
+    for (id, name) in [(5000, "ann"), (5001, "ann-21"), (5002, "ann-20 ")] {
+        user(&rails, id, name).await;
+    }
+    let dry = Import::begin(&rails.schema.url(), &target, &["--dry-run"]).end().await;
+    assert_eq!(dry.0.code(), Some(65), "{}", dry.1);
+    let said = refused(&rails.schema.url(), &target).await;
+    for said in [&dry.1, &said] {
+        for words in [
+            "users 20 is \"ann-20\" here: somebody else is \"ann\"",
+            "users 21 not taken: the names \"ann\" and \"ann-21\" are taken",
+            "users 22 is \"cid\" here, without the spaces at the ends of the name",
+            "users 5002 is \"ann-20-5002\" here: somebody else is \"ann-20\"",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("users 5000 ") && !said.contains("users 5001 "), "{said}");
+    }
+    let again = refused(&rails.schema.url(), &target).await;
+    assert!(again.contains("users: 21 rows, 0 added, 20 were here, 1 not taken"), "{again}");
+    let desk = Hyperdesk::builder(&target).without_migrate().env("SERVICES", "helpdesk").start().await;
+    for (id, name, password_of) in [(5000, "ann", "ann"), (5001, "ann-21", "ann-21"), (20, "ann-20", "ann")] {
+        assert_eq!(User::login(desk.addr(), name, &password(password_of)).await.id, id);
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_told_row_by_row() {
     let (rails, target) = (Rails::fresh().await, empty().await);

@@ -2,7 +2,7 @@
 
 mod names;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::field::{Field, Fields};
@@ -50,6 +50,8 @@ pub struct Tally {
 struct Named {
     users: HashSet<u64>,
     initiators: Initiators,
+    /// The first profile of each user, in the source and here.
+    profiles: [HashMap<u64, u64>; 2],
 }
 
 /// A pass over all tables.
@@ -150,11 +152,11 @@ impl<'a> Copier<'a> {
             users.extend(of_row);
             conversations.extend(conversation);
         }
-        let named = self.look_up_named(users, conversations).await?;
+        let named = self.look_up_named(table, users, conversations).await?;
         let (mut taken, mut exact) = (Vec::new(), HashSet::new());
         for source in &sources {
             let judged = judge(table, source, &named.initiators);
-            match judged.and_then(|row| self.with_its_own(row, &named)) {
+            match judged.and_then(|row| self.with_its_own(table, row, &named)) {
                 Ok(row) => {
                     if table == Table::Users && source.get("username") == &row.fields[1] {
                         exact.insert(row.id);
@@ -173,21 +175,36 @@ impl<'a> Copier<'a> {
         Ok(taken)
     }
 
-    async fn look_up_named(&mut self, users: Vec<u64>, conversations: Vec<u64>) -> Result<Named, Failure> {
+    async fn look_up_named(
+        &mut self,
+        table: Table,
+        users: Vec<u64>,
+        conversations: Vec<u64>,
+    ) -> Result<Named, Failure> {
         let users = distinct(users);
         let initiators = self.source.initiators(&distinct(conversations)).await.map_err(Failure::Source)?;
+        let mut profiles = [HashMap::new(), HashMap::new()];
+        if table == Table::Profiles {
+            let in_source = self.source.profiles(&users).await.map_err(Failure::Source)?;
+            profiles = [in_source, self.target.profiles(&users).await?];
+        }
         let users = self.source.users(&users).await.map_err(Failure::Source)?;
-        Ok(Named { users: users.into_iter().collect(), initiators })
+        Ok(Named { users: users.into_iter().collect(), initiators, profiles })
     }
 
     /// A row, if what it names is there and is taken.
-    fn with_its_own(&self, row: Row, named: &Named) -> Result<Row, String> {
+    fn with_its_own(&self, table: Table, row: Row, named: &Named) -> Result<Row, String> {
         for user in &row.users {
             if !named.users.contains(user) {
                 return Err(format!("it names user {user}, who is not there"));
             }
             if self.refused_users.contains(user) {
                 return Err(format!("it names user {user}, who is not taken"));
+            }
+            // Rails shows the first one of several, and here nobody has more than one.
+            let is_other = |profiles: &HashMap<u64, u64>| profiles.get(user).is_some_and(|id| *id != row.id);
+            if table == Table::Profiles && named.profiles.iter().any(is_other) {
+                return Err(format!("user {user} has another profile"));
             }
         }
         if let Some(conversation) = row.conversation {

@@ -46,6 +46,7 @@ crate::statements! { "import":
 
 crate::packets! { "import":
     USER_IDS = "user_ids";
+    PROFILE_FIRST = "profile_first";
     CONVERSATION_INITIATORS = "conversation_initiators";
     SOURCE_SESSION = "source_session";
     TARGET_SESSION = "target_session";
@@ -218,6 +219,14 @@ impl Source {
         owners(&mut self.0, names).await
     }
 
+    /// The first profile there of each of these users.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn profiles(&mut self, users: &[u64]) -> Result<HashMap<u64, u64>, Error> {
+        first_profiles(&mut self.0, users).await
+    }
+
     /// Which of these conversations there are, and who asks in them.
     ///
     /// # Errors
@@ -258,6 +267,14 @@ async fn owners(conn: &mut Conn, names: &[&str]) -> Result<HashMap<String, u64>,
     Ok(found)
 }
 
+async fn first_profiles(conn: &mut Conn, users: &[u64]) -> Result<HashMap<u64, u64>, Error> {
+    if users.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = packet(conn, &PROFILE_FIRST, users).await?;
+    Ok(rows.iter().filter_map(|row| Some((number(row, 0)?, number(row, 1)?))).collect())
+}
+
 /// Our own database.
 pub struct Target(Conn);
 
@@ -294,6 +311,14 @@ impl Target {
     /// See [`Error`].
     pub async fn names(&mut self, names: &[&str]) -> Result<HashMap<String, u64>, Error> {
         owners(&mut self.0, names).await
+    }
+
+    /// Which profile here is each of these users'.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn profiles(&mut self, users: &[u64]) -> Result<HashMap<u64, u64>, Error> {
+        first_profiles(&mut self.0, users).await
     }
 
     /// Whose names have these keys here.

@@ -106,6 +106,38 @@ async fn an_exact_name_stays_whose_it_is() {
     }
 }
 
+/// Rails has no unique index there, and shows the first one.
+#[tokio::test]
+async fn a_second_profile_of_somebody_is_not_taken() {
+    let (rails, target) = (Rails::fresh().await, empty().await);
+    rails.fill().await;
+    rails
+        .schema
+        .execute(format!(
+            "INSERT INTO expert_profiles (id, user_id, bio, created_at, updated_at)
+            VALUES (900, 2, 'second', {STAMPS}), (901, 2, 'third', {STAMPS}), (902, 1, 'own', {STAMPS})"
+        ))
+        .await;
+    let dry = Import::begin(&rails.schema.url(), &target, &["--dry-run"]).end().await;
+    assert_eq!(dry.0.code(), Some(65), "{}", dry.1);
+    let said = refused(&rails.schema.url(), &target).await;
+    for (said, verb) in [(&dry.1, "would be added"), (&said, "added")] {
+        for id in [900, 901] {
+            let words = format!("expert_profiles {id} not taken: user 2 has another profile");
+            assert!(said.contains(&words), "{words}: {said}");
+        }
+        let words = format!("expert_profiles: 5 rows, 3 {verb}, 0 were here, 2 not taken");
+        assert!(said.contains(&words), "{words}: {said}");
+    }
+    let bio: Vec<String> = target.query("SELECT bio FROM expert_profiles WHERE user_id = 2").await;
+    assert_eq!(bio, ["Printers 🖨"]);
+    // Nor where somebody made one here.
+    target.execute("UPDATE expert_profiles SET id = 5 + 1000 WHERE id = 5").await;
+    let again = refused(&rails.schema.url(), &target).await;
+    assert!(again.contains("expert_profiles 5 not taken: user 2 has another profile"), "{again}");
+    assert!(again.contains("expert_profiles: 5 rows, 0 added, 2 were here, 3 not taken"), "{again}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_taken_is_told_row_by_row() {
     let (rails, target) = (Rails::fresh().await, empty().await);

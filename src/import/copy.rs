@@ -2,7 +2,7 @@
 
 mod names;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::field::{Field, Fields};
@@ -15,6 +15,8 @@ use super::{Failure, Say};
 const REFUSED_MAX: usize = 1_000_000;
 /// Between two lines that say how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// As few ids above the highest one deserve a warning: whoever takes them up would have no more rows.
+const IDS_LEFT_MIN: u64 = 1_000_000_000;
 /// Columns of users that are no part of a comparison: ours, and the one that a sign-in changes and nothing else.
 const NOT_COMPARED: [&str; 2] = ["username_key", "last_active_at"];
 
@@ -44,6 +46,8 @@ pub struct Tally {
     pub changed_here: u64,
     /// What a verification found wrong.
     pub wrong: u64,
+    /// The highest id of those that can be taken.
+    highest: u64,
 }
 
 /// What the source has of all that the rows of a page name.
@@ -114,10 +118,13 @@ impl<'a> Copier<'a> {
     pub async fn pass(&mut self, table: Table, mode: Mode) -> Result<Tally, Failure> {
         let mut tally = Tally::default();
         let mut progress = Progress::new(self.source.count(table).await.map_err(Failure::Source)?);
-        let mut after = i64::MIN;
+        let (mut after, mut left) = (i64::MIN, BTreeMap::new());
         loop {
             let page = self.source.page(table, after).await.map_err(Failure::Source)?;
             let Some(last) = last_id(&page) else { break };
+            if mode != Mode::Verify {
+                count_left(table, &page, &mut left);
+            }
             after = last;
             tally.rows += page.1.len() as u64;
             let rows = self.judge_page(table, mode, &page, &mut tally).await?;
@@ -133,6 +140,17 @@ impl<'a> Copier<'a> {
                 progress.total,
                 tally.rows
             )));
+        }
+        for (column, count) in left {
+            let name = table.name();
+            (self.say)(&format!("{name}.{column} is left behind: {count} rows have a value in it"))?;
+        }
+        let ids_left = i64::MAX.unsigned_abs() - tally.highest;
+        if mode != Mode::Verify && ids_left < IDS_LEFT_MIN {
+            let (name, highest) = (table.name(), tally.highest);
+            (self.say)(&format!(
+                "{name}: ids go up to {highest}, so only {ids_left} more can be added here"
+            ))?;
         }
         Ok(tally)
     }
@@ -172,6 +190,7 @@ impl<'a> Copier<'a> {
         if table == Table::Users {
             taken = self.distinct_names(taken, &exact, mode, tally).await?;
         }
+        tally.highest = taken.last().map_or(tally.highest, |row| row.id);
         Ok(taken)
     }
 
@@ -332,5 +351,15 @@ fn last_id((names, rows): &Page) -> Option<i64> {
     match rows.last()?.get(place)? {
         Field::Number(id) => Some(*id),
         _ => None,
+    }
+}
+
+/// Counts the values in columns of which nothing is made.
+fn count_left(table: Table, (names, rows): &Page, left: &mut BTreeMap<String, u64>) {
+    for (place, column) in names.iter().enumerate().filter(|(_, column)| !table.takes(column, names)) {
+        let count = rows.iter().filter(|row| row.get(place).is_some_and(|value| !value.is_empty())).count();
+        if count > 0 {
+            *left.entry(column.clone()).or_default() += count as u64;
+        }
     }
 }

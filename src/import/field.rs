@@ -132,6 +132,18 @@ impl Fields<'_> {
     }
 }
 
+impl Field {
+    /// Whether nothing is lost with it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Null | Self::ZeroTime => true,
+            Self::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 impl From<u64> for Field {
     fn from(number: u64) -> Self {
         i64::try_from(number).map_or(Self::Odd, Self::Number)

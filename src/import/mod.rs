@@ -14,7 +14,8 @@
 //! - Ids are kept, and so are times, so links, tokens and the order of the queue stay what they were.
 //! - What is here stays, what is not is added: it may be broken off and run again.
 //! - No more than a page is in memory, besides the ids of what is not taken.
-//! - What cannot be taken is told row by row, with the reason; what is taken otherwise than it was, too.
+//! - What cannot be taken is told row by row, with the reason; what is taken otherwise than it was, too; columns and
+//!   tables of which nothing is taken are named.
 
 pub mod copy;
 pub mod field;
@@ -66,10 +67,14 @@ pub async fn run(
     say: Say<'_>,
 ) -> Result<(), Failure> {
     let mut source = Source::open(from, ssl).await.map_err(Failure::Source)?;
-    table::judge(&source.columns().await.map_err(Failure::Source)?).map_err(Failure::Refused)?;
+    let columns = source.columns().await.map_err(Failure::Source)?;
+    table::judge(&columns).map_err(Failure::Refused)?;
     let Some(mut target) = Target::open(db).await? else {
         return Err(Failure::Refused("another import is under way here: wait for its end".to_owned()));
     };
+    for table in table::left_behind(&columns) {
+        say(&format!("table {table} is left behind, with whatever it holds"))?;
+    }
     let mut copier = Copier::new(&mut source, &mut target, say);
     let mode = if is_dry { Mode::DryRun } else { Mode::Copy };
     let mut refused = 0;

@@ -174,7 +174,12 @@ impl Source {
             Some(Value::Bytes(text)) => String::from_utf8_lossy(text).to_lowercase(),
             _ => String::new(),
         };
-        let column = |row| Column { table: text(row, 0), name: text(row, 1), kind: text(row, 2) };
+        let column = |row| Column {
+            table: text(row, 0),
+            name: text(row, 1),
+            kind: text(row, 2),
+            holder: text(row, 3),
+        };
         Ok(rows.iter().map(column).collect())
     }
 

@@ -1,5 +1,7 @@
 //! The tables that are brought over, and what a source must have of them. Pure.
 
+use std::collections::BTreeSet;
+
 /// A table, in the order in which they are brought over: none names one that comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -80,6 +82,14 @@ impl Table {
         }
     }
 
+    /// Whether anything is made of a column of a source that has these columns.
+    #[must_use]
+    pub fn takes(self, column: &str, names: &[String]) -> bool {
+        let is_sender = self == Self::Messages && column == "user_id";
+        let is_sender = is_sender && !names.iter().any(|name| name == "sender_id");
+        is_sender || (self.columns().contains(&column) && column != "username_key")
+    }
+
     /// What the source must have of it, one name of each group. All else may be missing.
     const fn needs(self) -> &'static [&'static [&'static str]] {
         match self {
@@ -111,6 +121,20 @@ pub struct Column {
     pub name: String,
     /// Such as `bigint`.
     pub kind: String,
+    /// What has the column, such as `base table` or `view`.
+    pub holder: String,
+}
+
+/// Tables in which Rails keeps what it knows of its own schema.
+const OF_RAILS: [&str; 2] = ["schema_migrations", "ar_internal_metadata"];
+
+/// The tables of a source of which nothing is brought over, by name. Views are left out: they hold nothing.
+#[must_use]
+pub fn left_behind(columns: &[Column]) -> BTreeSet<&str> {
+    let holds =
+        columns.iter().filter(|column| !column.holder.contains("view") && column.holder != "sequence");
+    let is_known = |name: &&str| TABLES.iter().any(|table| table.name() == *name) || OF_RAILS.contains(name);
+    holds.map(|column| column.table.as_str()).filter(|name| !is_known(name)).collect()
 }
 
 /// Whether a source is a Rails help desk.
@@ -155,6 +179,7 @@ mod tests {
             table: table.to_owned(),
             name: name.to_owned(),
             kind: "bigint".to_owned(),
+            holder: "base table".to_owned(),
         };
         let mut all: Vec<Column> = Vec::new();
         for table in TABLES {

@@ -3,6 +3,7 @@
 mod between;
 mod changed;
 mod interrupted;
+mod left;
 mod links;
 mod odd;
 

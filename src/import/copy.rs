@@ -121,8 +121,10 @@ impl<'a> Copier<'a> {
         let (mut after, mut left) = (i64::MIN, BTreeMap::new());
         loop {
             let page = self.source.page(table, after).await.map_err(Failure::Source)?;
-            let Some(last) = last_id(&page) else { break };
-            if mode != Mode::Verify {
+            let Some(last) = ids(&page).last().copied() else { break };
+            if mode == Mode::Verify {
+                self.name_deleted(table, after, &page, &mut tally).await?;
+            } else {
                 count_left(table, &page, &mut left);
             }
             after = last;
@@ -153,6 +155,28 @@ impl<'a> Copier<'a> {
             ))?;
         }
         Ok(tally)
+    }
+
+    /// Names what is here between two pages' ends and not in the source.
+    async fn name_deleted(
+        &mut self,
+        table: Table,
+        mut after: i64,
+        page: &Page,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let in_source = ids(page);
+        let Some(last) = in_source.last().copied() else { return Ok(()) };
+        loop {
+            let here = self.target.ids(table, after, last).await?;
+            let Some(end) = here.last().copied() else { return Ok(()) };
+            after = end;
+            // Both are in order.
+            for id in here.iter().filter(|id| in_source.binary_search(id).is_err()) {
+                tally.wrong += 1;
+                (self.say)(&format!("{} {id} is here and not in Rails", table.name()))?;
+            }
+        }
     }
 
     /// The rows of a page that can be taken, as they are to be here.
@@ -345,13 +369,14 @@ fn distinct(mut ids: Vec<u64>) -> Vec<u64> {
     ids
 }
 
-/// The id that a page ends with.
-fn last_id((names, rows): &Page) -> Option<i64> {
-    let place = names.iter().position(|name| name == "id")?;
-    match rows.last()?.get(place)? {
-        Field::Number(id) => Some(*id),
+/// The ids of a page, in order; none where they cannot be read.
+fn ids((names, rows): &Page) -> Vec<i64> {
+    let Some(place) = names.iter().position(|name| name == "id") else { return Vec::new() };
+    let id = |row: &Vec<Field>| match row.get(place) {
+        Some(Field::Number(id)) => Some(*id),
         _ => None,
-    }
+    };
+    rows.iter().map(id).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Counts the values in columns of which nothing is made.

@@ -8,7 +8,7 @@
 //!                                       │
 //!                                  the feed begins anew     what was brought over is history, and no change
 //!                                       │
-//!                                  all pages once more      every row of both compared, field by field
+//!                                  all pages once more      every row of both compared, field by field; what is here only is named
 //! ```
 //!
 //! - Ids are kept, and so are times, so links, tokens and the order of the queue stay what they were.

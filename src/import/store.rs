@@ -31,6 +31,11 @@ crate::statements! { "import":
     CONVERSATION_THERE = "conversation_there";
     MESSAGE_THERE = "message_there";
     ASSIGNMENT_THERE = "assignment_there";
+    USER_IDS_HERE = "user_ids_here";
+    PROFILE_IDS_HERE = "profile_ids_here";
+    CONVERSATION_IDS_HERE = "conversation_ids_here";
+    MESSAGE_IDS_HERE = "message_ids_here";
+    ASSIGNMENT_IDS_HERE = "assignment_ids_here";
     USER_INSERT_64 = "user_insert_64";
     PROFILE_INSERT_64 = "profile_insert_64";
     CONVERSATION_INSERT_64 = "conversation_insert_64";
@@ -63,20 +68,35 @@ struct Statements {
     page: &'static Statement,
     count: &'static Statement,
     there: &'static Statement,
+    ids_here: &'static Statement,
     insert: &'static Statement,
 }
 
 const fn statements(table: Table) -> Statements {
-    let (page, count, there, insert) = match table {
-        Table::Users => (&USER_PAGE, &USER_COUNT, &USER_THERE, &USER_INSERT_64),
-        Table::Profiles => (&PROFILE_PAGE, &PROFILE_COUNT, &PROFILE_THERE, &PROFILE_INSERT_64),
-        Table::Conversations => {
-            (&CONVERSATION_PAGE, &CONVERSATION_COUNT, &CONVERSATION_THERE, &CONVERSATION_INSERT_64)
+    let [page, count, there, ids_here, insert] = match table {
+        Table::Users => [&USER_PAGE, &USER_COUNT, &USER_THERE, &USER_IDS_HERE, &USER_INSERT_64],
+        Table::Profiles => {
+            [&PROFILE_PAGE, &PROFILE_COUNT, &PROFILE_THERE, &PROFILE_IDS_HERE, &PROFILE_INSERT_64]
         }
-        Table::Messages => (&MESSAGE_PAGE, &MESSAGE_COUNT, &MESSAGE_THERE, &MESSAGE_INSERT_64),
-        Table::Assignments => (&ASSIGNMENT_PAGE, &ASSIGNMENT_COUNT, &ASSIGNMENT_THERE, &ASSIGNMENT_INSERT_64),
+        Table::Conversations => [
+            &CONVERSATION_PAGE,
+            &CONVERSATION_COUNT,
+            &CONVERSATION_THERE,
+            &CONVERSATION_IDS_HERE,
+            &CONVERSATION_INSERT_64,
+        ],
+        Table::Messages => {
+            [&MESSAGE_PAGE, &MESSAGE_COUNT, &MESSAGE_THERE, &MESSAGE_IDS_HERE, &MESSAGE_INSERT_64]
+        }
+        Table::Assignments => [
+            &ASSIGNMENT_PAGE,
+            &ASSIGNMENT_COUNT,
+            &ASSIGNMENT_THERE,
+            &ASSIGNMENT_IDS_HERE,
+            &ASSIGNMENT_INSERT_64,
+        ],
     };
-    Statements { page, count, there, insert }
+    Statements { page, count, there, ids_here, insert }
 }
 
 async fn limited<T>(work: impl Future<Output = Result<T, mysql_async::Error>>) -> Result<T, Error> {
@@ -324,6 +344,15 @@ impl Target {
     /// See [`Error`].
     pub async fn profiles(&mut self, users: &[u64]) -> Result<HashMap<u64, u64>, Error> {
         first_profiles(&mut self.0, users).await
+    }
+
+    /// A page of the ids here that are above `after` and not above `last`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn ids(&mut self, table: Table, after: i64, last: i64) -> Result<Vec<i64>, Error> {
+        let ids = self.0.exec(statements(table).ids_here.sql, (after, last));
+        limited(ids).await
     }
 
     /// Whose names have these keys here.

@@ -2,6 +2,7 @@
 
 mod between;
 mod changed;
+mod deleted;
 mod interrupted;
 mod left;
 mod links;
@@ -286,7 +287,9 @@ async fn running_servers_and_their_clients_see_it() {
     let (rails, target) = (Rails::fresh().await, empty().await);
     rails.fill().await;
     // As the accounts of before would be: ids that the source does not have.
-    target.execute("ALTER TABLE users AUTO_INCREMENT = 5000").await;
+    for table in ["users", "expert_profiles", "conversations"] {
+        target.execute(format!("ALTER TABLE {table} AUTO_INCREMENT = 5000")).await;
+    }
     let desk = Hyperdesk::builder(&target).without_migrate().env("SERVICES", "helpdesk").start().await;
     let eve = User::register(desk.addr(), "eve").await;
     eve.post("/conversations", json!({"title": "Before"})).await.expect_status(201);

@@ -1,0 +1,2 @@
+-- import.assignment_ids_here: a page of the ids here, up to the last one of a page of the source
+SELECT id FROM expert_assignments WHERE id > ? AND id <= ? ORDER BY id LIMIT 512

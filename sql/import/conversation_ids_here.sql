@@ -1,0 +1,2 @@
+-- import.conversation_ids_here: a page of the ids here, up to the last one of a page of the source
+SELECT id FROM conversations WHERE id > ? AND id <= ? ORDER BY id LIMIT 512

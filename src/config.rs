@@ -57,8 +57,8 @@ variables! {
     RDS_DB_NAME = "ebdb", "Database name, with RDS_HOSTNAME";
     RDS_USERNAME = "", "User, with RDS_HOSTNAME";
     RDS_PASSWORD = "", "Password, with RDS_HOSTNAME";
-    DATABASE_READER_URL = "", "URL of a read replica or reader endpoint; without one reads go to the writer";
-    RDS_READER_HOSTNAME = "", "Reader's host, with RDS_HOSTNAME";
+    DATABASE_READER_URL = "", "URL of a read replica or reader endpoint of the same database; without one reads go to the writer";
+    RDS_READER_HOSTNAME = "", "Reader's host, with RDS_HOSTNAME; not looked at with DATABASE_URL";
     DATABASE_SSL_MODE = "disabled", "disabled, required (encrypted, unverified) or verify_identity";
     DATABASE_SSL_CA = "", "PEM file of the authorities to trust with verify_identity, such as the RDS bundle";
     IMPORT_FROM = "", "mysql://user:password@host:port/name of the Rails help desk that import brings over; unlike --from, no process list shows it";
@@ -230,6 +230,7 @@ impl Config {
         let cores = available_parallelism().map_or(1, usize::from);
         let connections_max = read.number_or(CONNECTIONS_MAX, connections_default(), 1..=1_000_000);
         let port = read.number(PORT, 0..=u16::MAX);
+        let database = read.writer();
         let config = Self {
             port,
             bind_address: read.parse(BIND_ADDRESS, "an IP address"),
@@ -237,8 +238,8 @@ impl Config {
             app_env,
             services: read.services(app_env, known_services),
             pages: read.choice(PAGES, &[("on", true), ("off", false)]),
-            database: read.writer(),
-            database_reader: read.reader(),
+            database_reader: read.reader(&database),
+            database,
             database_ssl: read.ssl_mode(),
             import_from: read.import_source(),
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),

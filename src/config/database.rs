@@ -67,9 +67,21 @@ impl VarReader<'_> {
         })
     }
 
-    /// The reader, if there is one.
-    pub(super) fn reader(&mut self) -> Option<DatabaseTarget> {
-        self.database(DATABASE_READER_URL, RDS_READER_HOSTNAME)
+    /// The reader, if there is one. Beside `DATABASE_URL` the RDS_ variables are of another database, which a
+    /// platform set by itself: theirs is no reader of this writer.
+    pub(super) fn reader(&mut self, writer: &DatabaseTarget) -> Option<DatabaseTarget> {
+        let is_by_url = self.text(DATABASE_URL).is_some() || self.text(DATABASE_READER_URL).is_some();
+        if !is_by_url {
+            return self.database(DATABASE_READER_URL, RDS_READER_HOSTNAME);
+        }
+        let reader = self.url(DATABASE_READER_URL)?;
+        // A writer that could not be read has no name.
+        if !writer.name.is_empty() && reader.name != writer.name {
+            let (here, there) = (&writer.name, &reader.name);
+            let mistake = format!("must be of the writer's database, {here:?}, is of {there:?}");
+            self.mistake(DATABASE_READER_URL, &mistake);
+        }
+        Some(reader)
     }
 
     /// What `import` brings over, if it is said.

@@ -75,6 +75,28 @@ fn the_rds_variables_make_a_writer_and_a_reader() {
     assert_eq!(config.database_reader.unwrap().host, "r");
 }
 
+#[test]
+fn the_reader_is_of_the_writers_database() {
+    let rds =
+        [("RDS_HOSTNAME", "w"), ("RDS_READER_HOSTNAME", "r"), ("RDS_USERNAME", "u"), ("RDS_PASSWORD", "p")];
+    let config = read(&rds).unwrap();
+    assert_eq!((config.database.host.as_str(), config.database_reader), ("host", None));
+    // A writer of either kind may have a reader with a URL.
+    let by_url = [&[("DATABASE_READER_URL", "mysql://u:p@other/name")], &rds[..]].concat();
+    assert_eq!(read(&by_url).unwrap().database_reader.unwrap().host, "other");
+    let named = [&by_url[..], &[("RDS_DB_NAME", "name")]].concat();
+    let config = read_only(&named).unwrap();
+    assert_eq!((config.database.host.as_str(), &*config.database_reader.unwrap().host), ("w", "other"));
+
+    let url = "mysql://u:hush@h/nam";
+    assert_mistake(
+        &[("DATABASE_READER_URL", url)],
+        "must be of the writer's database, \"name\", is of \"nam\"",
+    );
+    let mistakes = read_only(&by_url).map(|_| ()).unwrap_err();
+    assert_eq!(mistakes, ["DATABASE_READER_URL: must be of the writer's database, \"ebdb\", is of \"name\""]);
+}
+
 /// Exactly one mistake: of the first variable, with these words in it, and without a secret.
 #[track_caller]
 fn assert_mistake(pairs: &[(&str, &str)], words: &str) {

@@ -125,6 +125,11 @@ async fn a_setting_that_would_be_something_else_is_refused() {
     let tls = format!("{URL}?tls=true");
     for (name, value, words) in [
         ("DATABASE_URL", &*tls, "set DATABASE_SSL_MODE"),
+        (
+            "DATABASE_READER_URL",
+            "mysql://nobody:a-password@127.0.0.1:2/nine",
+            "must be of the writer's database",
+        ),
         ("FRONTEND_URL", "https://*.example.com", "takes no wildcard"),
         ("METRICS_PORT", "3000", "another port than PORT"),
         ("SERVICES", ",", "names no service"),
@@ -137,6 +142,11 @@ async fn a_setting_that_would_be_something_else_is_refused() {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains("a-password"), "{text}");
     }
+    // Where DATABASE_URL says which database, the reader is not taken from what a platform set by itself, half of which
+    // would be a mistake.
+    let platforms = [("DATABASE_URL", URL), ("RDS_READER_HOSTNAME", "reader.example")];
+    let done = run_command(&["check-config"], &platforms).await;
+    assert_eq!(done.status.code(), Some(0), "{}", all_of(&done));
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hyperdesk"));
     let bytes = std::os::unix::ffi::OsStrExt::from_bytes(&b"k\xff"[..]);
     let bytes: &std::ffi::OsStr = bytes;

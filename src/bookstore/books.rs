@@ -76,35 +76,40 @@ pub async fn show(
 }
 
 /// Offers a book.
-pub async fn add(shop: Arc<Bookstore>, caller: u64, book: NewBook) -> Result<Response, Error> {
+pub async fn add(shop: Arc<Bookstore>, caller: u64, book: NewBook) -> Result<(Response, Mark), Error> {
     let (version, book) = transaction!(shop.db, db => {
         let version = begin(db, caller).await?;
         let id = store::book_insert(db, caller, &book).await?;
         Ok::<_, Error>((version, store::book_by_id(db, id).await?.ok_or(NOT_FOUND)?))
     })?;
-    Ok(shop.marked(response::created(&book), Mark { user: caller, version }))
+    Ok((response::created(&book), Mark { user: caller, version }))
 }
 
 /// Changes one's own book.
-pub async fn change(shop: Arc<Bookstore>, caller: u64, id: u64, change: Change) -> Result<Response, Error> {
+pub async fn change(
+    shop: Arc<Bookstore>,
+    caller: u64,
+    id: u64,
+    change: Change,
+) -> Result<(Response, Mark), Error> {
     let (version, book) = transaction!(shop.db, db => {
         let version = begin(db, caller).await?;
         check_seller(store::book_seller_lock(db, id).await?, caller)?;
         store::book_update(db, id, &change).await?;
         Ok::<_, Error>((version, store::book_by_id(db, id).await?.ok_or(NOT_FOUND)?))
     })?;
-    Ok(shop.marked(response::ok(&book), Mark { user: caller, version }))
+    Ok((response::ok(&book), Mark { user: caller, version }))
 }
 
 /// Offers one's own book no longer. Those who bought it keep their purchases.
-pub async fn delete(shop: Arc<Bookstore>, caller: u64, id: u64) -> Result<Response, Error> {
+pub async fn delete(shop: Arc<Bookstore>, caller: u64, id: u64) -> Result<(Response, Mark), Error> {
     let version = transaction!(shop.db, db => {
         let version = begin(db, caller).await?;
         check_seller(store::book_seller_lock(db, id).await?, caller)?;
         store::book_delete(db, id).await?;
         Ok::<_, Error>(version)
     })?;
-    Ok(shop.marked(response::empty(StatusCode::NO_CONTENT), Mark { user: caller, version }))
+    Ok((response::empty(StatusCode::NO_CONTENT), Mark { user: caller, version }))
 }
 
 fn check_seller(seller: Option<u64>, caller: u64) -> Result<(), Error> {

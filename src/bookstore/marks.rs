@@ -4,14 +4,16 @@
 //! count travels to the reader with the change: **a reader that has the count has the change.** So a caller's
 //! reads need only know the count to ask for, their mark. They get it
 //! - from this process, which remembers the marks of those who wrote through it lately;
-//! - from the cookie that the answer to each write sets, on whatever instance the next request lands.
+//! - from the cookie that the answer to each write sets, on whatever instance the next request lands. An instance
+//!   without a reader sets it, too: while a reader is rolled out, others have one already.
 //!
 //! A caller with a mark is read for on the reader if its count is as high, else on the writer; a caller without
 //! a mark is read for on the reader. What is a caller's own in itself (their books, their purchases, a book
 //! they sell) is always read from the writer, so that it also holds for a client that keeps no cookies behind
 //! a balancer; there only the public list, and the stock of a book just bought, can be as old as the reader.
 //!
-//! Where there is no reader there are no marks to keep.
+//! Several people may share a browser, so the cookie holds the marks of the last few who wrote: `7.3-8.5`, the last
+//! one first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -29,6 +31,8 @@ pub const MARKS_MAX: usize = 10_000;
 /// Seconds a browser keeps the mark: longer than a replica stands still unnoticed.
 pub const COOKIE_AGE_S: u64 = 86_400;
 const COOKIE_NAME: &str = "hyperdesk_books";
+/// Users whose marks one cookie holds.
+const COOKIE_MARKS_MAX: usize = 4;
 
 /// What a caller's reads must at least have seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,8 @@ impl Marks {
     /// The mark of a caller, from here or from their cookie, whichever is higher.
     pub fn find(&self, user: u64, headers: &HeaderMap) -> Option<Mark> {
         let here = self.lock().get(&user).copied();
-        let version = here.max(from_cookie(user, headers))?;
+        let own = in_cookies(headers).filter(|mark| mark.user == user).map(|mark| mark.version);
+        let version = own.chain(here).max()?;
         Some(Mark { user, version })
     }
 
@@ -88,17 +93,37 @@ impl Marks {
     }
 }
 
-/// The version in the cookie, where it is this user's: several may share a browser.
-fn from_cookie(user: u64, headers: &HeaderMap) -> Option<u64> {
-    let given = headers.get_all(COOKIE).iter();
-    let value = given.flat_map(|value| session::cookies(value.as_bytes(), COOKIE_NAME)).next()?;
-    let (whose, version) = std::str::from_utf8(value).ok()?.split_once('.')?;
-    (whose.parse() == Ok(user)).then(|| version.parse().ok()).flatten()
+/// The marks in all cookies of the name, as they stand there: a browser sends one for each path and domain that it was
+/// ever set for.
+fn in_cookies(headers: &HeaderMap) -> impl Iterator<Item = Mark> {
+    let cookies = headers.get_all(COOKIE).iter();
+    let values = cookies.flat_map(|cookies| session::cookies(cookies.as_bytes(), COOKIE_NAME));
+    values.flat_map(|value| value.split(|byte| *byte == b'-')).filter_map(|mark| {
+        let (user, version) = std::str::from_utf8(mark).ok()?.split_once('.')?;
+        Some(Mark { user: user.parse().ok()?, version: version.parse().ok()? })
+    })
 }
 
-/// The same answer with the caller's mark in a cookie.
-pub fn with_mark(response: Response, mark: Mark, production: bool) -> Response {
-    let value = format!("{}.{}", mark.user, mark.version);
+/// The marks that a browser keeps for others than this user: the newest of each, of as many as a cookie has room for.
+pub fn of_others(user: u64, headers: &HeaderMap) -> Vec<Mark> {
+    let mut others: Vec<Mark> = Vec::new();
+    for mark in in_cookies(headers).filter(|mark| mark.user != user) {
+        let has_room = others.len() + 1 < COOKIE_MARKS_MAX;
+        match others.iter_mut().find(|known| known.user == mark.user) {
+            Some(known) => known.version = mark.version.max(known.version),
+            None if has_room => others.push(mark),
+            None => {}
+        }
+    }
+    others
+}
+
+/// The same answer with the caller's mark in a cookie, and after it those of others.
+pub fn with_marks(response: Response, mark: Mark, others: &[Mark], production: bool) -> Response {
+    let mut value = format!("{}.{}", mark.user, mark.version);
+    for other in others {
+        value.push_str(&format!("-{}.{}", other.user, other.version));
+    }
     let cookie = session::set_cookie(COOKIE_NAME, &value, COOKIE_AGE_S, production);
     match HeaderValue::from_str(&cookie) {
         Ok(cookie) => response::with_header(response, SET_COOKIE, cookie),
@@ -129,6 +154,24 @@ mod tests {
         assert!(marks.find(7, &HeaderMap::new()).is_some());
         marks.reached(Mark { user: 7, version: 5 });
         assert_eq!(marks.find(7, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn of_all_marks_in_all_cookies_the_newest_of_ones_own_counts() {
+        let asked = cookies(
+            "hyperdesk_books=8.9-7.2-7; hyperdesk_books=7.4-x.1-6.1; hyperdesk_books=7.3-5.1-4.1-3.1",
+        );
+        let find = |user| Marks::default().find(user, &asked).map(|mark| mark.version);
+        assert_eq!([7, 8, 6, 3].map(find), [Some(4), Some(9), Some(1), Some(1)]);
+        assert_eq!(find(1), None);
+        let others =
+            |user| of_others(user, &asked).iter().map(|mark| (mark.user, mark.version)).collect::<Vec<_>>();
+        assert_eq!(others(8), [(7, 4), (6, 1), (5, 1)]);
+        assert_eq!(others(1), [(8, 9), (7, 4), (6, 1)]);
+        let marked =
+            with_marks(response::ok(&1), Mark { user: 8, version: 10 }, &of_others(8, &asked), false);
+        let cookie = marked.headers()[SET_COOKIE].to_str().unwrap();
+        assert!(cookie.starts_with("hyperdesk_books=8.10-7.4-6.1-5.1; Path=/; "), "{cookie}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::page;
 use crate::service::{Context, Service};
 use crate::users;
 
-use marks::{Mark, Marks};
+use marks::{Mark, Marks, of_others};
 use model::{Change, NewBook, Search};
 use routes::Route;
 
@@ -89,6 +89,7 @@ impl Bookstore {
         // A route that lets only users in always has one.
         let caller = || user.ok_or(Error::unauthenticated());
         let mark = || user.and_then(|user| self.mark(user, request));
+        let others = || user.map(|user| of_others(user, &request.headers)).unwrap_or_default();
         Ok(match route {
             Route::BookList => {
                 let (page, text) = (request.query("page"), request.query("q"));
@@ -99,16 +100,22 @@ impl Bookstore {
             Route::Book { id } => Answer::detached(books::show(shop, user, mark(), id)),
             Route::BookAdd => {
                 let book = NewBook::of(&request.fields("book")?, &request.body).map_err(Error::Invalid)?;
-                Answer::detached(books::add(shop, caller()?, book))
+                let added = books::add(shop.clone(), caller()?, book);
+                Answer::detached(shop.marked(added, others()))
             }
             Route::BookChange { id } => {
                 let change = Change::of(&request.fields("book")?, &request.body).map_err(Error::Invalid)?;
-                Answer::detached(books::change(shop, caller()?, id, change))
+                let changed = books::change(shop.clone(), caller()?, id, change);
+                Answer::detached(shop.marked(changed, others()))
             }
-            Route::BookDelete { id } => Answer::detached(books::delete(shop, caller()?, id)),
+            Route::BookDelete { id } => {
+                let deleted = books::delete(shop.clone(), caller()?, id);
+                Answer::detached(shop.marked(deleted, others()))
+            }
             Route::Buy { book } => {
                 let quantity = model::quantity(&request.fields("purchase")?).map_err(Error::invalid)?;
-                Answer::detached(purchases::buy(shop, caller()?, book, quantity))
+                let bought = purchases::buy(shop.clone(), caller()?, book, quantity);
+                Answer::detached(shop.marked(bought, others()))
             }
             Route::Purchase { id } => Answer::detached(purchases::show(shop, caller()?, id)),
             Route::Pay { purchase } => {
@@ -128,13 +135,18 @@ impl Bookstore {
         self.db.has_reader().then(|| self.marks.find(user, &request.headers)).flatten()
     }
 
-    /// The answer to a write, which the caller's reads from now on must have seen.
-    fn marked(&self, response: Response, mark: Mark) -> Response {
-        if !self.db.has_reader() {
-            return response;
+    /// The answer to a write, which the caller's reads from now on must have seen, on whatever instance. `others` are
+    /// the marks of those who share the caller's browser.
+    async fn marked(
+        self: Arc<Self>,
+        write: impl Future<Output = Result<(Response, Mark), Error>>,
+        others: Vec<Mark>,
+    ) -> Result<Response, Error> {
+        let (response, mark) = write.await?;
+        if self.db.has_reader() {
+            self.marks.add(mark);
         }
-        self.marks.add(mark);
-        marks::with_mark(response, mark, self.auth.production)
+        Ok(marks::with_marks(response, mark, &others, self.auth.production))
     }
 }
 

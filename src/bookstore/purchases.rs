@@ -13,7 +13,12 @@ use super::{Bookstore, begin, require, store};
 const NOT_FOUND: Error = Error::not_found("Purchase not found");
 
 /// Buys copies of a book, at its present price. The stock falls in the same transaction, and never below zero.
-pub async fn buy(shop: Arc<Bookstore>, caller: u64, book: u64, quantity: u64) -> Result<Response, Error> {
+pub async fn buy(
+    shop: Arc<Bookstore>,
+    caller: u64,
+    book: u64,
+    quantity: u64,
+) -> Result<(Response, Mark), Error> {
     let (version, purchase) = transaction!(shop.db, db => {
         // The buyer's own row first: the book's, which all buyers wait for, is then held the shorter.
         let version = begin(db, caller).await?;
@@ -26,7 +31,7 @@ pub async fn buy(shop: Arc<Bookstore>, caller: u64, book: u64, quantity: u64) ->
         let id = store::purchase_insert(db, book, caller, quantity).await?;
         Ok((version, store::purchase_by_id(db, id, caller).await?.ok_or(NOT_FOUND)?))
     })?;
-    Ok(shop.marked(response::created(&purchase), Mark { user: caller, version }))
+    Ok((response::created(&purchase), Mark { user: caller, version }))
 }
 
 /// One purchase of the caller's.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{book, offer};
-use crate::support::{Client, Hyperdesk, Pair, Schema, Server, User, eventually};
+use crate::support::{Client, Hyperdesk, Pair, Response, Schema, Server, User, eventually};
 
 const LONG: Duration = Duration::from_secs(30);
 /// How many connections to the reader there are when it freezes: each could cost a wait of its own.
@@ -151,6 +151,57 @@ async fn with_replication_stopped_everyone_still_sees_their_own_changes() {
     })
     .await;
     assert_eq!(after, (before.0 + 2, before.1));
+}
+
+/// The mark in an answer to a write, as a browser sends it back.
+fn mark(written: &Response) -> String {
+    let cookie = written.header("set-cookie").expect("a mark");
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+/// How many books somebody is shown, by their token and the cookies that a browser has.
+async fn books_shown(client: &Client, user: &User, cookies: &str) -> String {
+    let list = client.get("/books").bearer(&user.token).header("cookie", cookies).send().await;
+    list.expect_status(200).header("x-total-count").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_browser_keeps_the_marks_of_all_who_share_it() {
+    let pair = start().await;
+    let schema = Schema::on(&pair.writer).await;
+    // A reader is being rolled out: the instance that takes the writes has none yet.
+    let without = Hyperdesk::builder(&schema).start().await;
+    let desk = between(&pair, &schema).await;
+    let names = ["dora", "gus", "ida"];
+    let [dora, gus, ida] = names.map(async |name| User::register(without.addr(), name).await);
+    let (dora, gus, ida) = (dora.await, gus.await, ida.await);
+    pair.in_step().await;
+    pair.stop().await;
+
+    let sell = async |user: &User, title: &str, cookies: &str| {
+        let request = without.client();
+        let request = request.post("/books").bearer(&user.token).header("cookie", cookies);
+        mark(&request.json(book(title)).send().await.expect_status(201))
+    };
+    let client = desk.client();
+    let doras = sell(&dora, "First", "").await;
+    assert_eq!(doras, format!("hyperdesk_books={}.1", dora.id));
+    assert_eq!(books_shown(&client, &dora, &doras).await, "1", "written where there is no reader");
+    let both = sell(&gus, "Second", &doras).await;
+    assert_eq!(both, format!("hyperdesk_books={}.1-{}.1", gus.id, dora.id));
+    for user in [&gus, &dora] {
+        assert_eq!(books_shown(&client, user, &both).await, "2", "who shares the browser");
+    }
+    // A cookie of another path or domain hides none, whichever comes first.
+    let newer = sell(&dora, "Third", &both).await;
+    for cookies in
+        [format!("{doras}; {newer}"), format!("{newer}; {doras}"), format!("hyperdesk_books=x; {newer}")]
+    {
+        assert_eq!(books_shown(&client, &dora, &cookies).await, "3", "{cookies}");
+    }
+    // Nobody's mark is another's.
+    let shown = from_reader(&desk, async || books_shown(&client, &ida, &newer).await).await;
+    assert_eq!(shown, "0");
 }
 
 #[tokio::test]

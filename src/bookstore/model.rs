@@ -332,7 +332,7 @@ fn number_text<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
 fn whole(fields: &Fields, name: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, ()> {
     match fields.value(name) {
         None => Ok(None),
-        Some(_) => fields.id(name).filter(|number| range.contains(number)).map(Some).ok_or(()),
+        Some(_) => fields.whole(name).filter(|number| range.contains(number)).map(Some).ok_or(()),
     }
 }
 

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value;
-
 use crate::auth::oauth::SCOPES;
 use crate::chassis::request::Fields;
 use crate::clock::Timestamp;
@@ -19,16 +17,10 @@ pub const NAME_CHARS_MAX: usize = 255;
 /// The text of a 422.
 pub const NOT_A_QUANTITY: &str = "Quantity must be an integer from 0 to 9007199254740991";
 
-/// The quantity that a body asks for: a JSON integer, or its digits as a text, as a form has them.
+/// The quantity that a body asks for.
 #[must_use]
 pub fn quantity(fields: &Fields) -> Option<u64> {
-    let quantity = match fields.value("quantity")? {
-        // What has a point or an exponent is floating point, even 1.0 and 1e3.
-        Value::Number(number) => number.as_u64()?,
-        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok()?,
-        _ => return None,
-    };
-    (quantity <= QUANTITY_MAX).then_some(quantity)
+    fields.whole("quantity").filter(|quantity| *quantity <= QUANTITY_MAX)
 }
 
 /// A set of scopes, in the order of [`SCOPES`], each once, at least one.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -38,7 +39,7 @@ pub const PRICE_MAX: Money = Money(99_999_999);
 pub const STOCK_MAX: u64 = 1_000_000;
 /// The most copies in one purchase.
 pub const QUANTITY_MAX: u64 = 1_000;
-/// What a purchase can be paid with. Case, spaces and hyphens do not matter.
+/// What a purchase can be paid with. Case does not matter, and one space or hyphen is as good as a `_`.
 pub const PAYMENT_METHODS: [&str; 7] =
     ["card", "credit_card", "debit_card", "paypal", "transfer", "bank_transfer", "cash"];
 
@@ -140,11 +141,11 @@ impl Search {
         if !(1..=PAGE_MAX).contains(&page) {
             return Err(INVALID_PAGE);
         }
-        let text = text.map(str::trim).filter(|text| !text.is_empty());
-        if text.is_some_and(|text| text.chars().count() > SEARCH_CHARS_MAX) {
+        let text = text.map(str::trim).filter(|text| !text.is_empty()).map(composed);
+        if text.as_ref().is_some_and(|text| text.chars().count() > SEARCH_CHARS_MAX) {
             return Err("q is too long (maximum is 100 characters)");
         }
-        Ok(Self { page, pattern: text.map(pattern) })
+        Ok(Self { page, pattern: text.as_deref().map(pattern) })
     }
 
     /// The most books to show.
@@ -167,6 +168,12 @@ impl Search {
 }
 
 const INVALID_PAGE: &str = "page must be a number from 1 to 1000";
+
+/// A text with its accents composed (NFC), as titles and authors are kept and looked for: LIKE compares character by
+/// character, and to it an `e` and the accent after it are two.
+fn composed(text: &str) -> Cow<'_, str> {
+    ComposingNormalizerBorrowed::new_nfc().normalize(text)
+}
 
 /// `text` anywhere, for LIKE with `!` as its escape: what LIKE reads as a wildcard is meant as it stands.
 fn pattern(text: &str) -> String {
@@ -287,7 +294,7 @@ fn name(
     blank: &'static str,
     too_long: &'static str,
 ) -> Result<Option<String>, &'static str> {
-    let name = fields.text(field).map_err(|NoText| blank)?;
+    let name = fields.text(field).map_err(|NoText| blank)?.map(|name| composed(&name).into_owned());
     match name.as_deref() {
         Some(name) if is_blank(name) => Err(blank),
         Some(name) if name.chars().count() > NAME_CHARS_MAX => Err(too_long),
@@ -397,6 +404,7 @@ mod tests {
         let search = Search::of(Some("3"), Some(" 50%_off! ")).unwrap();
         assert_eq!((search.limit(), search.offset()), (20, 40));
         assert_eq!(search.pattern.as_deref(), Some("%50!%!_off!!%"));
+        assert_eq!(Search::of(None, Some("cafe\u{301}")), Search::of(None, Some("café")));
         assert_eq!(Search::of(Some(""), Some(" ")), Search::of(None, None));
         for page in ["0", "-1", "x", "1001", "1.0"] {
             assert_eq!(Search::of(Some(page), None), Err(INVALID_PAGE), "{page}");
@@ -423,6 +431,8 @@ mod tests {
         };
         assert_eq!(changed(&whole), Ok(change));
         assert_eq!(changed(&json!({})), Ok(Change::default()));
+        let decomposed = changed(&json!({"title": "a\u{308}".repeat(NAME_CHARS_MAX)}));
+        assert_eq!(decomposed.unwrap().title, Some(name.clone()), "as long as it is stored");
         assert_eq!(changed(&json!({"stock": 0, "price": 0})).unwrap().stock, Some(0));
         const PRICE: &str = "Price must be a number with at most 2 decimals, from 0 to 999999.99";
         const STOCK: &str = "Stock must be an integer from 0 to 1000000";

@@ -51,7 +51,7 @@ const LIBRARIES: [(&str, &[&str]); 36] = [
     ("simd_json", &["src/chassis/"]),
     ("icu_properties", &["src/chassis/", "src/auth/names.rs"]),
     ("icu_casemap", &["src/auth/names.rs"]),
-    ("icu_normalizer", &["src/auth/names.rs"]),
+    ("icu_normalizer", &["src/auth/names.rs", "src/bookstore/model.rs"]),
     ("mysql_async", &["src/db/", "/store.rs"]),
     ("deadpool", &["src/db/"]),
     ("argon2", &["src/auth/password"]),

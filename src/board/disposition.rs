@@ -19,10 +19,11 @@ pub struct Disposition {
 
 impl Disposition {
     /// Reads `form-data; name="…"; filename="…"`. Types and parameters are in any case, and each parameter is there
-    /// once: of two, two readers take different ones. `filename*` (RFC 5987) counts only where `filename` is not.
+    /// once: of two, two readers take different ones. `filename*` (RFC 5987) counts only where `filename` is not. Bytes
+    /// that are not UTF-8, as a disk of another encoding has them in its names, are U+FFFD.
     pub fn parse(header: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(header).ok()?;
-        let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let text = String::from_utf8_lossy(header);
+        let (kind, parameters) = text.split_once(';').unwrap_or((&text, ""));
         if !kind.trim().eq_ignore_ascii_case("form-data") {
             return None;
         }
@@ -165,6 +166,14 @@ mod tests {
         ] {
             assert_eq!(parse(header), None, "{header}");
         }
-        assert_eq!(Disposition::parse(b"form-data; name=\"\xff\""), None);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_told_from_all_letters() {
+        let header = b"form-data; name=\"file\"; filename=\"gr\xfcn.png\"";
+        let read = Disposition::parse(header).map(|found| (found.name, found.file_name));
+        assert_eq!(read, found("file", Some("gr\u{fffd}n.png")));
+        let name = Disposition::parse(b"form-data; name=\"file\xff\"").and_then(|found| found.name);
+        assert_eq!(name.as_deref(), Some("file\u{fffd}"), "another field");
     }
 }

@@ -21,7 +21,7 @@ use super::pictures::{self, Picture};
 use super::{Board, store};
 
 /// Parts of a form, at most: the two that are read, and what a front end adds.
-const PARTS_MAX: usize = 16;
+const PARTS_MAX: usize = 15;
 
 const NOT_MULTIPART: Error = Error::Refused(
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -95,7 +95,8 @@ impl Form {
         })?;
         let mut parts = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
         let mut form = Self::default();
-        for _ in 0..PARTS_MAX {
+        // The last look is for the end.
+        for _ in 0..=PARTS_MAX {
             let Some(part) = parts.next_field().await.map_err(|_| MALFORMED)? else { return Ok(form) };
             let mut dispositions = part.headers().get_all(CONTENT_DISPOSITION).iter();
             let (Some(header), None) = (dispositions.next(), dispositions.next()) else {

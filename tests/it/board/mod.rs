@@ -276,6 +276,22 @@ async fn a_parts_names_are_read_as_they_are_written() {
         let answer = upload_form(&client, &[message(), part(disposition, GIF)]).send().await;
         stored_as(&answer, stored);
     }
+    // From a disk whose names are Latin-1.
+    let head = b"form-data; name=\"file\"; filename=\"gr\xfcn \xa9.gif\"";
+    let start = format!("--{BOUNDARY}\r\nContent-Disposition: ");
+    let latin = [start.as_bytes(), head, b"\r\n\r\n", GIF, b"\r\n"].concat();
+    stored_as(&upload_form(&client, &[message(), latin]).send().await, "gr_n__.gif");
+    // As many parts as a form may have, and one more.
+    let parts = |others: usize| {
+        [
+            vec![part("form-data; name=\"x\"", b"y"); others],
+            vec![message(), part("form-data; name=file", GIF)],
+        ]
+        .concat()
+    };
+    upload_form(&client, &parts(13)).send().await.expect_status(200);
+    let refusal = upload_form(&client, &parts(14)).send().await.expect_status(400);
+    assert_eq!(refusal.json(), json!({"error": "Too many parts in the form"}));
     // A name inside another value is none.
     let hidden = part("form-data; name=\"x; filename=cat.gif; name=file\"", GIF);
     let refusal = upload_form(&client, &[message(), hidden]).send().await.expect_status(422);
@@ -290,7 +306,7 @@ async fn a_parts_names_are_read_as_they_are_written() {
         let refusal = upload_form(&client, &[message(), part(disposition, GIF)]).send().await;
         assert_eq!(refusal.status, 400, "{disposition}: {}", refusal.text());
     }
-    assert_eq!(posts(&schema).await, 6);
+    assert_eq!(posts(&schema).await, 8);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use super::lag::Lag;
 use super::scratch::Scratch;
 use super::{Application, Chassis};
 
-/// The longest head of a request; beyond it 431 (or 414 for the URL).
+/// The longest head of a request; beyond it 431 (or 414 for the URL). hyper takes no more than 100 header fields either;
+/// that is 431, too.
 pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// A loop's open connections: what each is at, and what ends it.

@@ -21,8 +21,8 @@ use super::{Error, bearer};
 
 /// The shortest cookie of ours that costs a signature or two.
 const COOKIE_BYTES_MIN: usize = session::COOKIE_NAME.len() + "=eyJhbGciOiJIUzI1NiJ9..;".len();
-/// So many are tried in one request at most: a head has no room for more. All of them take about a millisecond, so that
-/// is the only limit, and a good cookie counts behind however many stale ones.
+/// So many are tried in one request at most: a head has no room for more. All of them take about a millisecond, so the
+/// head's limits are the only ones, and a good cookie counts behind however many stale ones.
 const COOKIES_TRIED_MAX: usize = HEAD_BYTES_MAX / COOKIE_BYTES_MIN;
 const _: () = assert!(COOKIES_TRIED_MAX < 1_000);
 

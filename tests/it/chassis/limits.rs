@@ -66,7 +66,13 @@ async fn long_urls_and_heads_are_refused_and_the_refusal_is_read() {
     let head = |bytes: usize| {
         format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-a: {}\r\n\r\n", "x".repeat(bytes))
     };
+    let fields = |count: usize| {
+        let others: String = (2..count).map(|number| format!("x-{number}: 1\r\n")).collect();
+        format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{others}\r\n")
+    };
     for (text, expected) in [
+        (fields(100), 200),
+        (fields(101), 431),
         (url(8_000), 404),
         (url(8_500), 414),
         (url(31_000), 414),

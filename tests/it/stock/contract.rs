@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{OWN, Program, QUANTITY, TOKEN};
+use crate::docs::{check, resolve};
 use crate::support::{Hyperdesk, Response, Schema, User};
 
 fn exactly(answer: &Response, status: u16, body: &str) {
@@ -186,6 +187,32 @@ async fn a_token_is_asked_for_as_rfc_6750_says() {
     let in_form = client.post(QUANTITY).bearer(&stock).form(&[("quantity", "1"), ("access_token", "x")]);
     refused(&in_form.send().await, 400, malformed);
     client.get(QUANTITY).bearer(&stock).send().await.expect_status(200);
+}
+
+/// What cannot be used as a token, and what is no form, is in the document, in the form that it has.
+#[tokio::test]
+async fn what_is_unusable_is_refused_as_the_document_says() {
+    let schema = Schema::fresh().await;
+    let desk = Hyperdesk::builder(&schema).start().await;
+    let client = desk.client();
+    let document = client.get("/openapi.json").send().await.json();
+    let said = |answer: &Response, method: &str, path: &str| {
+        let at = format!("{method} {path} {}", answer.status);
+        let operation = &document["paths"][path][method.to_lowercase()];
+        let said = resolve(&document, &operation["responses"][answer.status.to_string()]);
+        let schema = &said["content"]["application/json"]["schema"];
+        assert!(schema.is_object(), "{at} is not in the document");
+        check(&document, schema, &answer.json(), &at);
+        let challenged = answer.header("www-authenticate").is_some();
+        assert!(!challenged || said["headers"].get("WWW-Authenticate").is_some(), "{at}");
+    };
+    for (method, path) in [("GET", QUANTITY), ("POST", QUANTITY), ("PUT", OWN)] {
+        let refused = client.request(method, path).header("authorization", "Bearer a b").send().await;
+        said(&refused.expect_status(400), method, path);
+    }
+    let packed = client.post(TOKEN).header("content-encoding", "gzip").form(&[("grant_type", "x")]);
+    said(&packed.send().await.expect_status(415), "POST", TOKEN);
+    assert!(document["paths"][TOKEN]["post"]["responses"]["408"].is_object());
 }
 
 #[tokio::test]

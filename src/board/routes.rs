@@ -5,7 +5,7 @@ use http::Method;
 use strum::{EnumCount, EnumDiscriminants, EnumIter};
 
 use crate::chassis::route::{self, Access, GET, Miss, POST, SEGMENTS_MAX, Spec};
-use crate::chassis::route::{by_method, segments};
+use crate::chassis::route::{by_method, is_plain, segments};
 
 use super::model::{MESSAGE_CHARS_MAX, PICTURE_BYTES_MAX};
 
@@ -33,7 +33,7 @@ pub fn find(method: &Method, path: &str) -> Result<Route, Miss> {
         // With the slash as in the original, and without it as everywhere else.
         ["upload", ""] | ["upload"] => by_method(method, POST, &[(Method::POST, Route::Upload)]),
         ["readMessages"] => get(Route::ReadMessages),
-        ["media", _name] => get(Route::Media),
+        ["media", name] if is_plain(name) => get(Route::Media),
         _ => Err(Miss::Path),
     }
 }

@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Uri, Version};
 
 use super::error::REQUEST_ID;
+use super::route::unreserved;
 use super::{Error, response};
 
 /// The headers that every request is asked for, found in one pass: looking each up by its name would take longer.
@@ -170,11 +171,12 @@ pub(super) fn check_content_coding(headers: &HeaderMap) -> Result<(), Error> {
     Err(Error::Answer(Box::new(response::with_header(refusal, ACCEPT_ENCODING, identity))))
 }
 
-/// The same URI where its path has repeated slashes or one at its end, which do not count; nothing where it has
-/// none of them.
-pub fn without_extra_slashes(uri: &Uri) -> Option<Uri> {
-    let path = uri.path();
-    if !path.contains("//") && (!path.ends_with('/') || path.len() == 1) {
+/// The same URI with its path as routes know it: without repeated slashes and one at its end, which do not count, and
+/// with each unreserved character as itself (RFC 3986 §6.2.2.2). Nothing where it is that already.
+pub fn normalized(uri: &Uri) -> Option<Uri> {
+    let path = decoded(uri.path());
+    let has_extra_slash = path.contains("//") || (path.ends_with('/') && path.len() > 1);
+    if !has_extra_slash && matches!(path, Cow::Borrowed(_)) {
         return None;
     }
     let mut plain = String::with_capacity(uri.path_and_query().map_or(0, |whole| whole.as_str().len()));
@@ -192,6 +194,26 @@ pub fn without_extra_slashes(uri: &Uri) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(plain).ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// A path without the `%` of characters that need none. Where a `%` begins nothing all stays as it is: with what follows
+/// it decoded it might begin something.
+fn decoded(path: &str) -> Cow<'_, str> {
+    let mut pieces = path.split('%');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let Some((digits, after)) = piece.split_at_checked(2) else { return path.into() };
+        match unreserved(digits) {
+            Some(letter) => plain.push(letter),
+            None if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                plain.push('%');
+                plain.push_str(digits);
+            }
+            None => return path.into(),
+        }
+        plain.push_str(after);
+    }
+    if plain.len() == path.len() { path.into() } else { plain.into() }
 }
 
 #[cfg(test)]
@@ -245,19 +267,24 @@ mod tests {
     }
 
     #[test]
-    fn extra_slashes_do_not_count() {
+    fn extra_slashes_and_needless_escapes_do_not_count() {
         for (given, plain) in [
             ("/a/", "/a"),
             ("//a", "/a"),
             ("/a//b///c//?x=//y/", "/a/b/c?x=//y/"),
             ("//", "/"),
             ("http://h/a/", "http://h/a"),
+            ("/%61/%31%7E?q=%31", "/a/1~?q=%31"),
+            ("/%61/", "/a"),
+            ("/%2f%2Fa%2e/%25%33%31", "/%2f%2Fa./%2531"),
         ] {
-            let found = without_extra_slashes(&given.parse().unwrap()).unwrap();
+            let found = normalized(&given.parse().unwrap()).unwrap();
             assert_eq!(found, plain.parse::<Uri>().unwrap(), "{given}");
         }
-        for given in ["/", "/a", "/a?b//c/", "*", "h:443"] {
-            assert!(without_extra_slashes(&given.parse().unwrap()).is_none(), "{given}");
+        for given in
+            ["/", "/a", "/a?b//c/", "*", "h:443", "/%2F%c3%A4", "/%%331", "/%31%", "/%31%3", "/%31%x1"]
+        {
+            assert!(normalized(&given.parse().unwrap()).is_none(), "{given}");
         }
     }
 

@@ -132,12 +132,12 @@ fn receive<A: Application>(event_loop: &EventLoop<A>, peer: IpAddr, parts: http:
     }
 }
 
-/// Finds the route. Rails ignores repeated slashes and one at the end, so a path that names nothing is looked up once
-/// more without them.
+/// Finds the route. A path that names nothing is looked up once more as Rails reads it: without repeated slashes, one at
+/// the end, and the `%` of characters that need none.
 fn find<A: Application>(chassis: &Chassis<A>, request: &mut Request) -> Result<A::Route, Miss> {
     match chassis.application.find(&request.method, request.uri.path()) {
         Err(Miss::Path) => {
-            request.uri = head::without_extra_slashes(&request.uri).ok_or(Miss::Path)?;
+            request.uri = head::normalized(&request.uri).ok_or(Miss::Path)?;
             chassis.application.find(&request.method, request.uri.path())
         }
         found => found,

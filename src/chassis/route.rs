@@ -142,13 +142,33 @@ pub fn segments<'p, 'b>(path: &'p str, buffer: &'b mut [&'p str; SEGMENTS_MAX]) 
     }
 }
 
+/// The character behind the two hexadecimal digits after a `%`, where it needs no such spelling and means the same with
+/// and without (RFC 3986 §2.3, §6.2.2.2).
+#[must_use]
+pub fn unreserved(digits: &str) -> Option<char> {
+    let is_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+    (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)).then_some(char::from(byte))
+}
+
+/// Whether a segment is as it is looked up: where it is not, the path misses, and is looked up once more without what
+/// needs no `%` ([`super::head::normalized`]).
+#[must_use]
+pub fn is_plain(segment: &str) -> bool {
+    let mut escaped = segment.split('%').skip(1);
+    !escaped.any(|after| after.get(..2).is_some_and(|digits| unreserved(digits).is_some()))
+}
+
 /// The row that a path's segment names. What is no id names [`NO_ROW`]: the route is the same, and its handler says in
 /// its own words that there is no such thing, to whom it would say so of any other id.
 ///
 /// # Errors
-/// [`Miss::Path`] where there is nothing, because of a slash too many.
+/// [`Miss::Path`] where there is nothing, because of a slash too many, or what is not [plain](is_plain).
 pub fn row(segment: &str) -> Result<u64, Miss> {
-    if segment.is_empty() { Err(Miss::Path) } else { Ok(id(segment).unwrap_or(NO_ROW)) }
+    match id(segment) {
+        Err(_) if segment.is_empty() || !is_plain(segment) => Err(Miss::Path),
+        found => Ok(found.unwrap_or(NO_ROW)),
+    }
 }
 
 /// No table has this id: they count from 1.
@@ -200,5 +220,9 @@ mod tests {
             assert_eq!(row(wrong), if wrong.is_empty() { Err(Miss::Path) } else { Ok(0) }, "{wrong}");
         }
         assert_eq!(row("42"), Ok(42));
+        assert_eq!((row("%34"), row("4%7e"), row("%2F"), row("%"), row("%+1%x")), {
+            let miss = Err(Miss::Path);
+            (miss, miss, Ok(0), Ok(0), Ok(0))
+        });
     }
 }

@@ -5,7 +5,7 @@
 use http::{HeaderMap, Method};
 
 use crate::chassis::pages::{Files, Html, Page};
-use crate::chassis::route::{self, Access, GET, Miss, SEGMENTS_MAX, Spec, by_method, segments};
+use crate::chassis::route::{self, Access, GET, Miss, SEGMENTS_MAX, Spec, by_method, is_plain, segments};
 use crate::chassis::{Answer, Error, Request};
 use crate::config::Config;
 use crate::page;
@@ -134,7 +134,7 @@ impl Pages {
         let get = |route| by_method(method, GET, &[(Method::GET, route)]);
         match segments(path, &mut [""; SEGMENTS_MAX]) {
             [""] => get(Route::Home),
-            ["page", _version, _file] => get(Route::File),
+            ["page", version, file] if is_plain(version) && is_plain(file) => get(Route::File),
             [name, ""] | [name] => {
                 let place = PAGES.iter().position(|page| page.is_some_and(|page| page.folder == *name));
                 let place = place.filter(|place| self.services[*place].is_some()).ok_or(Miss::Path)?;

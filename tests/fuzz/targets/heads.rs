@@ -6,7 +6,7 @@ use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use http::uri::Authority;
 use http::{Method, Uri};
 use hyperdesk::chassis::cors::Cors;
-use hyperdesk::chassis::head::{client_address, is_host, without_extra_slashes};
+use hyperdesk::chassis::head::{client_address, is_host, normalized};
 use hyperdesk::chassis::request::{QUERY_VALUE_BYTES, QueryValue};
 use hyperdesk::services;
 
@@ -40,7 +40,7 @@ pub fn query(input: &[u8]) {
     }
 }
 
-/// A path: a route or a miss, whatever it is, and extra slashes do not come back.
+/// A path: a route or a miss, whatever it is, and what is normalized stays as it is.
 pub fn path(input: &[u8]) {
     let Ok(uri) = Uri::try_from(input) else { return };
     let finds = |path: &str| {
@@ -48,8 +48,8 @@ pub fn path(input: &[u8]) {
             .map(|method| format!("{:?}", services::find_in_each(&method, path)))
     };
     let _ = finds(uri.path());
-    let Some(plain) = without_extra_slashes(&uri) else { return };
-    assert_eq!(without_extra_slashes(&plain), None);
+    let Some(plain) = normalized(&uri) else { return };
+    assert_eq!(normalized(&plain), None);
     assert_eq!((plain.query(), plain.authority()), (uri.query(), uri.authority()));
     let again: Uri = plain.to_string().parse().unwrap();
     assert_eq!(finds(again.path()), finds(plain.path()));

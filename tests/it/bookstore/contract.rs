@@ -21,6 +21,7 @@ async fn a_book_is_offered_found_changed_and_taken_back() {
     assert!(mark.starts_with(&format!("hyperdesk_books={}.1; ", ann.id)), "{mark}");
     let stranger = desk.client();
     assert_eq!(stranger.get("/books/1").send().await.expect_status(200).text(), text);
+    assert_eq!(stranger.get("/books/%31").send().await.expect_status(200).text(), text, "RFC 3986 §6.2.2.2");
     let list = stranger.get("/books").send().await.expect_status(200);
     assert_eq!((list.text(), list.header("x-total-count")), (format!("[{text}]"), Some("1")));
     assert_eq!(ann.get("/books/mine").await.expect_status(200).text(), format!("[{text}]"));

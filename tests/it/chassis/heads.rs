@@ -113,6 +113,34 @@ async fn a_body_in_a_coding_is_not_read() {
     }
 }
 
+/// RFC 3986 §6.2.2.2, and only that: what is reserved, and what begins nothing, is as it is.
+#[tokio::test]
+async fn a_character_that_needs_no_escape_is_itself() {
+    let desk = builder().start().await;
+    let client = desk.client();
+    for path in ["/%68ealth", "/%75%70/", "//h%65alth?x=%31"] {
+        client.get(path).send().await.expect_status(200);
+    }
+    for (path, plain) in [
+        ("/conversations/%37/messages", "/conversations/7/messages"),
+        ("/books/%6Dine", "/books/mine"),
+        ("/b%6foks//%37/", "/books/7"),
+        ("/media/a%2epng", "/media/a.png"),
+        ("/page/%31/a", "/page/1/a"),
+        ("/api/hyper/%6Fwn", "/api/hyper/own"),
+    ] {
+        let plain = client.request("PATCH", plain).send().await;
+        let answer = client.request("PATCH", path).send().await.expect_status(405);
+        assert_eq!(answer.header("allow"), plain.header("allow"), "{path}");
+    }
+    for path in ["/books%2F7", "/%2568ealth", "/health%", "/%68ealth%", "/%%368ealth", "/h%c3%a4lth"] {
+        client.get(path).send().await.expect_status(404);
+    }
+    client.get("/conversations/%37").send().await.expect_status(401);
+    let counted = r#"http_requests_total{method="GET",route="/health",status="200"}"#;
+    assert_eq!(desk.metric(counted).await, Some(2.0), "under the route's own name");
+}
+
 #[tokio::test]
 async fn repeated_and_trailing_slashes_do_not_count() {
     let desk = builder().start().await;

@@ -144,9 +144,10 @@ impl<P: Payload, V: Projection<P>> Window<P, V> {
         self.position
     }
 
-    /// Whether `position` is one of this history, as far back as that is remembered. All histories begin at 0.
+    /// Whether `position` is one of this history, as far back as that is remembered. All begin at 0, but not at the same
+    /// time.
     pub fn holds(&self, position: Position) -> bool {
-        position.seq == 0 || self.time_of(position.seq) == Some(position.at)
+        self.time_of(position.seq) == Some(position.at)
     }
 
     fn time_of(&self, seq: u64) -> Option<Timestamp> {

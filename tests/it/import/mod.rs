@@ -18,7 +18,7 @@ use crate::support::child::Child;
 use crate::support::logs::Logs;
 use crate::support::rails::{Rails, Shape, password};
 use crate::support::server::begin_command;
-use crate::support::{Hyperdesk, Schema, User, run_command};
+use crate::support::{EventStream, Hyperdesk, Schema, User, run_command};
 
 /// For an import of a hundred thousand messages, in a debug build on a busy machine.
 const IMPORT_LIMIT: Duration = Duration::from_secs(300);
@@ -282,6 +282,28 @@ async fn a_second_import_adds_what_is_new() {
 }
 
 /// Servers that run already see it at once, and no client goes on as if nothing had happened.
+/// A desk that was opened to try the server, before anything happened on it.
+#[tokio::test]
+async fn a_cursor_from_before_the_first_change_is_refused_too() {
+    let (rails, target) = (Rails::fresh().await, empty().await);
+    rails.fill().await;
+    for table in ["users", "expert_profiles"] {
+        target.execute(format!("ALTER TABLE {table} AUTO_INCREMENT = 5000")).await;
+    }
+    let desk = Hyperdesk::builder(&target).without_migrate().env("SERVICES", "helpdesk").start().await;
+    let eve = User::register(desk.addr(), "eve").await;
+    let begin = eve.get("/api/updates").await.expect_status(200).json();
+    let cursor = begin["cursor"].as_str().unwrap().to_owned();
+    let idle = eve.get(&format!("/api/updates?cursor={cursor}")).await.expect_status(200).json();
+    assert_eq!((&idle["cursor"], &idle["queue"]["total"]), (&json!(cursor), &json!(0)), "nothing is new");
+    let mut stream = EventStream::open(desk.addr(), &eve.token, Some(&cursor)).await.unwrap();
+    import(&rails.schema.url(), &target).await;
+    assert_eq!(stream.next().await.unwrap().unwrap().name, "reset");
+    eve.get(&format!("/api/updates?cursor={cursor}")).await.expect_status(410);
+    let anew = eve.get("/api/updates").await.expect_status(200).json();
+    assert_eq!(anew["queue"]["total"], json!(2));
+}
+
 #[tokio::test]
 async fn running_servers_and_their_clients_see_it() {
     let (rails, target) = (Rails::fresh().await, empty().await);

@@ -20,6 +20,8 @@ fn with_descriptors(count: u32) -> PathBuf {
 #[tokio::test]
 async fn without_descriptors_it_waits_and_then_accepts_again() {
     let desk = builder().program(with_descriptors(64)).env("CONNECTIONS_MAX", "1000").start().await;
+    let told = desk.logs().count(|line| line.message() == "too few file descriptors for CONNECTIONS_MAX");
+    assert_eq!(told, 1);
     let admin = desk.admin_client();
     admin.get("/live").send().await.expect_status(200);
     let mut held = Vec::new();

@@ -230,7 +230,6 @@ impl Config {
         let cores = available_parallelism().map_or(1, usize::from);
         let connections_max = read.number_or(CONNECTIONS_MAX, connections_default(), 1..=1_000_000);
         let port = read.number(PORT, 0..=u16::MAX);
-        let database = read.writer();
         let config = Self {
             port,
             bind_address: read.parse(BIND_ADDRESS, "an IP address"),
@@ -238,8 +237,8 @@ impl Config {
             app_env,
             services: read.services(app_env, known_services),
             pages: read.choice(PAGES, &[("on", true), ("off", false)]),
-            database_reader: read.reader(&database),
-            database,
+            database: read.writer(),
+            database_reader: read.reader(),
             database_ssl: read.ssl_mode(),
             import_from: read.import_source(),
             db_pool_size: read.number(DB_POOL_SIZE, 1..=1000),

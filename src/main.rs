@@ -267,6 +267,15 @@ async fn serve(process: Process) -> Result<(), Failure> {
     // Until the look that begins below: before anything has a connection.
     db.gate().close();
     raise_descriptor_limit(config.connections_max);
+    if let Some(reader) = config.database_reader.as_ref().filter(|reader| reader.name != config.database.name)
+    {
+        let (writer, reader) = (&config.database.name, &reader.name);
+        tracing::warn!(
+            writer,
+            reader,
+            "the reader's database has another name than the writer's: is it the same?"
+        );
+    }
     let drain = Arc::new(Drain::default());
     let background = Arc::new(Background::new(&registry).map_err(software)?);
     let context = Context::new(

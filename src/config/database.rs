@@ -69,19 +69,11 @@ impl VarReader<'_> {
 
     /// The reader, if there is one. Beside `DATABASE_URL` the RDS_ variables are of another database, which a
     /// platform set by itself: theirs is no reader of this writer.
-    pub(super) fn reader(&mut self, writer: &DatabaseTarget) -> Option<DatabaseTarget> {
-        let is_by_url = self.text(DATABASE_URL).is_some() || self.text(DATABASE_READER_URL).is_some();
-        if !is_by_url {
-            return self.database(DATABASE_READER_URL, RDS_READER_HOSTNAME);
+    pub(super) fn reader(&mut self) -> Option<DatabaseTarget> {
+        if self.text(DATABASE_URL).is_some() {
+            return self.url(DATABASE_READER_URL);
         }
-        let reader = self.url(DATABASE_READER_URL)?;
-        // A writer that could not be read has no name.
-        if !writer.name.is_empty() && reader.name != writer.name {
-            let (here, there) = (&writer.name, &reader.name);
-            let mistake = format!("must be of the writer's database, {here:?}, is of {there:?}");
-            self.mistake(DATABASE_READER_URL, &mistake);
-        }
-        Some(reader)
+        self.database(DATABASE_READER_URL, RDS_READER_HOSTNAME)
     }
 
     /// What `import` brings over, if it is said.

@@ -125,11 +125,6 @@ async fn a_setting_that_would_be_something_else_is_refused() {
     let tls = format!("{URL}?tls=true");
     for (name, value, words) in [
         ("DATABASE_URL", &*tls, "set DATABASE_SSL_MODE"),
-        (
-            "DATABASE_READER_URL",
-            "mysql://nobody:a-password@127.0.0.1:2/nine",
-            "must be of the writer's database",
-        ),
         ("FRONTEND_URL", "https://*.example.com", "takes no wildcard"),
         ("METRICS_PORT", "3000", "another port than PORT"),
         ("SERVICES", ",", "names no service"),
@@ -283,4 +278,16 @@ async fn the_first_on_a_port_keeps_it() {
     let second = start().spawn().await;
     assert_eq!(second.wait_exit(SOON).await.code(), Some(71));
     first.client().get("/health").send().await.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_reader_of_another_name_is_told() {
+    for (reader, times) in [("name", 0), ("nine", 1)] {
+        let url = format!("mysql://nobody:a-password@127.0.0.1:2/{reader}");
+        let desk = Hyperdesk::without_database().env("DATABASE_URL", "mysql://nobody@127.0.0.1:1/name");
+        let desk = desk.env("DATABASE_READER_URL", url).start().await;
+        let told =
+            desk.logs().count(|line| line.message().starts_with("the reader's database has another name"));
+        assert_eq!(told, times, "{reader}");
+    }
 }

@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     if command == Command::CheckConfig {
         return match say("the configuration is right") {
             Ok(()) => ExitCode::SUCCESS,
-            Err(Failure(code, _)) => ExitCode::from(code),
+            Err(Failure(code, why)) => refuse(code, &[why]),
         };
     }
     // Dropped last, however this ends: what was logged by then is written.
@@ -118,6 +118,8 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // The log goes where this could not be written.
+        Err(Failure(EXIT_IO, why)) => refuse(EXIT_IO, &[why]),
         Err(Failure(code, why)) => {
             tracing::error!(why, "stopped");
             ExitCode::from(code)
@@ -215,6 +217,10 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
     match command {
         Command::Serve => serve(process).await,
         Command::Migrate => migrate(&process.db).await,
+        Command::Seed if process.auth.production => {
+            let why = "the demo accounts' passwords are known to everybody: no seed with APP_ENV=production";
+            Err(Failure(EXIT_CONFIG, why.to_owned()))
+        }
         Command::Seed => {
             right_schema(&process.db).await?;
             for line in helpdesk::seed(&process.db, process.config.hash_concurrency).await? {
@@ -226,7 +232,10 @@ async fn run(command: Command, config: Config, log: &Log) -> Result<(), Failure>
         Command::OauthClient(command) => {
             right_schema(&process.db).await?;
             for line in clients::run(&process.db, &command).await? {
-                say(&line)?;
+                say(&line).map_err(|Failure(code, why)| {
+                    let advice = "look with `oauth-client list` for a client that was made, and revoke it";
+                    Failure(code, format!("{why}: {advice}"))
+                })?;
             }
             Ok(())
         }

@@ -66,6 +66,7 @@ pub const CODES: &[(u16, Class, &str)] = &[
     (1041, Later, "out of memory"),
     (1114, Later, "the table or its disk is full"),
     (1135, Later, "no new thread"),
+    (1054, Later, "no such column: somebody altered the table, which the next start says"),
     (1146, Later, "no such table: not migrated yet"),
     (1180, Later, "the COMMIT failed and nobody can say how far it got, so it is not run again"),
     (1203, Later, "max_user_connections"),

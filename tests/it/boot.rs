@@ -68,6 +68,10 @@ async fn production_wants_a_secret_of_its_own() {
     let done =
         run_command(&["check-config"], &[&production[..], &[("SECRET_KEY_BASE", SECRET)]].concat()).await;
     assert_eq!(done.status.code(), Some(0), "{}", all_of(&done));
+    // Nor may its accounts have passwords that stand in the source.
+    let done = run_command(&["seed"], &[&production[..], &[("SECRET_KEY_BASE", SECRET)]].concat()).await;
+    let text = all_of(&done);
+    assert!(done.status.code() == Some(64) && text.contains("APP_ENV=production"), "{text}");
 }
 
 #[tokio::test]

@@ -199,7 +199,11 @@ async fn a_command_whose_words_are_lost_says_so_by_its_exit_code() {
         }
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hyperdesk"));
         command.args(args).env_clear().envs(&env).current_dir(crate::support::child::run_folder());
-        let status = command.stdout(output).stderr(std::process::Stdio::null()).status().await.unwrap();
-        assert_eq!(status.code(), Some(74), "{args:?}");
+        let running = command.stdout(output).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let done = running.wait_with_output().await.unwrap();
+        assert_eq!(done.status.code(), Some(74), "{args:?}");
+        let why = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(why.lines().count(), 1, "{args:?}: {why}");
+        assert_eq!(why.contains("revoke it"), at >= 2, "{args:?}: {why}");
     }
 }

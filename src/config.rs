@@ -278,6 +278,18 @@ fn connections_default() -> usize {
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
+/// Raises the limit of descriptors as far as may be. One that is too low is lived with, and told: clients would take those
+/// that the database and the admin port need.
+pub fn raise_descriptor_limit(connections_max: usize) {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    let needed = (connections_max as u64).saturating_add(DESCRIPTORS_RESERVED);
+    if let Ok(limit) = limit
+        && limit < needed
+    {
+        tracing::warn!(limit, needed, connections_max, "too few file descriptors for CONNECTIONS_MAX");
+    }
+}
+
 /// Reads variables and collects what is wrong with them.
 struct VarReader<'a> {
     vars: &'a dyn Vars,

@@ -13,9 +13,7 @@ use clap::{Parser, Subcommand};
 use hyperdesk::auth::{Auth, registrations::Registrations, session::Revocations, token::Keys};
 use hyperdesk::chassis::drain::{Drain, Stage};
 use hyperdesk::chassis::{self, Background, Chassis, admin};
-use hyperdesk::config::{
-    CONNECTIONS_MAX, DESCRIPTORS_RESERVED, FEED_WAITERS_MAX, FEED_WINDOW_BYTES, FEED_WINDOW_EVENTS,
-};
+use hyperdesk::config::{CONNECTIONS_MAX, FEED_WAITERS_MAX, FEED_WINDOW_BYTES, FEED_WINDOW_EVENTS};
 use hyperdesk::config::{Config, DatabaseTarget, Environment};
 use hyperdesk::db::migrations::{Refusal, SchemaStanding};
 use hyperdesk::db::{self, Capacity, Db, DbMetrics, migrations};
@@ -24,7 +22,7 @@ use hyperdesk::service::Context;
 use hyperdesk::services::{self, Services};
 use hyperdesk::stock::clients;
 use hyperdesk::tasks::{Kind, Tasks};
-use hyperdesk::{helpdesk, import, metrics};
+use hyperdesk::{config, helpdesk, import, metrics};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -275,7 +273,7 @@ async fn serve(process: Process) -> Result<(), Failure> {
     let Process { config, registry, db, auth, tasks } = process;
     // Until the look that begins below: before anything has a connection.
     db.gate().close();
-    raise_descriptor_limit(config.connections_max);
+    config::raise_descriptor_limit(config.connections_max);
     if let Some(reader) = config.database_reader.as_ref().filter(|reader| reader.name != config.database.name)
     {
         let (writer, reader) = (&config.database.name, &reader.name);
@@ -342,18 +340,6 @@ fn listen(config: &Config, port: u16, name: &str) -> Result<(std::net::TcpListen
     let listener = chassis::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-/// Raises the limit of descriptors as far as may be. One that is too low is lived with, and told: clients would take those
-/// that the database and the admin port need.
-fn raise_descriptor_limit(connections_max: usize) {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|_| rlimit::Resource::NOFILE.get_soft());
-    let needed = (connections_max as u64).saturating_add(DESCRIPTORS_RESERVED);
-    if let Ok(limit) = limit
-        && limit < needed
-    {
-        tracing::warn!(limit, needed, connections_max, "too few file descriptors for CONNECTIONS_MAX");
-    }
 }
 
 /// Looks at the schema until it is the one that this program needs; and then whether it still is, for a newer version

@@ -151,7 +151,9 @@ async fn an_idle_poll_allocates_nothing_of_its_own() {
 
     let bare_address = serve_bare();
     let since = Timestamp::now();
-    let cursor = Cursor::new(Position::default(), USER).text();
+    let began: i64 =
+        schema.query_one("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', at) FROM feed_head").await;
+    let cursor = Cursor::new(Position { seq: 0, at: Timestamp::from_micros(began) }, USER).text();
     let cursor = std::str::from_utf8(&cursor).unwrap();
     for path in [
         format!("/api/conversations/updates?since={since}"),

@@ -15,6 +15,8 @@ use crate::support::{eventually, eventually_some};
 
 /// For whatever is waited for, on a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often in a row an element may be drawn anew between being found and clicked.
+const REDRAWN_MAX: usize = 10;
 
 /// Chromium, driven by a chromedriver of its own. Both end when it is dropped.
 pub struct Browser {
@@ -104,8 +106,14 @@ impl Browser {
 
     pub async fn click(&self, css: &str) {
         self.until(&format!("document.querySelector({css:?})?.checkVisibility()")).await;
-        let element = self.client.find(Locator::Css(css)).await.expect("an element");
-        element.click().await.unwrap_or_else(|error| panic!("click {css}: {error}"));
+        for redrawn in 0..=REDRAWN_MAX {
+            let element = self.client.find(Locator::Css(css)).await.expect("an element");
+            match element.click().await {
+                // What was found was drawn anew before it could be clicked.
+                Err(error) if redrawn < REDRAWN_MAX && error.to_string().contains("stale element") => {}
+                done => return done.unwrap_or_else(|error| panic!("click {css}: {error}")),
+            }
+        }
     }
 
     /// Types as a person does, key by key.

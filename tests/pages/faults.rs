@@ -162,9 +162,12 @@ async fn a_session_that_ends_elsewhere_asks_to_sign_in_and_goes_on() {
     let cookies = ann.browser.client.get_all_cookies().await.unwrap();
     let cookie = cookies.iter().find(|cookie| cookie.name() == "hyperdesk_session").expect("a session");
     let header = format!("hyperdesk_session={}", cookie.value());
+    // Cut off, or the page would know of the end before anything is typed.
+    ann.browser.offline(true).await;
     let signed_out = desk.client().post("/auth/logout").header("cookie", header).json(json!({})).send().await;
     signed_out.expect_status(200);
     ann.say("who am I?").await;
+    ann.browser.offline(false).await;
     ann.browser.shows("dialog", "You are signed out").await;
     ann.sign().await;
     ann.has_once("who am I?").await;

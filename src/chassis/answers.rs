@@ -2,8 +2,9 @@
 //!
 //! A client that does not read keeps its answer here for as long as `connection` puts up with it, and anyone can open
 //! many connections. So all answers under way share [`ANSWERS_BYTES_MAX`], of which one address may have as much as it
-//! leaves to others, and an answer keeps its share as long as its bytes live, wherever hyper has them. Small ones, of which an idle poll's is one, are left out: they cost no
-//! counting, and a connection has more in its buffers than they take.
+//! leaves to others, and an answer keeps its share as long as its bytes live, wherever hyper has them. Small ones, of
+//! which an idle poll's is one, are left out: they cost no counting, and a connection has more in its buffers than they
+//! take.
 //!
 //! Bytes that several answers share count for each of them: more than they take, never less.
 //!

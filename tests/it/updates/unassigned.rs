@@ -2,18 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::helpdesk::{Desk, ask, claim, say};
+use crate::helpdesk::{Desk, ask, claim, each, say};
 use crate::support::{EventStream, User};
 
 use super::{after, last_cursor, news};
 
 async fn unclaim(expert: &User, id: &str) {
     expert.post(&format!("/expert/conversations/{id}/unclaim"), json!({})).await.expect_status(200);
-}
-
-/// The ids of a list.
-fn ids(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect()
 }
 
 /// By a poll, a held one and a stream, whatever the client shows besides its conversations.
@@ -35,9 +30,9 @@ async fn an_expert_is_told_what_they_lost_in_another_browser() {
         assert_eq!((&told["unassigned"], &told["conversations"]), (&json!([id]), &json!([])), "{told}");
     }
     let told = after(&bob, &his).await.expect_status(200).json();
-    assert_eq!(ids(&told["queue"]["waiting"]), [&*id], "{told}");
+    assert_eq!(each(&told["queue"]["waiting"], "id"), [&*id], "{told}");
     let asker = news(&ann, &hers).await;
-    assert_eq!((ids(&asker["conversations"]), asker.get("unassigned")), (vec![&*id], None), "{asker}");
+    assert_eq!((each(&asker["conversations"], "id"), asker.get("unassigned")), (vec![&*id], None), "{asker}");
     // Who shows no conversations has none to drop.
     let path = format!("/api/updates?parts=messages&cursor={his}");
     let told = bob.get(&path).await.expect_status(200).json();
@@ -76,5 +71,5 @@ async fn whoever_lost_it_sees_nothing_of_what_comes_after_until_it_is_theirs_aga
     claim(&bob, &id).await;
     last_cursor(&bob).await;
     let told = after(&bob, &his).await.expect_status(200).json();
-    assert_eq!((ids(&told["conversations"]), told.get("unassigned")), (vec![&*id], None), "{told}");
+    assert_eq!((each(&told["conversations"], "id"), told.get("unassigned")), (vec![&*id], None), "{told}");
 }

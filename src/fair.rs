@@ -25,6 +25,12 @@ impl From<IpAddr> for Network {
     }
 }
 
+/// Another address for each last byte, for tests.
+#[cfg(test)]
+pub fn address(last: u8) -> Network {
+    IpAddr::from([192, 0, 2, last]).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -262,13 +262,14 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fair::address;
 
     fn here() -> Network {
-        std::net::IpAddr::from([192, 0, 2, 1]).into()
+        address(1)
     }
 
     fn there() -> Network {
-        std::net::IpAddr::from([192, 0, 2, 2]).into()
+        address(2)
     }
 
     fn attempts() -> Attempts {

@@ -113,9 +113,10 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fair::address;
 
     fn here() -> Network {
-        std::net::IpAddr::from([192, 0, 2, 1]).into()
+        address(1)
     }
 
     fn text(length: usize) -> Bytes {
@@ -144,8 +145,7 @@ mod tests {
         assert!(matches!(answers.weighed(more.clone(), here()), Err(Error::Busy(..))));
         assert_eq!(answers.refused.get(), 1);
         assert!(answers.weighed(small, here()).is_ok(), "small ones go on");
-        let there = std::net::IpAddr::from([192, 0, 2, 2]).into();
-        assert!(answers.weighed(more.clone(), there).is_ok(), "and other addresses");
+        assert!(answers.weighed(more.clone(), address(2)).is_ok(), "and other addresses");
         drop(large);
         assert!(answers.weighed(more, here()).is_ok());
     }

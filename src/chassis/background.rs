@@ -109,12 +109,11 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use futures_util::FutureExt as _;
 
     use super::*;
     use crate::chassis::response;
+    use crate::fair::address;
 
     #[tokio::test]
     async fn who_waits_for_work_keeps_a_handle_and_no_room_for_it() {
@@ -136,14 +135,13 @@ mod tests {
     async fn addresses_take_turns_for_large_answers() {
         let background = Background::new(&Registry::new()).unwrap();
         let (gate, empty) = (Arc::new(Semaphore::new(0)), || response::empty(http::StatusCode::OK));
-        let network = |last| IpAddr::from([192, 0, 2, last]).into();
         let ask = |last| {
             let gate = gate.clone();
             let work = async move {
                 gate.acquire().await.unwrap().forget();
                 Ok(empty())
             };
-            background.run_large(work, network(last))
+            background.run_large(work, address(last))
         };
         let mut flood: Vec<_> = (0..LARGE_AT_ONCE_MAX + LARGE_QUEUE.queue_max).map(|_| ask(1)).collect();
         let waiting = async |count| {

@@ -87,14 +87,13 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
+    use crate::fair::address;
 
     const MAX: usize = 600;
 
     fn take(budget: &Arc<Budget>, last: u8, bytes: usize) -> Option<Share> {
-        let mut share = budget.share(IpAddr::from([192, 0, 2, last]).into());
+        let mut share = budget.share(address(last));
         share.grow(bytes).map(|()| share)
     }
 

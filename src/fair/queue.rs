@@ -183,12 +183,9 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fair::address;
 
     const LIMITS: Limits = Limits { queue_max: 4, wait_max: Duration::from_secs(60) };
-
-    fn address(last: u8) -> Network {
-        std::net::IpAddr::from([192, 0, 2, last]).into()
-    }
 
     /// A queue whose one permit is taken.
     async fn taken() -> (Arc<FairQueue>, Permit) {

@@ -6,7 +6,7 @@ use super::*;
 
 /// Who asks; the queue's own tests have several.
 fn here() -> Network {
-    std::net::IpAddr::from([127, 0, 0, 1]).into()
+    crate::fair::address(1)
 }
 
 const LIMITS: Limits = Limits { queue_max: 2, wait_max: Duration::from_secs(60) };
